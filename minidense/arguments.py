@@ -1,0 +1,141 @@
+"""Arguments: checked where they arrive, and remembered by the objects made from them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import numbers
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ParamSpec, Self, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The sentence that guesses what was meant, or nothing where no name is close.
+
+    >>> nearest("ful", ["full"])
+    " Did you mean 'full'?"
+    """
+    import difflib
+
+    close = difflib.get_close_matches(str(name).lower(), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """``table[name]``, or a ValueError that lists the names there are.
+
+    >>> lookup("fruit", "pear", {"pear": 1})
+    1
+    """
+    if name in table:
+        return table[name]
+    known = ", ".join(map(repr, sorted(table)))
+    raise ValueError(f"unknown {kind} {name!r}.{nearest(name, table)} Known: {known}.")
+
+
+def whole_number(name: str, value: Any, at_least: int = 1) -> int:
+    """``value`` as an int; True, 2.5 and numbers below ``at_least`` are errors.
+
+    >>> whole_number("units", 3)
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: expected a whole number, got {value!r} ({type(value).__name__}).")
+    if value < at_least:
+        raise ValueError(f"{name}: expected a whole number of at least {at_least}, got {value!r}.")
+    return int(value)
+
+
+def real_number(
+    name: str, value: Any, *, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf
+) -> float:
+    """``value`` as a finite float within the open bounds ``above`` and ``below`` and the closed ``at_least``.
+
+    >>> real_number("rate", 0.5, at_least=0, below=1)
+    0.5
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number, got {value!r} ({type(value).__name__}).")
+    number = float(value)
+    if not (math.isfinite(number) and above < number < below and number >= at_least):
+        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"at least {at_least:g}"] * (at_least > -math.inf)
+        bounds += [f"below {below:g}"] * (below < math.inf)
+        raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, got {value!r}.")
+    return number
+
+
+def check_keywords(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """TypeError for the first keyword that ``what`` does not take."""
+    known = [name for name in known if name != "self"]
+    for keyword in given:
+        if keyword not in known:
+            raise TypeError(
+                f"{what} takes no keyword {keyword!r}.{nearest(keyword, known)} It takes: {', '.join(known)}."
+            )
+
+
+def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """Decorate ``function`` so that a mistyped keyword is met with the nearest one."""
+    known = list(inspect.signature(function).parameters)
+    accepted = frozenset(known)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not accepted.issuperset(kwargs):
+            check_keywords(f"{function.__qualname__}()", kwargs, known)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+class Configurable:
+    """An object that remembers its constructor's arguments: the source of its ``repr`` and ``get_config``.
+
+    Subclasses do nothing for it, not even call ``super().__init__()``.
+
+    >>> class Gain(Configurable):
+    ...     def __init__(self, amount, bias=0.0):
+    ...         self.amount = amount
+    >>> Gain(3)
+    Gain(3)
+    >>> Gain(3, bias=1.0).get_config()
+    {'amount': 3, 'bias': 1.0}
+    """
+
+    _config: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = object.__new__(cls)
+        config: dict[str, Any] = {}
+        if cls.__init__ is not object.__init__:
+            signature = inspect.signature(cls.__init__)
+            if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+                check_keywords(cls.__name__, kwargs, signature.parameters)
+            try:
+                bound = signature.bind(self, *args, **kwargs)
+            except TypeError:
+                pass  # a missing argument: __init__ says so itself. Copying also comes here, without arguments.
+            else:
+                bound.apply_defaults()
+                config = dict(list(bound.arguments.items())[1:])
+        object.__setattr__(self, "_config", config)
+        return self
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, defaults included, by name."""
+        return dict(self._config)
+
+    def __repr__(self) -> str:
+        shown = []
+        parameters = inspect.signature(type(self).__init__).parameters
+        for name, value in self._config.items():
+            default = parameters[name].default
+            if default is inspect.Parameter.empty:
+                shown.append(repr(value))
+            elif value is not default and value != default:
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"

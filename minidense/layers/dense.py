@@ -1,0 +1,75 @@
+"""``Dense``: the layer the library is named after."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidense.arguments import whole_number
+from minidense.functional import column_sums
+from minidense.initializers import Initializer, get_initializer
+from minidense.layers.activations import get_activation
+from minidense.layers.base import Layer
+from minidense.types import Array, Shape
+
+
+class Dense(Layer):
+    """``Z = X W + b``; ``dW = X^T dZ``, ``db = column sums of dZ``, ``dX = dZ W^T``.
+
+    units: u, the number of outputs. activation: None, a name such as "relu", or a layer: in a model it becomes a
+    layer of its own, right behind this one. use_bias: False leaves out b. The initializers are names or callables
+    ``init(rng, shape)``. X is (n, d), W is (d, u), b is (u,), Z is (n, u).
+
+    Raises TypeError or ValueError where units is not a whole number above 0 or a name is unknown.
+
+    >>> Dense(100, activation="relu")
+    Dense(100, activation='relu')
+    """
+
+    rowwise = True
+    caches = ("x",)
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Layer | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | Initializer = "glorot_uniform",
+        bias_initializer: str | Initializer = "zeros",
+    ) -> None:
+        self.units = whole_number("Dense: units", units)
+        self.activation = None if activation is None else get_activation(activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = get_initializer(kernel_initializer)
+        self.bias_initializer = get_initializer(bias_initializer)
+
+    def expand(self) -> list[Layer]:
+        activation, self.activation = self.activation, None
+        self._config["activation"] = None  # from here on it is a layer of its own
+        return [self] if activation is None else [self, activation]
+
+    def build(self, input_shape: Shape) -> Shape:
+        if len(input_shape) != 1:
+            shape = ", ".join(map(str, input_shape))
+            raise ValueError(
+                f"{self.where}: expected inputs of shape (n, d), got (n, {shape}). "
+                f"Flatten each sample first: x.reshape(len(x), -1)."
+            )
+        self.param("W", (input_shape[0], self.units), self.kernel_initializer)
+        if self.use_bias:
+            self.param("b", (self.units,), self.bias_initializer)
+        return (self.units,)
+
+    def forward(self, x: Array) -> Array:
+        self.x = x
+        z = np.dot(x, self.W, out=self.empty("z", (len(x), self.units)))
+        if self.use_bias:
+            z += self.b
+        return z
+
+    def backward(self, dz: Array) -> Array | None:
+        np.dot(self.x.T, dz, out=self.dW)
+        if self.use_bias:
+            column_sums(dz, out=self.db)
+        if not self.needs_dx:  # the first layer's dX, which nobody asks for in training
+            return None
+        return np.dot(dz, self.W.T, out=self.empty("dx", self.x.shape))

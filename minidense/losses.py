@@ -1,0 +1,201 @@
+"""Losses: from the scores and the labels to one number, and to dscore, where the backward pass begins.
+
+A loss is a sum or a mean over rows. A subclass of ``RowLoss`` says what one row costs and what its derivative is,
+and gets batches, weights and blockwise reports for nothing; a subclass of ``Loss`` does all of it by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from minidense.arguments import Configurable, lookup
+from minidense.functional import log_of_shifted_sum, shifted_exp, softmax
+from minidense.layers import Activation, Layer, Softmax
+from minidense.types import Array, Shape
+
+
+class Loss(Configurable):
+    """Base of all losses: ``forward(scores, y)`` returns a float and ``backward()`` dLoss/dscores, (n, k).
+
+    ``scores`` is the model's output. A loss of one's own needs just these two methods; it then takes its ``y`` as
+    the user gave it, one batch at a time, and is reported as the mean of its values over the rows.
+    """
+
+    reduction: str = "mean"
+    """"mean" or "sum" over the rows of a batch: what forward and backward are scaled by."""
+
+    includes: ClassVar[type[Layer] | None] = None
+    """The activation this loss computes itself, from the scores: a model's last layer of that kind is left to it."""
+
+    def forward(self, scores: Array, y: Any) -> float:
+        """The loss of the batch."""
+        raise NotImplementedError
+
+    def backward(self) -> Array:
+        """dLoss/dscores of the last ``forward``, a new array."""
+        raise NotImplementedError
+
+    def check_last_layer(self, layer: Layer) -> None:
+        """Raise ValueError where ``layer`` cannot be the last one of a model under this loss."""
+
+    def check_targets(self, y: Any, output_shape: Shape) -> Any:
+        """``y`` as it is handed on, batch by batch; raise ValueError where it cannot be used."""
+        return y
+
+    def encode(self, y: Any, out: Array) -> Array:
+        """Write the targets of some rows into ``out`` (m, k), the model's dtype, or return them as they are."""
+        return np.asarray(y)
+
+
+class RowLoss(Loss):
+    """A loss that is a sum or mean over rows: ``rows`` gives each row's loss, ``gradient`` its derivative.
+
+    reduction: "mean" over the batch's rows, or "sum". Raises ValueError otherwise.
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        self.reduction = lookup("reduction", reduction, {"mean": "mean", "sum": "sum"})
+
+    def rows(self, scores: Array, targets: Array) -> Array:
+        """The loss of each row, (n,). scores, targets: (n, k)."""
+        raise NotImplementedError
+
+    def gradient(self, scores: Array, targets: Array) -> Array:
+        """The derivative of each row's loss by its scores, (n, k), a new array."""
+        raise NotImplementedError
+
+    def forward(self, scores: Array, y: Any) -> float:
+        """The mean or the sum of the rows' losses. scores: (n, k); y: labels or targets of n rows."""
+        checked = self.check_targets(y, scores.shape[1:])
+        if len(checked) != len(scores):
+            raise ValueError(f"{self!r}: {len(scores)} rows of scores, but {len(checked)} of y.")
+        self.scores, self.targets = scores, self.encode(checked, np.empty_like(scores))
+        total = float(self.rows(scores, self.targets).sum(dtype=np.float64))
+        return total / len(scores) if self.reduction == "mean" else total
+
+    def backward(self) -> Array:
+        """dLoss/dscores of the last ``forward``, (n, k); divided by n for the mean."""
+        if "scores" not in self.__dict__:
+            raise RuntimeError(f"{self!r}: call forward before backward.")
+        dscores = self.gradient(self.scores, self.targets)
+        if self.reduction == "mean":
+            dscores *= 1 / len(dscores)
+        return dscores
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("scores", "targets")}
+
+
+class SoftmaxCrossEntropy(RowLoss):
+    """``L_i = -log y[i, label_i]`` with ``y = softmax(scores)``; ``dscore = y - onehot(label)``.
+
+    It takes **scores** and applies the softmax itself. The model may end in ``Softmax``, which is then left to this
+    loss in training, or in the scores. y: integers (n,) or (n, 1) in [0, k), or one-hot or probability rows (n, k),
+    for which ``L_i = -sum_j t_ij log y_ij``. reduction: "mean" divides loss and dscore by n; "sum" does not.
+
+    >>> loss = SoftmaxCrossEntropy()
+    >>> round(loss.forward(np.zeros((1, 2)), [1]), 4)
+    0.6931
+    >>> loss.backward()
+    array([[ 0.5, -0.5]])
+    """
+
+    includes = Softmax
+
+    def check_last_layer(self, layer: Layer) -> None:
+        if isinstance(layer, Activation | Softmax) and type(layer) is not Softmax:
+            raise ValueError(
+                f"{self!r} takes scores: real numbers of any size, one for each class. The model ends in "
+                f"{layer.where}, which bends them. End it in Dense(classes), or in Dense(classes), Softmax()."
+            )
+
+    def check_targets(self, y: Any, output_shape: Shape) -> Array:
+        classes = output_shape[0]
+        y = np.asarray(y)
+        if y.dtype.kind not in "biuf":
+            raise TypeError(
+                f"y: expected whole numbers from 0 to {classes - 1}, or rows of {classes} probabilities, "
+                f"got dtype {y.dtype}. Name them by number first: classes, y = np.unique(y, return_inverse=True)."
+            )
+        if y.ndim == 2 and y.shape[1] == classes and classes > 1:
+            return _check_probability_rows(y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        if y.ndim != 1:
+            raise ValueError(
+                f"y: expected labels of shape (n,) or (n, 1), or rows of shape (n, {classes}) as the model has "
+                f"{classes} outputs; got {y.shape}."
+            )
+        return _check_labels(y, classes)
+
+    def encode(self, y: Array, out: Array) -> Array:
+        if y.ndim == 2:
+            out[...] = y
+        else:
+            out[...] = 0
+            out[np.arange(len(y)), y] = 1
+        return out
+
+    def rows(self, scores: Array, targets: Array) -> Array:
+        z, e, total = shifted_exp(scores)
+        shifted = np.where(targets != 0, z, 0)  # 0 * -inf is no part of the sum
+        losses: Array = log_of_shifted_sum(z, e, total) * targets.sum(axis=1) - (shifted * targets).sum(axis=1)
+        return losses
+
+    def gradient(self, scores: Array, targets: Array) -> Array:
+        dscores = softmax(scores)
+        dscores -= targets
+        return dscores
+
+
+def _check_labels(y: Array, classes: int) -> Array:
+    if y.dtype.kind == "f":
+        whole = np.isfinite(y) & (np.floor(y) == y)
+        if not whole.all():
+            row = int(np.argmin(whole))
+            raise ValueError(f"y: expected whole numbers from 0 to {classes - 1}, got {y[row]} in row {row}.")
+    valid = (y >= 0) & (y < classes)
+    if not valid.all():
+        row = int(np.argmin(valid))
+        start = " Do the labels start at 1? Use y - 1." if y.min() == 1 and y.max() == classes else ""
+        raise ValueError(
+            f"y: expected labels from 0 to {classes - 1}, as the model has {classes} outputs; "
+            f"got {y[row]} in row {row}.{start}"
+        )
+    return y if y.dtype.kind in "iu" else y.astype(np.intp)
+
+
+def _check_probability_rows(y: Array) -> Array:
+    with np.errstate(invalid="ignore", over="ignore"):
+        valid = (y >= 0).all(axis=1) & (abs(y.sum(axis=1, dtype=np.float64) - 1) <= 1e-3)
+    if not valid.all():
+        row = int(np.argmin(valid))
+        raise ValueError(
+            f"y: expected one-hot or probability rows, at least 0 and summing to 1; row {row} is {y[row]}, "
+            f"with sum {y[row].sum():g}."
+        )
+    return y
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "sparse_categorical_crossentropy": SoftmaxCrossEntropy,
+    "categorical_crossentropy": SoftmaxCrossEntropy,
+    "softmax_crossentropy": SoftmaxCrossEntropy,
+}
+
+
+def get_loss(loss: str | Loss) -> Loss:
+    """A new loss of that name (Keras' names); an object is returned as it is.
+
+    >>> get_loss("sparse_categorical_crossentropy")
+    SoftmaxCrossEntropy()
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if isinstance(loss, str):
+        return lookup("loss", loss.lower(), LOSSES)()
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        raise TypeError(f"loss: got the class {loss.__name__}; make an object of it: {loss.__name__}().")
+    raise TypeError(f"loss: expected a name or a Loss such as md.SoftmaxCrossEntropy(), got {loss!r}.")

@@ -1,0 +1,530 @@
+"""``Sequential``: the model that the user holds."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from minidense.arguments import known_keywords, lookup, real_number, whole_number
+from minidense.callbacks import Callback, History, Hooks, Logs, progress_callback
+from minidense.chain import Chain, infer
+from minidense.data import Feed, as_features, check_batch_size, check_features
+from minidense.layers import Layer
+from minidense.losses import Loss, RowLoss, get_loss
+from minidense.metrics import Metric, get_metric
+from minidense.optimizers import Optimizer, get_optimizer
+from minidense.parameters import allocate
+from minidense.training import Learner, Report, evaluate, train
+from minidense.types import Array, Shape
+
+DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
+
+
+class Streams(NamedTuple):
+    """Separate random streams, so that what one draws does not change another."""
+
+    initial: np.random.Generator
+    shuffle: np.random.Generator
+    noise: np.random.Generator
+
+
+class Sequential:
+    """A chain of layers over one flat vector of parameters.
+
+    layers: ``Layer`` objects, first to last; a Dense with an activation adds that activation as a layer of its own.
+    rng: None for fresh entropy, an int, or a numpy.random.Generator: the same one gives the same results, to the
+    bit. dtype: "float32" or "float64", in which everything is stored and computed. name: shown by ``summary``.
+
+    >>> model = Sequential([Dense(100, activation="relu"), Dense(10, activation="softmax")], rng=0)
+    >>> model.build(64).predict(np.zeros((2, 64))).shape
+    (2, 10)
+    """
+
+    @known_keywords
+    def __init__(
+        self,
+        layers: Sequence[Layer] = (),
+        *,
+        rng: int | np.random.Generator | None = None,
+        dtype: str = "float32",
+        name: str | None = None,
+    ) -> None:
+        self._dtype = _model_dtype(dtype)
+        try:
+            self._streams = Streams(*np.random.default_rng(rng).spawn(3))
+        except (TypeError, ValueError) as error:
+            raise type(error)(
+                f"rng: expected None, an int or a numpy.random.Generator, got {rng!r}; {error}."
+            ) from None
+        self.name = name
+        self.stop_training = False
+        self.history: History | None = None
+        self.optimizer: Optimizer | None = None
+        self.loss: Loss | None = None
+        self.metrics: list[Metric] = []
+        self._layers: list[Layer] = []
+        self._initialised = 0
+        self._theta: Array | None = None
+        self._grad: Array | None = None
+        self._fitting = threading.Lock()
+        if isinstance(layers, Layer):
+            raise TypeError(f"layers: expected a list of layers, got one layer; use Sequential([{layers!r}]).")
+        for layer in layers:
+            self.add(layer)
+
+    # ------------------------------------------------------------------ building
+
+    def add(self, layer: Layer) -> Self:
+        """Append ``layer``; return the model. Raises ValueError where the layer is in a model already."""
+        if not isinstance(layer, Layer):
+            made = f" Make an object of it: {layer.__name__}(...)." if isinstance(layer, type) else ""
+            raise TypeError(f"layers: expected a Layer such as md.Dense(10), got {layer!r}.{made}")
+        owner = layer._owner() if layer._owner is not None else None
+        if owner is not None:
+            place = "in this model already" if owner is self else "part of another model"
+            raise ValueError(
+                f"{layer.where} is {place}; a layer has one place and one set of parameters. Make a new one, or use "
+                f"copy.deepcopy(layer) to start from its values."
+            )
+        for part in layer.expand():
+            part.index, part._owner = len(self._layers), weakref.ref(self)
+            self._layers.append(part)
+        if self._theta is not None:
+            self._theta = self._grad = None
+            if self.optimizer is not None:
+                self.optimizer.state.clear()
+            self.build(self._layers[0].input_shape or ())
+        return self
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, first to last."""
+        return tuple(self._layers)
+
+    @property
+    def built(self) -> bool:
+        """Whether the parameters exist."""
+        return self._theta is not None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the parameters and of all that is computed."""
+        return self._dtype
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """The shape of one sample; None before the model is built."""
+        return self._layers[0].input_shape if self._layers and self.built else None
+
+    @property
+    def output_shape(self) -> Shape | None:
+        """The shape of one prediction; None before the model is built."""
+        return self._layers[-1].output_shape if self._layers and self.built else None
+
+    @property
+    def theta(self) -> Array:
+        """All parameters as one vector (p,), layer by layer. Write into it; it cannot be replaced."""
+        return self._built_vectors()[0]
+
+    @property
+    def grad(self) -> Array:
+        """The gradient by all parameters, (p,), as the last backward pass left it."""
+        return self._built_vectors()[1]
+
+    def build(self, input_shape: int | Shape) -> Self:
+        """Make the parameters for samples of ``input_shape``, which has no batch axis; an int means ``(int,)``.
+
+        ``fit`` does it by itself; early or late, one seed gives the same weights. Returns the model. Raises
+        ValueError where a layer cannot take what the one before it gives, or the model is built for another shape.
+        """
+        shape = tuple(whole_number("input_shape", s) for s in np.atleast_1d(np.array(input_shape, object)))
+        if self.built:
+            if shape != self.input_shape:
+                raise ValueError(f"the model is built for inputs of shape {self.input_shape}, not {shape}.")
+            return self
+        with self._declared(shape):
+            self._allocate()
+        return self
+
+    @contextmanager
+    def _declared(self, input_shape: Shape) -> Iterator[Shape]:
+        """The output shape for ``input_shape``; where the block fails, no layer remembers having been built."""
+        if self.built:
+            assert self.output_shape is not None
+            yield self.output_shape
+            return
+        if not self._layers:
+            raise ValueError("the model has no layers; add some: model.add(md.Dense(10)).")
+        before = [dict(layer.__dict__) for layer in self._layers]
+        try:
+            shape = input_shape
+            for layer in self._layers:
+                layer.dtype = self._dtype
+                shape = layer.declare(shape)
+            yield shape
+        except BaseException:
+            if not self.built:
+                for layer, attributes in zip(self._layers, before, strict=True):
+                    layer.__dict__.clear()
+                    layer.__dict__.update(attributes)
+            raise
+
+    def _allocate(self) -> None:
+        if not self.built:
+            new = self._streams.initial.spawn(len(self._layers) - self._initialised)
+            streams = [self._streams.initial] * self._initialised + new  # those built before have their values
+            self._theta, self._grad = allocate(self._layers, self._dtype, streams)
+            self._initialised = len(self._layers)
+
+    def _built_vectors(self) -> tuple[Array, Array]:
+        if self._theta is None or self._grad is None:
+            raise RuntimeError(
+                "the model is not built: it does not know the width of its input yet. "
+                "Call model.build(input_shape), or fit it first."
+            )
+        return self._theta, self._grad
+
+    # ------------------------------------------------------------------ training
+
+    @known_keywords
+    def compile(
+        self,
+        optimizer: str | Optimizer = "sgd",
+        loss: str | Loss = "sparse_categorical_crossentropy",
+        metrics: Sequence[str | Metric] = (),
+    ) -> Self:
+        """Choose how to train. Strings are Keras' names. Returns the model.
+
+        Raises ValueError for unknown names, with the nearest one, and for a last layer that does not suit the loss.
+        """
+        chosen = get_optimizer(optimizer), get_loss(loss)
+        if isinstance(metrics, str | Metric):
+            raise TypeError(f"metrics: expected a list, got {metrics!r}; use metrics=[{metrics!r}].")
+        chosen_metrics = [get_metric(metric) for metric in metrics]
+        if self._layers:
+            chosen[1].check_last_layer(self._layers[-1])
+        (self.optimizer, self.loss), self.metrics = chosen, chosen_metrics
+        return self
+
+    @known_keywords
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        batch_size: int | str = 32,
+        epochs: int = 1,
+        validation_data: tuple[Any, Any] | None = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        callbacks: Sequence[Callback] = (),
+        verbose: int | str = "auto",
+    ) -> History:
+        """Train for ``epochs`` passes over the data; a second call goes on from the first.
+
+        x: (n, ...) real numbers, rows first, finite. y: what the loss takes, n of them. batch_size: rows an update;
+        1 for single-sample updates, "full" for all rows at once. validation_data: (x, y), evaluated after each
+        epoch. validation_split: or the last part of x and y, as a fraction, kept out of the training. shuffle: draw
+        a new order of the rows for each epoch, from the model's own stream. verbose: "auto" is a progress bar in a
+        terminal and a line an epoch elsewhere; 0 is silent, 1 the bar, 2 the lines.
+
+        Returns a History. Raises ValueError or TypeError for input that does not fit, before anything has changed,
+        RuntimeError before ``compile``, and FloatingPointError where the loss is not finite any more: the
+        parameters are then those before that update.
+        """
+        optimizer, loss = self._compiled()
+        epochs = whole_number("epochs", epochs)
+        split = real_number("validation_split", validation_split, at_least=0, below=1)
+        bar = progress_callback(verbose)
+        x, y = self._rows(x, y)
+        if validation_data is None and split:
+            (x, y), validation_data = _split(x, y, split)
+        if validation_data is not None and len(validation_data) != 2:
+            raise ValueError(f"validation_data: expected (x, y), got {len(validation_data)} things.")
+        batch_rows = check_batch_size(batch_size, len(x))
+        with self._exclusively(), self._declared(x.shape[1:]) as output_shape:
+            feed = self._feed(x, y, batch_rows, output_shape, training=True)
+            held_out = validation_data and self._checked(*validation_data, output_shape, "validation_data: ")
+            params = {"epochs": epochs, "steps": feed.steps_per_epoch, "batch_size": batch_rows}
+            hooks = Hooks([*callbacks, *([bar] if bar else [])], self, params)
+            if hooks.per_batch:
+                feed.one_batch_a_block()
+            self._allocate()
+            history = self.history = History(params)
+            self.stop_training = False
+            report = Report(loss, self.metrics, self._output_of_scores)
+            with (
+                self._learner(report, reuse_buffers=True) as learner,
+                np.errstate(over="ignore", invalid="ignore"),
+            ):
+                train(
+                    learner,
+                    optimizer,
+                    feed,
+                    report,
+                    epochs=epochs,
+                    shuffle=self._streams.shuffle if shuffle and batch_rows < len(x) else None,
+                    validate=lambda: self._evaluate(*held_out, 1024, output_shape) if held_out else {},
+                    hooks=hooks,
+                    history=history,
+                    stopped=lambda: self.stop_training,
+                )
+        return history
+
+    @known_keywords
+    def train_on_batch(self, x: Any, y: Any) -> Logs:
+        """One update on all rows of ``x``. Returns the figures before the update. Raises what ``fit`` raises."""
+        optimizer, _ = self._compiled()
+        logs = self._backpropagate(x, y, optimizer)
+        optimizer.update(*self._built_vectors())
+        return logs
+
+    @known_keywords
+    def loss_and_grad(self, x: Any, y: Any) -> float:
+        """The loss on all rows of ``x``; fills ``model.grad`` with its gradient and changes no parameter.
+
+        The loss is scaled as its reduction says, so that ``grad`` is its gradient: this is the primitive for loops
+        of your own and for scipy.optimize.
+        """
+        _, loss = self._compiled()
+        mean = self._backpropagate(x, y)["loss"]
+        return mean * len(x) if loss.reduction == "sum" else mean
+
+    def _backpropagate(self, x: Any, y: Any, optimizer: Optimizer | None = None) -> Logs:
+        _, loss = self._compiled()
+        x, y = self._rows(x, y)
+        with self._exclusively(), self._declared(x.shape[1:]) as output_shape:
+            feed = self._feed(x, y, len(x), output_shape, training=True)
+            self._allocate()
+            report = Report(loss, self.metrics, self._output_of_scores)
+            with self._learner(report) as learner, np.errstate(over="ignore", invalid="ignore"):
+                for block in feed.blocks():
+                    for step in block.steps:
+                        if not learner.backpropagate(step):
+                            raise learner.diverged(step, "this batch", optimizer)
+                    report.add(block)
+        return report.logs()
+
+    # ------------------------------------------------------------------ using
+
+    @known_keywords
+    def predict(self, x: Any, *, batch_size: int | str = 1024) -> Array:
+        """The model's output for ``x``: (n, k), a new array of the model's dtype. Pure, and safe in any thread.
+
+        With a final Softmax these are probabilities, without one the scores. Raises ValueError or TypeError for
+        input that does not fit and RuntimeError before the model is built.
+        """
+        self._built_vectors()
+        x = as_features(x)
+        input_shape, output_shape = self._layers[0].input_shape or (), self._layers[-1].output_shape or ()
+        check_features(x, input_shape, self._dtype)
+        size = check_batch_size(batch_size, len(x))
+        if size == len(x):
+            return self._infer(x)
+        y = np.empty((len(x), *output_shape), self._dtype)
+        for start in range(0, len(x), size):
+            y[start : start + size] = self._infer(x[start : start + size])
+        return y
+
+    def _infer(self, x: Array) -> Array:
+        rows = x.view() if x.dtype == self._dtype else x.astype(self._dtype)
+        rows.flags.writeable = False  # a layer that changes its input must not change the user's data
+        y = infer(self._layers, rows)
+        return y.copy() if np.may_share_memory(y, x) else y
+
+    @known_keywords
+    def evaluate(self, x: Any, y: Any, *, batch_size: int | str = 1024) -> Logs:
+        """The loss, as the mean over the rows, and the metrics: a dict. Pure, and safe in any thread.
+
+        Raises what ``predict`` raises, ValueError for a ``y`` that does not fit, RuntimeError before ``compile``.
+        """
+        self._compiled()
+        self._built_vectors()
+        output_shape = self._layers[-1].output_shape or ()
+        x, y = self._checked(x, y, output_shape)
+        return self._evaluate(x, y, check_batch_size(batch_size, len(x)), output_shape)
+
+    def _evaluate(self, x: Array, y: Any, batch_rows: int, output_shape: Shape) -> Logs:
+        _, loss = self._compiled()
+        feed = self._make_feed(x, y, batch_rows, output_shape, splittable=False)
+        return evaluate(self._trunk(), feed, Report(copy.copy(loss), self.metrics, self._output_of_scores))
+
+    def forward(self, x: Any, training: bool = False) -> Array:
+        """The chain itself: the output of the last layer. Each layer caches what its backward needs."""
+        self._built_vectors()
+        x = as_features(x)
+        check_features(x, self._layers[0].input_shape or (), self._dtype)
+        return Chain(self._layers, training).forward(x.astype(self._dtype, copy=False))
+
+    def backward(self, dy: Any) -> Array:
+        """From dLoss/dy of the last ``forward`` to dLoss/dx, filling ``grad`` on the way."""
+        self._built_vectors()
+        dy = np.asarray(dy, self._dtype)
+        if dy.shape[1:] != self.output_shape or dy.ndim == 0:
+            raise ValueError(f"dy: expected (n, *{self.output_shape}), as forward's output, got {dy.shape}.")
+        return Chain(self._layers, training=True).backward(dy)
+
+    # ------------------------------------------------------------------ weights
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, in Keras' order and layout: W (in, out), b (out,), layer by layer."""
+        self._built_vectors()
+        return [getattr(layer, d.name).copy() for layer in self._layers for d in layer.declarations]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy ``weights``, as ``get_weights`` gives them, into the parameters; all or, with a ValueError, none."""
+        self._built_vectors()
+        targets = [(layer, d.name, getattr(layer, d.name)) for layer in self._layers for d in layer.declarations]
+        if len(weights) != len(targets):
+            raise ValueError(f"weights: expected {len(targets)} arrays, got {len(weights)}.")
+        arrays = [as_features(w, f"weights[{i}]") for i, w in enumerate(weights)]
+        for i, (array, (layer, name, view)) in enumerate(zip(arrays, targets, strict=True)):
+            if array.shape != view.shape:
+                raise ValueError(
+                    f"weights[{i}]: expected shape {view.shape} for {name} of {layer.where}, got {array.shape}."
+                )
+        for array, (_, _, view) in zip(arrays, targets, strict=True):
+            view[...] = array
+
+    @property
+    def count_params(self) -> int:
+        """The number of parameters; 0 before the model is built."""
+        return sum(layer.count_params for layer in self._layers)
+
+    def summary(self) -> str:
+        """A table of the layers, their output shapes and their parameters; "?" where not built yet. Print it.
+
+        >>> print(Sequential([Dense(10)], name="linear").build(64).summary())
+        linear
+        layer       output shape    parameters
+        Dense(10)   (n, 10)                650
+        650 parameters, 2,600 bytes (float32)
+        """
+        rows = [("layer", "output shape", "parameters")]
+        for layer in self._layers:
+            shape = "?" if not self.built else "(n, " + ", ".join(map(str, layer.output_shape or ())) + ")"
+            rows.append((repr(layer), shape, f"{layer.count_params:,}" if self.built else "?"))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = [f"{a:<{widths[0]}}   {b:<{widths[1]}}    {c:>{widths[2]}}" for a, b, c in rows]
+        total = self.count_params
+        totals = f"{total:,} parameters, {total * self._dtype.itemsize:,} bytes" if self.built else "? parameters"
+        return "\n".join([self.name or "Sequential", *lines, f"{totals} ({self._dtype})"])
+
+    def __repr__(self) -> str:
+        layers = ", ".join(map(repr, self._layers))
+        built = f", {self.count_params:,} parameters" if self.built else ", not built"
+        return f"<Sequential [{layers}]{built}, {self._dtype}>"
+
+    # ------------------------------------------------------------------ copying
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_theta", "_grad", "_fitting")}
+        return state | {"built": self.built}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        built = state.pop("built")
+        self.__dict__.update(state, _theta=None, _grad=None, _fitting=threading.Lock())
+        for layer in self._layers:
+            layer._owner = weakref.ref(self)
+        if built:  # the layers brought their values along; they become views of a theta of their own
+            self._theta, self._grad = allocate(self._layers, self._dtype, [self._streams.initial] * len(self._layers))
+
+    # ------------------------------------------------------------------ what these methods share
+
+    def _compiled(self) -> tuple[Optimizer, Loss]:
+        if self.optimizer is None or self.loss is None:
+            raise RuntimeError(
+                "the model is not compiled: call model.compile(optimizer=md.SGD(0.1), loss=md.SoftmaxCrossEntropy())."
+            )
+        if self._layers:
+            self.loss.check_last_layer(self._layers[-1])
+        return self.optimizer, self.loss
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        if not self._fitting.acquire(blocking=False):
+            raise RuntimeError("the model is being trained already, in another thread or by the caller of a callback.")
+        try:
+            yield
+        finally:
+            self._fitting.release()
+
+    @contextmanager
+    def _learner(self, report: Report, reuse_buffers: bool = False) -> Iterator[Learner]:
+        _, loss = self._compiled()
+        if reuse_buffers:
+            for layer in self._layers:
+                layer.reuse_buffers()
+        try:
+            yield Learner(self._trunk(), loss, *self._built_vectors(), report)
+        finally:
+            for layer in self._layers:
+                layer.needs_dx = True
+                if reuse_buffers:
+                    layer.forget()
+
+    def _trunk(self) -> list[Layer]:
+        """The layers that lead to the scores: all of them but a last one that the loss includes."""
+        last = self._layers[-1]
+        fused = self.loss is not None and type(last) is self.loss.includes
+        return self._layers[:-1] if fused else self._layers
+
+    def _output_of_scores(self, scores: Array) -> Array:
+        return infer(self._layers[len(self._trunk()) :], scores)
+
+    def _rows(self, x: Any, y: Any, what: str = "") -> tuple[Array, Any]:
+        """x and y as rows, as many of one as of the other."""
+        x = as_features(x, what + "x")
+        if x.ndim and len(x) == 0:
+            raise ValueError(f"{what}x: expected at least one row, got shape {x.shape}.")
+        if x.ndim < 2:
+            one = " One sample? Use x[None, :] and y[None]. One feature? Use x[:, None]." if x.ndim else ""
+            raise ValueError(f"{what}x: expected rows of features, shape (n, d), got {x.shape}.{one}")
+        if not hasattr(y, "__len__") or np.ndim(y) == 0:
+            raise TypeError(f"{what}y: expected one label or row for each of the {len(x)} rows of x, got {y!r}.")
+        if len(x) != len(y):
+            raise ValueError(f"{what}x has {len(x)} rows and y has {len(y)}; expected as many of one as of the other.")
+        return x, y
+
+    def _checked(self, x: Any, y: Any, output_shape: Shape, what: str = "") -> tuple[Array, Any]:
+        """x and y fit to be fed to the model."""
+        _, loss = self._compiled()
+        x, y = self._rows(x, y, what)
+        check_features(x, self._layers[0].input_shape or (), self._dtype, what + "x")
+        return x, loss.check_targets(y, output_shape)
+
+    def _feed(self, x: Array, y: Any, batch_rows: int, output_shape: Shape, training: bool) -> Feed:
+        x, y = self._checked(x, y, output_shape)
+        splittable = isinstance(self.loss, RowLoss) and all(layer.rowwise for layer in self._layers)
+        return self._make_feed(x, y, batch_rows, output_shape, splittable)
+
+    def _make_feed(self, x: Array, y: Any, batch_rows: int, output_shape: Shape, splittable: bool) -> Feed:
+        _, loss = self._compiled()
+        return Feed(
+            x,
+            y,
+            batch_rows,
+            dtype=self._dtype,
+            outputs=output_shape[0],
+            encode=loss.encode,
+            splittable=splittable,
+        )
+
+
+def _model_dtype(dtype: Any) -> np.dtype[Any]:
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+    return lookup("dtype", name, DTYPES)
+
+
+def _split(x: Array, y: Any, fraction: float) -> tuple[tuple[Array, Any], tuple[Array, Any]]:
+    held_out = int(len(x) * fraction)
+    keep = len(x) - held_out
+    if not held_out or not keep:
+        raise ValueError(f"validation_split: {fraction:g} of {len(x)} rows leaves one of the two parts empty.")
+    return (x[:keep], y[:keep]), (x[keep:], y[keep:])

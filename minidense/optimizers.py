@@ -1,0 +1,104 @@
+"""Optimizers: vectors in, vectors changed. They see ``theta`` and ``grad``, and know nothing of layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidense.arguments import Configurable, lookup, real_number
+from minidense.types import Array
+
+
+class Optimizer(Configurable):
+    """Base of all optimizers: a subclass implements ``update(theta, grad)``.
+
+    ``iterations`` counts the updates made. ``state`` holds what must survive from one update to the next, by
+    name: vectors as long as ``theta``. All else can be thrown away at any time.
+    """
+
+    def __init__(self, learning_rate: float = 0.01) -> None:
+        self.learning_rate = learning_rate
+        self.iterations = 0
+        self.state: dict[str, Array] = {}
+        self._scratch: dict[str, Array] = {}
+
+    @property
+    def learning_rate(self) -> float:
+        """The step size eta. Setting it checks it: a finite number above 0."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._learning_rate = real_number(f"{type(self).__name__}: learning_rate", value, above=0)
+
+    def update(self, theta: Array, grad: Array) -> None:
+        """Change ``theta`` in place by one step against ``grad``, which stays as it is. Both are (p,)."""
+        raise NotImplementedError
+
+    def scratch(self, name: str, theta: Array) -> Array:
+        """A vector like ``theta`` to compute in, kept from one update to the next, its contents undefined."""
+        vector = self._scratch.get(name)
+        if vector is None or len(vector) != len(theta) or vector.dtype != theta.dtype:
+            vector = self._scratch[name] = np.empty_like(theta)
+        return vector
+
+    def moment(self, name: str, theta: Array) -> Array:
+        """The vector of that name in ``state``, zeros at first."""
+        vector = self.state.get(name)
+        if vector is None:
+            vector = self.state[name] = np.zeros_like(theta)
+        return vector
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_scratch": {}}
+
+
+class SGD(Optimizer):
+    """Gradient descent: ``theta := theta - eta * grad``, on as many rows as each batch has.
+
+    With ``momentum`` mu (Polyak, 1964), Keras' form: ``v := mu v - eta grad``, then ``theta := theta + v``, or
+    with ``nesterov`` (Sutskever et al., 2013) ``theta := theta + mu v - eta grad``.
+
+    learning_rate: above 0. momentum: in [0, 1). Raises ValueError otherwise.
+
+    >>> theta, grad = np.array([1.0, 2.0]), np.array([10.0, 0.0])
+    >>> SGD(learning_rate=0.1).update(theta, grad)
+    >>> theta
+    array([0., 2.])
+    """
+
+    def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False) -> None:
+        super().__init__(learning_rate)
+        self.momentum = real_number("SGD: momentum", momentum, at_least=0, below=1)
+        self.nesterov = bool(nesterov)
+        if nesterov and not momentum:
+            raise ValueError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
+
+    def update(self, theta: Array, grad: Array) -> None:
+        step = self.scratch("step", theta)
+        np.multiply(grad, self._learning_rate, out=step)
+        if not self.momentum:
+            theta -= step
+        else:
+            v = self.moment("velocity", theta)
+            v *= self.momentum
+            v -= step
+            theta += self.momentum * v - step if self.nesterov else v
+        self.iterations += 1
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD}
+
+
+def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
+    """A new optimizer of that name with its default settings; an object is returned as it is.
+
+    >>> get_optimizer("sgd")
+    SGD()
+    """
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if isinstance(optimizer, str):
+        return lookup("optimizer", optimizer.lower(), OPTIMIZERS)()
+    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
+        raise TypeError(f"optimizer: got the class {optimizer.__name__}; make an object of it: {optimizer.__name__}().")
+    raise TypeError(f"optimizer: expected a name or an Optimizer such as md.SGD(0.1), got {optimizer!r}.")

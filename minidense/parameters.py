@@ -1,0 +1,79 @@
+"""One flat vector ``theta`` of all parameters, one flat ``grad``, and the views into them that layers hold.
+
+First every layer declares what it needs, then the two vectors are laid out and allocated once, then each layer
+gets its views: ``layer.W`` and ``layer.dW`` are pieces of the model's ``theta`` and ``grad``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from minidense.initializers import Initializer
+from minidense.types import Array, Shape
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What ``Layer.param`` notes down: one parameter's name, shape and initializer."""
+
+    name: str
+    shape: Shape
+    initializer: Initializer
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class Owner(Protocol):
+    """What this file needs of a layer."""
+
+    __dict__: dict[str, Any]
+
+    @property
+    def declarations(self) -> Sequence[Declaration]: ...
+
+    def bind(self, views: dict[str, Array]) -> None: ...
+
+
+def allocate(
+    layers: Sequence[Owner], dtype: np.dtype[Any], streams: Sequence[np.random.Generator]
+) -> tuple[Array, Array]:
+    """Allocate ``theta`` and ``grad`` for ``layers``, fill them, and bind each layer's views.
+
+    A layer that has values already (a copied or unpickled one, or one built earlier) keeps them; the others start
+    from their initializers, each layer from its own stream, so that no layer's start depends on another's.
+    Returns (theta, grad), both (p,).
+    """
+    total = sum(d.size for layer in layers for d in layer.declarations)
+    theta, grad = np.empty(total, dtype), np.zeros(total, dtype)
+    bound: list[tuple[Owner, dict[str, Array]]] = []
+    start = 0
+    for layer, stream in zip(layers, streams, strict=True):
+        views: dict[str, Array] = {}
+        for d in layer.declarations:
+            stop = start + d.size
+            views[d.name] = theta[start:stop].reshape(d.shape)
+            views["d" + d.name] = grad[start:stop].reshape(d.shape)
+            views[d.name][...] = _starting_values(layer, d, stream)
+            start = stop
+        bound.append((layer, views))
+    for layer, views in bound:  # only now that nothing can fail any more
+        layer.bind(views)
+    return theta, grad
+
+
+def _starting_values(layer: Owner, d: Declaration, stream: np.random.Generator) -> Array:
+    values = layer.__dict__.get(d.name)
+    if values is None:
+        values = np.asarray(d.initializer(stream, d.shape))
+        if values.shape != d.shape:
+            raise ValueError(
+                f"{layer!r}: the initializer of {d.name} returned shape {values.shape}, expected {d.shape}."
+            )
+    return values

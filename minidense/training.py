@@ -1,0 +1,174 @@
+"""The training loop, and what one step of it does."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from minidense.callbacks import History, Hooks, Logs
+from minidense.chain import Chain, first_not_finite, infer
+from minidense.data import Block, Feed, Step
+from minidense.layers import Layer
+from minidense.losses import Loss, RowLoss
+from minidense.metrics import Metric
+from minidense.optimizers import Optimizer
+from minidense.types import Array
+
+
+def train(
+    learner: Learner,
+    optimizer: Optimizer,
+    feed: Feed,
+    report: Report,
+    *,
+    epochs: int,
+    shuffle: np.random.Generator | None,
+    validate: Callable[[], Logs],
+    hooks: Hooks,
+    history: History,
+    stopped: Callable[[], bool],
+) -> None:
+    """Run ``epochs`` epochs over ``feed``: forward, loss, backward, update, for each batch; note the figures."""
+    hooks.call("on_train_begin", {})
+    try:
+        for epoch in range(epochs):
+            hooks.call("on_epoch_begin", epoch, {})
+            report.reset()
+            batch = 0
+            for block in feed.blocks(None if shuffle is None else permutation(shuffle, feed.n)):
+                if hooks.per_batch and block.steps[0].opens:
+                    hooks.call("on_batch_begin", batch, {})
+                first = batch
+                for step in block.steps:
+                    if not learner.backpropagate(step):
+                        raise learner.diverged(step, f"epoch {epoch + 1}, step {batch + 1}", optimizer)
+                    if step.closes:
+                        optimizer.update(learner.theta, learner.grad)
+                        batch += 1
+                report.add(block)
+                if hooks.wants("on_block_end"):
+                    hooks.call("on_block_end", batch - first, report.logs())
+                if hooks.per_batch and block.steps[-1].closes:
+                    hooks.call("on_batch_end", batch - 1, report.logs())
+                if stopped():
+                    break
+            logs = report.logs() | {f"val_{name}": value for name, value in validate().items()}
+            history.append(epoch, logs)
+            hooks.call("on_epoch_end", epoch, logs)
+            if stopped():
+                break
+    finally:
+        hooks.call("on_train_end", {})
+
+
+def permutation(rng: np.random.Generator, n: int) -> Array:
+    """0 to n - 1 in random order, in as few bytes as it takes."""
+    order = np.arange(n, dtype=np.uint32 if n <= 2**32 else np.uint64)
+    rng.shuffle(order)
+    return order
+
+
+class Learner:
+    """The forward pass, the loss and the backward pass of one step, which leave the batch's gradient in ``grad``."""
+
+    def __init__(self, layers: Sequence[Layer], loss: Loss, theta: Array, grad: Array, report: Report) -> None:
+        self.layers, self.loss, self.theta, self.grad, self.report = layers, loss, theta, grad, report
+        self.chain = Chain(layers, training=True, for_input=False)
+        self._total: Array | None = None
+
+    def backpropagate(self, step: Step) -> bool:
+        """Fill ``grad`` for ``step`` and note its scores. False, and no gradient, where the loss is not finite."""
+        scores = self.chain.forward(step.x)
+        if isinstance(self.loss, RowLoss):
+            dscores = self.loss.gradient(scores, step.targets)
+            if step.batch_rows > 1 and self.loss.reduction == "mean":
+                dscores *= 1 / step.batch_rows
+            # One cheap number, finite only if all scores are. It may overflow where the loss does not: look closer.
+            finite = math.isfinite(np.vdot(scores, dscores)) or self._rows_are_finite(scores, step)
+        else:
+            value = self.loss.forward(scores, step.targets)
+            dscores = self.loss.backward()
+            finite = self.report.add_value(value, len(scores))
+        if not finite:
+            return False
+        self.chain.backward(dscores)
+        np.copyto(step.scores, scores)
+        if not (step.opens and step.closes):
+            self._add_up(step)
+        return True
+
+    def _rows_are_finite(self, scores: Array, step: Step) -> bool:
+        assert isinstance(self.loss, RowLoss)
+        return bool(np.isfinite(self.loss.rows(scores, step.targets)).all())
+
+    def _add_up(self, step: Step) -> None:
+        """The gradient of a batch computed in slices is the sum of theirs."""
+        if step.opens:
+            if self._total is None:
+                self._total = np.empty_like(self.grad)
+            np.copyto(self._total, self.grad)
+        else:
+            assert self._total is not None
+            self._total += self.grad
+        if step.closes:
+            np.copyto(self.grad, self._total)
+
+    def diverged(self, step: Step, when: str, optimizer: Optimizer | None) -> FloatingPointError:
+        """The error that says when and where the numbers ended."""
+        layer = first_not_finite(self.layers, step.x)
+        where = "the loss itself" if layer is None else f"the output of {layer.where}"
+        rate = f"a smaller learning rate (it is {optimizer.learning_rate:g}), or " if optimizer else ""
+        return FloatingPointError(
+            f"The loss is not finite any more in {when}; the first thing that is not is {where}. The update was not "
+            f"made: the parameters are those before this step. Try {rate}inputs of about unit size."
+        )
+
+
+class Report:
+    """The loss and the metrics over all rows added since ``reset``: sums over rows, not averages of averages."""
+
+    def __init__(self, loss: Loss, metrics: Sequence[Metric], output: Callable[[Array], Array]) -> None:
+        self.loss, self.output = loss, output
+        self.metrics = [copy.copy(metric) for metric in metrics]
+        self.reset()
+
+    def reset(self) -> None:
+        self._rows, self._loss_sum = 0, 0.0
+        for metric in self.metrics:
+            metric.reset()
+
+    def add(self, block: Block) -> None:
+        """Add the rows of a block, whose scores have been noted."""
+        if isinstance(self.loss, RowLoss):
+            self._loss_sum += float(self.loss.rows(block.scores, block.targets).sum(dtype=np.float64))
+            self._rows += len(block.scores)
+        if self.metrics:
+            y_pred = self.output(block.scores)
+            for metric in self.metrics:
+                metric.update(block.y, y_pred)
+
+    def add_value(self, value: float, rows: int) -> bool:
+        """Add the value that a loss gave for a batch as a whole; return whether it is finite."""
+        self._loss_sum += value * (rows if self.loss.reduction == "mean" else 1)
+        self._rows += rows
+        return math.isfinite(value)
+
+    def logs(self) -> Logs:
+        """The figures by name; the loss is the mean over the rows, whatever the loss's reduction."""
+        logs = {"loss": self._loss_sum / self._rows}
+        logs.update({metric.name: metric.result() for metric in self.metrics})
+        return logs
+
+
+def evaluate(layers: Sequence[Layer], feed: Feed, report: Report) -> Logs:
+    """The figures over all rows of ``feed``. Changes no layer."""
+    for block in feed.blocks():
+        for step in block.steps:
+            np.copyto(step.scores, infer(layers, step.x))
+            if not isinstance(report.loss, RowLoss):
+                report.add_value(report.loss.forward(step.scores, step.targets), len(step.scores))
+        report.add(block)
+    return report.logs()
