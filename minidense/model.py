@@ -41,7 +41,8 @@ class Sequential:
     rng: None for fresh entropy, an int, or a numpy.random.Generator: the same one gives the same results, to the
     bit. dtype: "float32" or "float64", in which everything is stored and computed. name: shown by ``summary``.
 
-    >>> model = Sequential([Dense(100, activation="relu"), Dense(10, activation="softmax")], rng=0)
+    >>> import minidense as md
+    >>> model = md.Sequential([md.Dense(100, activation="relu"), md.Dense(10, activation="softmax")], rng=0)
     >>> model.build(64).predict(np.zeros((2, 64))).shape
     (2, 10)
     """
@@ -400,7 +401,8 @@ class Sequential:
     def summary(self) -> str:
         """A table of the layers, their output shapes and their parameters; "?" where not built yet. Print it.
 
-        >>> print(Sequential([Dense(10)], name="linear").build(64).summary())
+        >>> import minidense as md
+        >>> print(md.Sequential([md.Dense(10)], name="linear").build(64).summary())
         linear
         layer       output shape    parameters
         Dense(10)   (n, 10)                650

@@ -1,0 +1,256 @@
+"""The layers: their formulas, their gradients over drawn shapes and values, and the author's contract."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import normal_arrays, seeds, sizes
+
+import minidense as md
+
+ELEMENTWISE = [md.ReLU, md.Sigmoid, md.Softmax]
+
+
+def built(layer, shape, dtype="float64"):
+    return md.Sequential([layer], rng=0, dtype=dtype).build(shape).layers[0]
+
+
+@given(units=sizes, features=sizes, bias=st.booleans(), seed=seeds)
+def test_dense_passes_the_gradient_check(units, features, bias, seed):
+    assert md.check_layer(md.Dense(units, use_bias=bias), features, rng=seed, batch_sizes=(1, 3)) <= 1e-7
+
+
+@pytest.mark.parametrize("layer", ELEMENTWISE)
+@given(features=sizes, rows=sizes, seed=seeds, scale=st.sampled_from([0.1, 1.0, 4.0]))
+def test_activations_pass_the_gradient_check(layer, features, rows, seed, scale):
+    x = scale * np.random.default_rng(seed).normal(size=(rows, features))
+    x += np.where(abs(x) < 1e-3, 1e-2, 0)  # away from the kink at 0
+    if layer is md.Softmax and features == 1:
+        return  # its derivative is 0 everywhere: differences of rounding errors
+    assert md.check_layer(layer(), features, x=x, rng=seed) <= 1e-7
+
+
+@given(normal_arrays())
+def test_dense_is_the_equation(x):
+    dense = built(md.Dense(3, bias_initializer="ones"), x.shape[1])
+    y = dense.forward(x)
+    np.testing.assert_allclose(y, x @ dense.W + dense.b, rtol=1e-14, atol=1e-14)
+    dy = np.ones_like(y)
+    np.testing.assert_allclose(dense.backward(dy), dy @ dense.W.T, rtol=1e-14, atol=1e-14)
+    np.testing.assert_allclose(dense.dW, x.T @ dy, rtol=1e-14, atol=1e-13)
+    np.testing.assert_allclose(dense.db, dy.sum(axis=0), rtol=1e-14)
+
+
+def test_relu_is_zero_at_zero_and_so_is_its_derivative():
+    relu = md.ReLU()
+    assert relu.forward(np.float32([[-1, 0, 2]])).tolist() == [[0, 0, 2]]
+    assert relu.backward(np.float32([[5, 5, 5]])).tolist() == [[0, 0, 5]]
+
+
+@given(normal_arrays(scale=3.0))
+def test_softmax_backward_is_the_full_jacobian_product(z):
+    softmax = built(md.Softmax(), z.shape[1])
+    y = softmax.forward(z)
+    dy = np.random.default_rng(0).normal(size=y.shape)
+    jacobians = y[:, :, None] * (np.eye(z.shape[1]) - y[:, None, :])
+    expected = np.einsum("nij,ni->nj", jacobians, dy)
+    np.testing.assert_allclose(softmax.backward(dy), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layer", [md.Sigmoid, md.Softmax])
+def test_huge_inputs_are_finite_and_silent(layer, dtype):
+    x = np.array([[-1e4, 0, 1e4], [1e4, 1e4, -1e4]], dtype)
+    model = md.Sequential([layer()], dtype=dtype).build(3)
+    y = model.forward(x, training=True)  # the test run turns warnings into errors
+    assert np.isfinite(y).all()
+    assert np.isfinite(model.backward(np.ones_like(y))).all()
+    assert y.dtype == dtype
+    expected = [[0, 0.5, 1], [1, 1, 0]] if layer is md.Sigmoid else [[0, 0, 1], [0.5, 0.5, 0]]
+    np.testing.assert_allclose(y, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("layer", [md.Dense(3), *(cls() for cls in ELEMENTWISE)], ids=repr)
+def test_no_layer_changes_its_input_or_returns_a_view_of_it(layer):
+    rng = np.random.default_rng(0)
+    model = md.Sequential([copy.deepcopy(layer)], rng=0).build(4)
+    x, dy = rng.normal(size=(5, 4)).astype("float32"), None
+    before = x.copy()
+    y = model.forward(x)
+    dy = rng.normal(size=y.shape).astype("float32")
+    dx = model.backward(dy.copy())
+    assert np.array_equal(x, before)
+    assert not np.shares_memory(x, y)
+    assert not np.shares_memory(dx, dy)
+
+
+class Scale(md.Layer):
+    """The layer of the documentation."""
+
+    def build(self, input_shape):
+        self.param("g", input_shape, "ones")
+        return input_shape
+
+    def forward(self, x):
+        self.x = x
+        return x * self.g
+
+    def backward(self, dy):
+        self.dg = (dy * self.x).sum(axis=0)
+        return dy * self.g
+
+
+def writes(how):
+    class Writer(Scale):
+        def backward(self, dy):
+            value = (dy * self.x).sum(axis=0)
+            if how == "assign":
+                self.dg = value
+            elif how == "add":
+                self.dg += value
+            elif how == "items":
+                self.dg[...] = value
+            else:
+                np.sum(dy * self.x, axis=0, out=self.dg)
+            return dy * self.g
+
+    return Writer()
+
+
+@pytest.mark.parametrize("how", ["assign", "add", "items", "out"])
+def test_every_way_of_writing_a_gradient_ends_in_the_models(how):
+    model = md.Sequential([md.Dense(3), writes(how), md.Dense(2)], rng=0).build(4).compile()
+    x, y = np.ones((5, 4)), [0, 1, 0, 1, 1]
+    for _ in range(2):  # overwritten, not accumulated
+        model.loss_and_grad(x, y)
+        layer = model.layers[1]
+        assert np.shares_memory(layer.dg, model.grad)
+        assert layer.dg.tolist() == model.grad[15:18].tolist()
+        reference = md.Sequential([md.Dense(3), Scale(), md.Dense(2)], rng=0).build(4).compile()
+        reference.loss_and_grad(x, y)
+        np.testing.assert_array_equal(model.grad, reference.grad)
+
+
+def test_a_gradient_that_is_minus_zero_counts_as_written():
+    class Negative(Scale):
+        def backward(self, dy):
+            np.multiply((dy * self.x).sum(axis=0), -0.0, out=self.dg)
+            self.dg[...] = -abs(self.dg)
+            return dy * self.g
+
+    model = md.Sequential([Negative()], rng=0).build(2)
+    model.forward(np.ones((1, 2)))
+    model.backward(np.ones((1, 2)))
+    assert np.signbit(model.grad).all()
+
+
+def test_assigning_a_parameter_writes_into_theta():
+    model = md.Sequential([Scale()]).build(2)
+    model.layers[0].g = [3.0, 4.0]
+    assert model.theta.tolist() == [3, 4]
+    with pytest.raises(ValueError, match=r"Scale\(\), layer 0: g must have shape \(2,\), got \(3,\)"):
+        model.layers[0].g = np.ones(3)
+
+
+def test_backward_before_forward_names_the_layer():
+    model = md.Sequential([md.Dense(3)]).build(4)
+    with pytest.raises(AttributeError, match=r"Dense\(3\), layer 0 has no attribute 'x'.*call forward before backward"):
+        model.backward(np.ones((2, 3)))
+
+
+def test_a_parameter_read_before_the_model_is_built_says_so():
+    layer = Scale()
+    layer.declare((2,))
+    with pytest.raises(AttributeError, match=r"no attribute 'g'. It is declared, and exists once the model is built"):
+        _ = layer.g
+
+
+def test_a_layer_without_forward_says_so():
+    class Empty(md.Layer):
+        pass
+
+    with pytest.raises(AttributeError, match="must define forward and backward"):
+        md.Sequential([Empty()]).build(2).predict(np.ones((1, 2)))
+
+
+def test_parameter_names_that_are_taken_are_refused():
+    class Twice(md.Layer):
+        def build(self, input_shape):
+            self.param("g", 1)
+            self.param(self.second, 1)
+            return input_shape
+
+    for name in ("g", "dg", "build", "not a name"):
+        layer = Twice()
+        layer.second = name
+        with pytest.raises(ValueError, match="cannot be called"):
+            md.Sequential([layer]).build(2)
+
+
+def test_an_error_in_a_layer_of_ones_own_names_the_layer():
+    class Broken(md.Layer):
+        def forward(self, x):
+            return x @ np.ones((3, 3))
+
+    model = md.Sequential([md.Dense(5), Broken()]).build(4)
+    with pytest.raises(ValueError, match="matmul") as caught:
+        model.predict(np.ones((2, 4)))
+    assert caught.value.__notes__ == ["in forward of Broken(), layer 1, for an input of shape (2, 5)"]
+
+
+def test_a_layer_that_computes_in_double_precision_is_brought_back():
+    class Doubles(Scale):
+        def forward(self, x):
+            return super().forward(x) * np.ones(1)
+
+    model = md.Sequential([Doubles(), md.Dense(2)], rng=0).build(3).compile()
+    assert model.predict(np.ones((2, 3))).dtype == "float32"
+    model.fit(np.ones((2, 3)), [0, 1], verbose=0)
+
+
+def test_forward_may_take_training():
+    seen = []
+
+    class Watches(md.Layer):
+        def forward(self, x, training):
+            seen.append(training)
+            return x
+
+        def backward(self, dy):
+            return dy
+
+    model = md.Sequential([Watches(), md.Dense(2)], rng=0).compile()
+    model.fit(np.ones((2, 3)), [0, 1], verbose=0)
+    model.predict(np.ones((2, 3)))
+    model.evaluate(np.ones((2, 3)), [0, 1])
+    assert seen == [True, False, False]
+
+
+def test_config_and_repr_come_from_the_constructor():
+    class Power(md.Layer):
+        def __init__(self, exponent, shift=0.0):
+            self.exponent = exponent
+
+    assert repr(Power(3)) == "Power(3)"
+    assert repr(Power(3, shift=1.5)) == "Power(3, shift=1.5)"
+    assert Power(exponent=2).get_config() == {"exponent": 2, "shift": 0.0}
+    assert md.Dense(5).get_config()["kernel_initializer"] == "glorot_uniform"
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_a_copied_layer_keeps_its_values_and_can_start_another_model(duplicate):
+    source = md.Sequential([md.Dense(3), md.ReLU()], rng=0).build(4)
+    layer = duplicate(source.layers[0])
+    assert not np.shares_memory(layer.W, source.theta)
+    other = md.Sequential([layer, md.Dense(2)], rng=1).build(4)
+    assert np.array_equal(other.layers[0].W, source.layers[0].W)
+    assert np.shares_memory(other.layers[0].W, other.theta)
+
+
+def test_dense_expands_its_activation_into_a_layer():
+    model = md.Sequential([md.Dense(4, activation="relu"), md.Dense(2, activation=md.Softmax())])
+    assert list(map(repr, model.layers)) == ["Dense(4)", "ReLU()", "Dense(2)", "Softmax()"]
+    assert [layer.index for layer in model.layers] == [0, 1, 2, 3]
