@@ -33,6 +33,9 @@ def as_features(x: Any, what: str = "x") -> Array:
         raise TypeError(
             f"{what}: expected real numbers, got {found} (dtype {array.dtype}). Convert or encode them first."
         )
+    if 0 in array.shape:
+        missing = "row" if len(array) == 0 else "feature"
+        raise ValueError(f"{what}: expected at least one {missing}, got shape {array.shape}.")
     return array
 
 
@@ -40,8 +43,6 @@ def check_features(x: Array, input_shape: Shape, dtype: np.dtype[Any], what: str
     """Raise ValueError unless ``x`` has rows of ``input_shape`` that are finite in ``dtype``."""
     if x.shape[1:] != input_shape or x.ndim == 0:
         raise ValueError(_wrong_shape(x.shape, input_shape, what))
-    if not len(x):
-        raise ValueError(f"{what}: expected at least one row, got shape {x.shape}.")
     if x.dtype.kind == "f":
         size = max(1, BLOCK_BYTES // max(1, x.itemsize * math.prod(input_shape)))
         for start in range(0, len(x), size):
@@ -51,11 +52,11 @@ def check_features(x: Array, input_shape: Shape, dtype: np.dtype[Any], what: str
 def _wrong_shape(shape: Shape, expected: Shape, what: str) -> str:
     rows = "(n, " + ", ".join(map(str, expected)) + ")"
     if shape == expected:
-        hint = f" One sample? Use {what}[None, :]." if len(expected) == 1 else f" One sample? Use {what}[None]."
+        hint = " One sample? Use x[None, :]." if len(expected) == 1 else " One sample? Use x[None]."
     elif len(shape) > 2 and math.prod(shape[1:]) == math.prod(expected):
-        hint = f" Flatten each sample first: {what}.reshape(len({what}), -1)."
+        hint = " Flatten each sample first: x.reshape(len(x), -1)."
     elif len(expected) == 1 and len(shape) == 1:
-        hint = f" One feature? Use {what}[:, None]." if expected == (1,) else ""
+        hint = " One feature? Use x[:, None]." if expected == (1,) else ""
     else:
         hint = " The model was built for another number of features." if len(shape) == len(expected) + 1 else ""
     return f"{what}: expected shape {rows}, got {shape}.{hint}"

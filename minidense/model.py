@@ -483,8 +483,6 @@ class Sequential:
     def _rows(self, x: Any, y: Any, what: str = "") -> tuple[Array, Any]:
         """x and y as rows, as many of one as of the other."""
         x = as_features(x, what + "x")
-        if x.ndim and len(x) == 0:
-            raise ValueError(f"{what}x: expected at least one row, got shape {x.shape}.")
         if x.ndim < 2:
             one = " One sample? Use x[None, :] and y[None]. One feature? Use x[:, None]." if x.ndim else ""
             raise ValueError(f"{what}x: expected rows of features, shape (n, d), got {x.shape}.{one}")

@@ -1,0 +1,229 @@
+"""Bad input: a table of faults, the error each one meets, and that everything is as it was before."""
+
+import difflib
+import re
+import warnings
+
+import numpy as np
+import pytest
+from snapshots import picture
+
+import minidense as md
+
+N, D, K = 6, 4, 3
+X = np.arange(N * D, dtype="float64").reshape(N, D) / 10
+Y = np.array([0, 1, 2, 0, 1, 2])
+
+
+def changed(array, index, value):
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+def compiled(**options):
+    return md.Sequential([md.Dense(5), md.ReLU(), md.Dense(K), md.Softmax()], rng=0, **options).compile()
+
+
+# what is passed as x and y, the error, and what its message must say
+DATA_FAULTS = {
+    "too few features": (X[:, :3], Y, ValueError, r"x: expected shape \(n, 4\), got \(6, 3\)"),
+    "one sample without batch axis": (X[0], Y[:4], ValueError, r"\(n, d\), got \(4,\). One sample\? Use x\[None, :\]"),
+    "a scalar": (1.0, Y, ValueError, r"x: expected rows of features, shape \(n, d\), got \(\)"),
+    "images not flattened": (X.reshape(6, 2, 2), Y, ValueError, r"Flatten each sample first: x.reshape\(len\(x\), -1\)"),
+    "no rows": (X[:0], Y[:0], ValueError, r"x: expected at least one row, got shape \(0, 4\)"),
+    "no features": (X[:, :0], Y, ValueError, r"x: expected at least one feature, got shape \(6, 0\)"),
+    "lengths differ": (X, Y[:5], ValueError, "x has 6 rows and y has 5"),
+    "a negative label": (X, changed(Y, 2, -1), ValueError, "labels from 0 to 2, as the model has 3 outputs; got -1 in row 2"),
+    "a label too large": (X, changed(Y, 3, 3), ValueError, "got 3 in row 3"),
+    "labels from 1": (X, Y + 1, ValueError, "Do the labels start at 1"),
+    "a fractional label": (X, changed(Y * 1.0, 4, 0.5), ValueError, "whole numbers from 0 to 2, got 0.5 in row 4"),
+    "a NaN label": (X, changed(Y * 1.0, 1, np.nan), ValueError, "got nan in row 1"),
+    "labels that are strings": (X, np.array(list("abcabc")), TypeError, r"got dtype <U1. .*np.unique"),
+    "labels that are objects": (X, np.array(list("abcabc"), object), TypeError, "got dtype object"),
+    "one label for all": (X, 1, TypeError, "one label or row for each of the 6 rows of x, got 1"),
+    "one-hot rows too wide": (X, np.eye(4)[Y], ValueError, r"\(n, 3\) as the model has 3 outputs; got \(6, 4\)"),
+    "one-hot rows that do not sum to 1": (X, changed(np.eye(3)[Y], (2, 0), 0.5), ValueError, "row 2 is .* sum 1.5"),
+    "negative probabilities": (X, changed(np.eye(3)[Y], 1, [-1, 1, 1]), ValueError, "row 1 is"),
+    "NaN in one-hot rows": (X, changed(np.eye(3)[Y], (5, 1), np.nan), ValueError, "row 5 is"),
+    "labels with three axes": (X, Y[:, None, None], ValueError, r"got \(6, 1, 1\)"),
+    "NaN in x": (changed(X, (2, 1), np.nan), Y, ValueError, "x: row 2, column 1 is nan"),
+    "infinity in x": (changed(X, (5, 3), -np.inf), Y, ValueError, "x: row 5, column 3 is -inf"),
+    "too large for float32": (changed(X, (1, 2), 1e39), Y, ValueError, "row 1, column 2 is 1e.39, which overflows float32"),
+    "objects": (X.astype(object), Y, TypeError, "expected real numbers, got objects"),
+    "strings": (X.astype(str), Y, TypeError, "expected real numbers, got strings"),
+    "complex numbers": (X + 1j, Y, TypeError, "expected real numbers, got complex numbers"),
+    "ragged rows": ([[1.0, 2.0], [3.0]], [0, 1], ValueError, "rows of equal length"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("built", [False, True], ids=["new", "built"])
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "loss_and_grad", "validation"])
+@pytest.mark.parametrize("fault", DATA_FAULTS)
+def test_data_faults(fault, method, built):
+    x, y, error, message = DATA_FAULTS[fault]
+    model = compiled()
+    if built or method == "evaluate":
+        model.build(D)
+    elif "features" in fault:
+        message = "feature"  # only a built model knows how many to expect
+        if fault == "too few features":
+            pytest.skip("an unbuilt model is built for whatever width arrives")
+    if method == "validation":
+        call, what = lambda: model.fit(X, Y, validation_data=(x, y), verbose=0), "validation_data: "
+    elif method == "fit":
+        call, what = lambda: model.fit(x, y, verbose=0), ""
+    else:
+        call, what = lambda: getattr(model, method)(x, y), ""
+    before, given = picture(model), picture([x, y])
+    with pytest.raises(error) as caught:
+        call()
+    assert re.search(message, str(caught.value), re.S), caught.value
+    assert what in str(caught.value) or "y:" in str(caught.value)
+    assert picture([x, y]) == given
+    assert picture(model) == before
+
+
+@pytest.mark.parametrize("fault", [f for f, (x, *_) in DATA_FAULTS.items() if x is not X and f != "lengths differ"])
+def test_predict_meets_the_same_faults_in_x(fault):
+    x, _, error, message = DATA_FAULTS[fault]
+    model = compiled().build(D)
+    before = picture(model)
+    with pytest.raises(error) as caught:
+        model.predict(x)
+    if fault not in ("one sample without batch axis", "a scalar"):
+        assert re.search(message, str(caught.value)), caught.value
+    assert "x" in str(caught.value)
+    assert picture(model) == before
+
+
+def test_predict_of_one_sample_says_how():
+    with pytest.raises(ValueError, match=r"expected shape \(n, 4\), got \(4,\). One sample\? Use x\[None, :\]"):
+        compiled().build(D).predict(X[0])
+
+
+SETTING_FAULTS = {
+    "units 0": (lambda: md.Dense(0), ValueError, "units: expected a whole number of at least 1, got 0"),
+    "units -1": (lambda: md.Dense(-1), ValueError, "got -1"),
+    "units 2.5": (lambda: md.Dense(2.5), TypeError, r"whole number, got 2.5 \(float\)"),
+    "units True": (lambda: md.Dense(True), TypeError, r"got True \(bool\)"),
+    "units missing": (lambda: md.Dense(), TypeError, "missing 1 required positional argument: 'units'"),
+    "rate 0": (lambda: md.SGD(0), ValueError, "learning_rate: expected a finite number above 0, got 0"),
+    "rate negative": (lambda: md.SGD(-0.1), ValueError, "got -0.1"),
+    "rate NaN": (lambda: md.SGD(float("nan")), ValueError, "got nan"),
+    "rate set to infinity": (lambda: setattr(md.SGD(), "learning_rate", np.inf), ValueError, "got inf"),
+    "momentum 1": (lambda: md.SGD(momentum=1), ValueError, "momentum: expected a finite number at least 0 and below 1"),
+    "nesterov alone": (lambda: md.SGD(nesterov=True), ValueError, "momentum=0.9"),
+    "layer keyword": (lambda: md.Dense(3, activaton="relu"), TypeError, "Dense takes no keyword 'activaton'. Did you mean 'activation'"),
+    "optimizer keyword": (lambda: md.SGD(lr=0.1), TypeError, "It takes: learning_rate"),
+    "fit keyword": (lambda: compiled().fit(X, Y, epoch=3), TypeError, r"fit\(\) takes no keyword 'epoch'. Did you mean 'epochs'"),
+    "model keyword": (lambda: md.Sequential([], seed=3), TypeError, "no keyword 'seed'"),
+    "activation": (lambda: md.Dense(3, activation="rellu"), ValueError, "unknown activation 'rellu'. Did you mean 'relu'"),
+    "initializer": (lambda: md.Dense(3, kernel_initializer="glorot"), ValueError, "Did you mean 'glorot_"),
+    "optimizer name": (lambda: compiled().compile(optimizer="sdg"), ValueError, "Did you mean 'sgd'"),
+    "loss name": (lambda: compiled().compile(loss="categorical"), ValueError, "unknown loss"),
+    "metric name": (lambda: compiled().compile(metrics=["acuracy"]), ValueError, "Did you mean 'accuracy'"),
+    "metrics no list": (lambda: compiled().compile(metrics="accuracy"), TypeError, r"use metrics=\['accuracy'\]"),
+    "reduction": (lambda: md.SoftmaxCrossEntropy("average"), ValueError, "unknown reduction"),
+    "optimizer class": (lambda: compiled().compile(optimizer=md.SGD), TypeError, r"make an object of it: SGD\(\)"),
+    "loss class": (lambda: compiled().compile(loss=md.SoftmaxCrossEntropy), TypeError, r"SoftmaxCrossEntropy\(\)"),
+    "layer class": (lambda: md.Sequential([md.ReLU]), TypeError, r"Make an object of it: ReLU\(...\)"),
+    "no list of layers": (lambda: md.Sequential(md.Dense(3)), TypeError, r"use Sequential\(\[Dense\(3\)\]\)"),
+    "dtype": (lambda: md.Sequential(dtype="float16"), ValueError, "unknown dtype 'float16'. Did you mean 'float"),
+    "rng": (lambda: md.Sequential(rng="0"), TypeError, "rng: expected None, an int or a numpy.random.Generator"),
+    "batch_size 0": (lambda: compiled().fit(X, Y, batch_size=0), ValueError, "at least 1, got 0"),
+    "batch_size -3": (lambda: compiled().fit(X, Y, batch_size=-3), ValueError, "got -3"),
+    "batch_size 2.5": (lambda: compiled().fit(X, Y, batch_size=2.5), TypeError, "got 2.5"),
+    "batch_size ful": (lambda: compiled().fit(X, Y, batch_size="ful"), ValueError, "Did you mean 'full'"),
+    "epochs 0": (lambda: compiled().fit(X, Y, epochs=0), ValueError, "epochs"),
+    "split 1": (lambda: compiled().fit(X, Y, validation_split=1.0), ValueError, "below 1"),
+    "split too small": (lambda: compiled().fit(X, Y, validation_split=0.01), ValueError, "leaves one of the two parts empty"),
+    "verbose": (lambda: compiled().fit(X, Y, verbose=3), ValueError, "verbose"),
+    "verbose name": (lambda: compiled().fit(X, Y, verbose="loud"), ValueError, "verbose"),
+    "callback": (lambda: compiled().fit(X, Y, callbacks=[print]), TypeError, "Callback objects"),
+    "validation_data": (lambda: compiled().fit(X, Y, validation_data=(X,)), ValueError, r"expected \(x, y\), got 1"),
+    "fit before compile": (lambda: md.Sequential([md.Dense(3)]).fit(X, Y), RuntimeError, "not compiled: call model.compile"),
+    "predict before built": (lambda: compiled().predict(X), RuntimeError, r"does not know the width .* model.build\(input_shape\)"),
+    "evaluate before built": (lambda: compiled().evaluate(X, Y), RuntimeError, "not built"),
+    "no layers": (lambda: md.Sequential().compile().fit(X, Y), ValueError, "has no layers"),
+    "final ReLU": (lambda: md.Sequential([md.Dense(3, activation="relu")]).compile(), ValueError, r"takes scores.*ReLU\(\), layer 1"),
+    "final Sigmoid": (lambda: md.Sequential([md.Dense(3), md.Sigmoid()]).compile(), ValueError, r"End it in Dense\(classes\)"),
+    "final ReLU added": (lambda: compiled().add(md.ReLU()).fit(X, Y), ValueError, r"takes scores.*ReLU\(\), layer 4"),
+    "same layer twice": (lambda: md.Sequential([layer := md.Dense(3), layer]), ValueError, r"Dense\(3\), layer 0 is in this model already"),
+    "build twice": (lambda: compiled().build(4).build(5), ValueError, r"built for inputs of shape \(4,\), not \(5,\)"),
+    "input_shape": (lambda: compiled().build((4, 0)), ValueError, "input_shape"),
+    "weights, number": (lambda: compiled().build(4).set_weights([]), ValueError, "expected 4 arrays, got 0"),
+    "backward, shape": (lambda: compiled().build(4).backward(np.ones((2, 4))), ValueError, "dy"),
+    "softmax of images": (lambda: md.Sequential([md.Softmax()]).build((2, 2)), ValueError, r"\(n, k\), got \(n, 2, 2\)"),
+    "loss backward first": (lambda: md.SoftmaxCrossEntropy().backward(), RuntimeError, "forward before backward"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", SETTING_FAULTS)
+def test_setting_faults(fault):
+    call, error, message = SETTING_FAULTS[fault]
+    with pytest.raises(error) as caught:
+        call()
+    assert re.search(message, str(caught.value), re.S), caught.value
+
+
+def test_a_layer_of_another_model_is_refused():
+    layer = md.Dense(3)
+    owner = md.Sequential([layer]).build(4)
+    with pytest.raises(ValueError, match="part of another model"):
+        md.Sequential([layer])
+    del owner
+
+
+def test_wrong_weights_change_nothing():
+    model = compiled().build(D)
+    weights = model.get_weights()
+    weights[0] += 1
+    weights[2] = weights[2][:, :1]
+    before = picture(model)
+    with pytest.raises(ValueError, match=r"weights\[2\]: expected shape \(5, 3\) for W of Dense\(3\), layer 2, got"):
+        model.set_weights(weights)
+    assert picture(model) == before
+
+
+def test_failed_settings_leave_the_model_as_it_was():
+    model = compiled().build(D)
+    before = picture(model)
+    for options in ({"batch_size": 0}, {"epochs": 0}, {"verbose": 7}, {"callbacks": [3]}, {"validation_split": 2}):
+        with pytest.raises((TypeError, ValueError)):
+            model.fit(X, Y, **options)
+    for arguments in ({"optimizer": "x"}, {"loss": "x"}, {"metrics": ["x"]}):
+        with pytest.raises(ValueError, match="unknown"):
+            model.compile(**arguments)
+    assert picture(model) == before
+
+
+@pytest.mark.parametrize("size", [1, 2, "full"])
+def test_divergence_stops_before_the_update(size):
+    """A rate that multiplies the parameters by thousands at each step overflows float32 within a few."""
+    model = md.Sequential([md.Dense(5), md.Dense(5), md.Dense(K)], rng=0).compile(md.SGD(1e4))
+    seen = []
+    keep = md.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: seen.append(model.theta.copy()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FloatingPointError) as caught:
+            model.fit(X, Y, batch_size=size, epochs=50, callbacks=[keep], verbose=0)
+    text = str(caught.value)
+    found = re.search(r"in epoch (\d+), step (\d+); the first .* is the output of Dense\(\d\), layer \d", text)
+    assert found, text
+    steps_per_epoch = {1: 6, 2: 3, "full": 1}[size]
+    assert (int(found[1]) - 1) * steps_per_epoch + int(found[2]) - 1 == len(seen)
+    assert np.array_equal(model.theta, seen[-1])
+    assert np.isfinite(model.theta).all()
+
+
+def test_large_but_finite_scores_are_no_divergence():
+    """Scores beyond 1.8e19 overflow the cheap check's product, but not the loss."""
+    model = md.Sequential([md.Dense(2)], rng=0).compile(md.SGD(1e-30))
+    x = np.full((4, 3), 1e25)
+    model.fit(x, [0, 1, 0, 1], verbose=0)
+    assert np.isfinite(model.evaluate(x, [0, 1, 0, 1])["loss"])
+
+
+def test_the_nearest_name_is_difflibs():
+    assert difflib.get_close_matches("ful", ["full"]) == ["full"]

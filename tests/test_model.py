@@ -1,0 +1,458 @@
+"""Sequential: one seed one result, purity, copies, building, and what it shows."""
+
+import copy
+import pickle
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from snapshots import picture
+from strategies import seeds
+
+import minidense as md
+
+
+def make(rng=0, dtype="float32", extra=(), **options):
+    layers = [md.Dense(8), md.ReLU(), *extra, md.Dense(3), md.Softmax()]
+    model = md.Sequential(layers, rng=rng, dtype=dtype)
+    return model.compile(md.SGD(0.1, **options), "sparse_categorical_crossentropy", ["accuracy"])
+
+
+# ------------------------------------------------------------------ one seed, one result
+
+
+@pytest.mark.parametrize("size", [1, 7, "full"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_two_runs_are_the_same_to_the_bit(digits_like, size, momentum):
+    runs = [make(momentum=momentum) for _ in range(2)]
+    histories = [model.fit(*digits_like, batch_size=size, epochs=3, verbose=0).history for model in runs]
+    assert np.array_equal(runs[0].theta, runs[1].theta)
+    assert histories[0] == histories[1]
+    assert not np.array_equal(runs[0].theta, make(rng=1).build(7).theta)
+
+
+@pytest.mark.parametrize("size", [1, 7, "full"])
+def test_five_epochs_twice_are_ten_epochs(digits_like, size):
+    twice, once = make(momentum=0.9), make(momentum=0.9)
+    halves = [twice.fit(*digits_like, batch_size=size, epochs=5, verbose=0).history["loss"] for _ in range(2)]
+    whole = once.fit(*digits_like, batch_size=size, epochs=10, verbose=0).history["loss"]
+    assert np.array_equal(twice.theta, once.theta)
+    assert halves[0] + halves[1] == whole
+
+
+SCRIPT = """
+import numpy as np, minidense as md
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(50, 6)), rng.integers(0, 3, 50)
+model = md.Sequential([md.Dense(8, "relu"), md.Dense(3)], rng=5).compile()
+model.fit(x, y, epochs=3, batch_size=4, verbose=0)
+print(model.theta.tobytes().hex())
+"""
+
+
+def test_two_processes_are_the_same_to_the_bit():
+    outputs = [
+        subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, check=True, text=True).stdout
+        for _ in range(2)
+    ]
+    assert len(outputs[0]) > 100
+    assert outputs[0] == outputs[1]
+
+
+def test_numpys_global_random_state_is_untouched(digits_like):
+    before = repr(np.random.get_state())
+    make(rng=None).fit(*digits_like, verbose=0)
+    assert repr(np.random.get_state()) == before
+
+
+def test_a_generator_is_a_seed_too_and_gives_two_models_two_starts():
+    one, two = np.random.default_rng(3), np.random.default_rng(3)
+    assert np.array_equal(make(one).build(7).theta, make(two).build(7).theta)
+    assert not np.array_equal(make(one).build(7).theta, make(two).build(8).theta[: make().build(7).theta.size])
+    assert one.random() == np.random.default_rng(3).random()  # its own numbers are not drawn
+
+
+def test_building_early_or_late_or_in_parts_gives_the_same_weights():
+    early = make().build(7)
+    late = make()
+    late.fit(np.zeros((3, 7)), [0, 1, 2], shuffle=False, verbose=0, epochs=1)
+    parts = md.Sequential([md.Dense(8)], rng=0).build((7,))
+    for layer in (md.ReLU(), md.Dense(3), md.Softmax()):
+        parts.add(layer)
+    assert np.array_equal(early.theta, parts.theta)
+    assert np.array_equal(early.layers[0].W, late.layers[0].W)  # zeros in, so its gradient is zero
+
+
+def test_both_dtypes_start_alike():
+    single, double = make().build(7), make(dtype="float64").build(7)
+    assert single.theta.dtype == "float32"
+    assert double.theta.dtype == "float64"
+    assert np.array_equal(single.theta, double.theta.astype("float32"))
+
+
+@given(st.integers(1, 40), st.integers(1, 45), seeds)
+def test_each_epoch_sees_every_row_once(n, size, seed):
+    """Gradients of a linear model with one-hot rows tell which rows came: here, the callbacks' count of them."""
+    seen = []
+
+    class Spy(md.Layer):
+        def forward(self, x, training):
+            if training:
+                seen.extend(x[:, 0].tolist())
+            return x
+
+        def backward(self, dy):
+            return dy
+
+    x = np.arange(n, dtype="float32")[:, None]
+    model = md.Sequential([Spy(), md.Dense(2)], rng=seed).compile(md.SGD(1e-6))
+    model.fit(x, np.zeros(n, int), batch_size=size, epochs=2, verbose=0)
+    first, second = seen[:n], seen[n:]
+    assert sorted(first) == sorted(second) == x[:, 0].tolist()
+    if n >= 20 and size < n:
+        assert first != second
+        assert first != x[:, 0].tolist()
+
+
+@pytest.mark.parametrize("kind", ["read-only", "fortran", "strided", "uint8", "list", "float64", "float32"])
+def test_the_kind_of_array_makes_no_difference_and_it_is_not_changed(kind):
+    rng = np.random.default_rng(0)
+    plain, y = rng.integers(0, 9, (30, 7)).astype("float32"), rng.integers(0, 3, 30)
+    x = {
+        "read-only": lambda: plain.copy(),
+        "fortran": lambda: np.asfortranarray(plain),
+        "strided": lambda: np.repeat(plain, 2, axis=0)[::2],
+        "list": lambda: plain.tolist(),
+    }.get(kind, lambda: plain.astype(kind))()
+    if kind == "read-only":
+        x.flags.writeable = y.flags.writeable = False
+    before = picture(x if isinstance(x, np.ndarray) else np.array(x))
+    models = [make(), make()]
+    models[0].fit(plain, y, batch_size=8, epochs=2, verbose=0)
+    models[1].fit(x, y.tolist() if kind == "list" else y, batch_size=8, epochs=2, verbose=0)
+    assert np.array_equal(models[0].theta, models[1].theta)
+    assert np.array_equal(models[0].predict(plain), models[1].predict(x))
+    assert picture(x if isinstance(x, np.ndarray) else np.array(x)) == before
+
+
+@pytest.mark.parametrize("labels", ["(n, 1)", "float", "bool", "uint8", "one-hot"])
+def test_the_form_of_the_labels_makes_no_difference(digits_like, labels):
+    x, y = digits_like
+    y = y % 2 if labels == "bool" else y
+    form = {
+        "(n, 1)": y[:, None],
+        "float": y.astype(float),
+        "bool": y.astype(bool),
+        "uint8": y.astype("uint8"),
+        "one-hot": np.eye(3)[y],
+    }[labels]
+    models = [make(), make()]
+    histories = [m.fit(x, target, epochs=2, verbose=0).history for m, target in zip(models, (y, form), strict=True)]
+    assert np.array_equal(models[0].theta, models[1].theta)
+    assert histories[0] == histories[1]
+
+
+def test_large_batches_in_slices_are_the_whole_batch(monkeypatch):
+    """Computed in slices of 16 rows, a batch of 50 has the gradient of the whole, to rounding."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(130, 7)), rng.integers(0, 3, 130)
+    models = [make(dtype="float64"), make(dtype="float64")]
+    histories = []
+    for model, rows in zip(models, (2048, 16), strict=True):
+        monkeypatch.setattr(md.data, "SLICE_ROWS", rows)
+        monkeypatch.setattr(md.data, "BLOCK_BYTES", 8 * 7 * 16)
+        histories.append(model.fit(x, y, batch_size=50, epochs=3, verbose=0).history)
+    np.testing.assert_allclose(models[1].theta, models[0].theta, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-12)
+    assert histories[1]["accuracy"] == histories[0]["accuracy"]
+
+
+def test_being_watched_batch_by_batch_changes_nothing(digits_like):
+    watched, alone = make(), make()
+    nothing = md.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)
+    histories = [
+        watched.fit(*digits_like, batch_size=4, epochs=3, callbacks=[nothing], verbose=0).history,
+        alone.fit(*digits_like, batch_size=4, epochs=3, verbose=0).history,
+    ]
+    assert np.array_equal(watched.theta, alone.theta)
+    assert histories[0]["accuracy"] == histories[1]["accuracy"]
+    np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-6)
+
+
+# ------------------------------------------------------------------ figures
+
+
+def test_evaluate_agrees_with_predict(digits_like):
+    x, y = digits_like
+    model = make()
+    history = model.fit(x, y, epochs=2, validation_data=(x, y), verbose=0).history
+    probabilities = model.predict(x).astype("float64")
+    for size in (1, 7, 1024, "full"):
+        figures = model.evaluate(x, y, batch_size=size)
+        assert figures["loss"] == pytest.approx(-np.log(probabilities[np.arange(60), y]).mean(), rel=1e-5)
+        assert figures["accuracy"] == (probabilities.argmax(axis=1) == y).mean()
+    assert history["val_loss"][-1] == pytest.approx(figures["loss"], rel=1e-6)
+    assert history["val_accuracy"][-1] == figures["accuracy"]
+
+
+def test_train_on_batch_is_one_full_batch_step(digits_like):
+    one, other = make(), make()
+    figures = one.train_on_batch(*digits_like)
+    history = other.fit(*digits_like, batch_size="full", verbose=0).history
+    assert np.array_equal(one.theta, other.theta)
+    assert figures == {name: values[0] for name, values in history.items()}
+
+
+def test_validation_split_holds_out_the_last_rows(digits_like):
+    x, y = digits_like
+    split, given = make(), make()
+    histories = [
+        split.fit(x, y, validation_split=0.25, verbose=0).history,
+        given.fit(x[:45], y[:45], validation_data=(x[45:], y[45:]), verbose=0).history,
+    ]
+    assert histories[0] == histories[1]
+    assert np.array_equal(split.theta, given.theta)
+
+
+def test_a_loss_of_ones_own_needs_two_methods(digits_like):
+    x, y = digits_like
+
+    class HalfSquares(md.Loss):
+        """Mean over rows of half the squared distance to the one-hot row."""
+
+        def forward(self, scores, y):
+            self.difference = scores - np.eye(3)[y]
+            return float((self.difference**2).sum() / 2 / len(y))
+
+        def backward(self):
+            return self.difference / len(self.difference)
+
+    model = md.Sequential([md.Dense(3)], rng=0, dtype="float64").compile(md.SGD(0.1), HalfSquares())
+    W, b = (w.copy() for w in model.build(7).get_weights())
+    history = model.fit(x, y, batch_size="full", epochs=20, validation_data=(x, y), verbose=0).history
+    for _ in range(20):
+        difference = x @ W + b - np.eye(3)[y]
+        W -= 0.1 * x.T @ difference / len(x)
+        b -= 0.1 * difference.mean(axis=0)
+    np.testing.assert_allclose(model.layers[0].W, W, rtol=1e-12, atol=1e-14)
+    assert history["val_loss"][:-1] == pytest.approx(history["loss"][1:])
+    assert model.evaluate(x, y)["loss"] == history["val_loss"][-1]
+
+
+def test_stop_training_ends_the_epoch(digits_like):
+    model = make()
+
+    def stop(batch, logs):
+        model.stop_training = batch == 2
+
+    history = model.fit(
+        *digits_like, batch_size=4, epochs=9, callbacks=[md.callbacks.LambdaCallback(on_batch_end=stop)], verbose=0
+    )
+    assert history.epoch == [0]
+    assert model.fit(*digits_like, epochs=2, verbose=0).epoch == [0, 1]
+
+
+# ------------------------------------------------------------------ purity
+
+
+class Caching(md.Layer):
+    """Caches always, in an attribute and in a container."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def forward(self, x):
+        self.x = self.kept["x"] = x
+        return np.tanh(x)
+
+    def backward(self, dy):
+        return dy * (1 - np.tanh(self.x) ** 2)
+
+
+def test_predict_and_evaluate_change_nothing_and_keep_nothing(digits_like):
+    x, y = digits_like
+    x = x.astype("float32")
+    model = make(extra=[Caching()]).build(7)
+    before = picture(model)
+    references = sys.getrefcount(x)
+    y_pred = model.predict(x)
+    model.evaluate(x, y)
+    assert picture(model) == before
+    assert sys.getrefcount(x) == references
+    assert not np.shares_memory(y_pred, x)
+
+
+def test_predict_of_a_model_that_hands_its_input_through_is_a_copy():
+    class Nothing(md.Layer):
+        def forward(self, x):
+            return x
+
+    x = np.ones((2, 3), "float32")
+    y = md.Sequential([Nothing()]).build(3).predict(x)
+    y[...] = 5
+    assert (x == 1).all()
+
+
+def test_a_layer_that_changes_its_input_cannot_change_the_users_array():
+    class Greedy(Caching):
+        def forward(self, x):
+            x *= 2
+            return super().forward(x)
+
+    model = md.Sequential([Greedy()]).build(3)
+    with pytest.raises(ValueError, match="read-only") as caught:
+        model.predict(np.ones((2, 3), "float32"))
+    assert "Greedy(), layer 0" in caught.value.__notes__[0]
+
+
+def test_eight_threads_predict_what_one_does():
+    model = make(extra=[Caching()]).build(7)
+    xs = [np.random.default_rng(i).normal(size=(64, 7)) for i in range(8)]
+    expected = [model.predict(x) for x in xs]
+    wrong = []
+
+    def work(i):
+        for _ in range(100):
+            if not np.array_equal(model.predict(xs[i]), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_one_row_at_a_time_gives_what_all_rows_give(digits_like):
+    x, _ = digits_like
+    model = make().build(7)
+    alone = np.concatenate([model.predict(row[None]) for row in x])
+    np.testing.assert_allclose(alone, model.predict(x), rtol=1e-5)  # sums of 8 float32 products: 8 eps = 1e-6
+    assert np.array_equal(model.predict(x, batch_size=1), alone)
+
+
+def test_fit_of_a_model_that_is_being_fitted_is_an_error(digits_like):
+    model = make()
+    again = md.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: model.fit(*digits_like, verbose=0))
+    with pytest.raises(RuntimeError, match="being trained already"):
+        model.fit(*digits_like, callbacks=[again], verbose=0)
+    model.fit(*digits_like, verbose=0)  # and the lock is free again
+
+
+def test_fit_leaves_no_batch_behind(digits_like):
+    model = make()
+    model.fit(*digits_like, verbose=0)
+    assert all(not isinstance(v, np.ndarray) or n in layer._views for layer in model.layers for n, v in layer.__dict__.items())
+    assert len(pickle.dumps(model)) < 20_000
+
+
+# ------------------------------------------------------------------ theta and copies
+
+
+def assert_views(model):
+    start = 0
+    for layer in model.layers:
+        for d in layer.declarations:
+            view, gradient = getattr(layer, d.name), getattr(layer, "d" + d.name)
+            assert np.array_equal(view.ravel(), model.theta[start : start + view.size])
+            assert view.base is model.theta or np.shares_memory(view, model.theta)
+            assert np.shares_memory(gradient, model.grad)
+            start += view.size
+    assert start == model.theta.size == model.grad.size == model.count_params
+    assert model.theta.flags.c_contiguous
+
+
+def test_layers_hold_views_of_theta():
+    model = make().build(7)
+    assert_views(model)
+    model.theta[:] = 3
+    assert (model.layers[0].W == 3).all()
+    model.layers[0].W += 1  # in place, and through the attribute
+    assert (model.theta[:56] == 4).all()
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+def test_copies_are_independent_and_train_on_identically(digits_like, duplicate):
+    model = make(momentum=0.9)
+    model.fit(*digits_like, epochs=2, batch_size=7, verbose=0)
+    twin = duplicate(model)
+    assert_views(twin)
+    assert not np.shares_memory(twin.theta, model.theta)
+    assert np.array_equal(twin.theta, model.theta)
+    before = model.theta.copy()
+    twin.fit(*digits_like, epochs=2, batch_size=7, verbose=0)
+    assert np.array_equal(model.theta, before)
+    model.fit(*digits_like, epochs=2, batch_size=7, verbose=0)
+    assert np.array_equal(twin.theta, model.theta)
+    assert_views(model)
+
+
+def test_an_unbuilt_copy_builds_alike():
+    model = make()
+    twin = copy.deepcopy(model)
+    assert np.array_equal(model.build(5).theta, twin.build(5).theta)
+
+
+def test_weights_in_and_out(digits_like):
+    model, other = make().build(7), make(rng=1).build(7)
+    weights = model.get_weights()
+    assert [w.shape for w in weights] == [(7, 8), (8,), (8, 3), (3,)]
+    assert not any(np.shares_memory(w, model.theta) for w in weights)
+    other.set_weights([w.tolist() for w in weights])
+    assert np.array_equal(other.theta, model.theta)
+
+
+def test_forward_and_backward_are_the_chain_on_paper(digits_like):
+    x, y = digits_like
+    model = make(dtype="float64").build(7)
+    dense, relu, last, softmax = model.layers
+    p = model.forward(x, training=True)
+    np.testing.assert_allclose(p, softmax.forward(last.forward(relu.forward(dense.forward(x)))))
+    dp = np.where(np.eye(3)[y] == 1, -1 / p, 0) / len(x)  # the loss by the probabilities, through Softmax.backward
+    dx = model.backward(dp)
+    assert dx.shape == x.shape
+    slow = model.grad.copy()
+    model.loss_and_grad(x, y)
+    np.testing.assert_allclose(model.grad, slow, rtol=1e-10, atol=1e-14)
+
+
+def test_forward_gives_new_arrays():
+    model = make().build(7)
+    a = model.forward(np.zeros((2, 7)))
+    before = a.copy()
+    model.forward(np.ones((2, 7)))
+    assert np.array_equal(a, before)
+
+
+# ------------------------------------------------------------------ what it shows
+
+
+def test_summary_and_repr():
+    model = md.Sequential([md.Dense(8, "relu"), md.Dense(3)], rng=0, name="net")
+    assert "?" in model.summary()
+    assert repr(model) == "<Sequential [Dense(8), ReLU(), Dense(3)], not built, float32>"
+    assert model.build(7).summary().splitlines() == [
+        "net",
+        "layer      output shape    parameters",
+        "Dense(8)   (n, 8)                  64",
+        "ReLU()     (n, 8)                   0",
+        "Dense(3)   (n, 3)                  27",
+        "91 parameters, 364 bytes (float32)",
+    ]
+    assert repr(model) == "<Sequential [Dense(8), ReLU(), Dense(3)], 91 parameters, float32>"
+
+
+def test_scipy_style_minimisation_with_loss_and_grad(digits_like):
+    """Plain gradient descent on (theta, grad) from outside the library brings the loss down."""
+    model = make(dtype="float64").build(7)
+    losses = []
+    for _ in range(50):
+        losses.append(model.loss_and_grad(*digits_like))
+        model.theta[:] -= 0.5 * model.grad
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(b < a for a, b in zip(losses, losses[1:], strict=False))
