@@ -44,9 +44,9 @@ def check_layer(
     caches are fresh at each pass, and that a layer that claims to be ``rowwise`` is. Points that lie on a kink,
     such as 0 for ReLU, have no derivative and are left out.
 
-    Returns the largest relative error: the difference divided by the larger of the two values, or by a thousandth
-    of the largest entry, or by what rounding hides, where that is more. Raises GradientError, naming the layer, the parameter, the index and
-    both values, where it exceeds ``tolerance``.
+    Returns the largest relative error: the difference divided by the larger of the two values, or, where that is
+    more, by a thousandth of the largest entry or by what rounding hides. Raises GradientError, naming the layer,
+    the parameter, the index and both values, where it exceeds ``tolerance``.
 
     >>> from minidense.layers import Dense
     >>> check_layer(Dense(3), 4) < 1e-7

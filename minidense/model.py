@@ -130,8 +130,15 @@ class Sequential:
 
     @property
     def theta(self) -> Array:
-        """All parameters as one vector (p,), layer by layer. Write into it; it cannot be replaced."""
+        """All parameters as one vector (p,), layer by layer. Assigning to it writes into it."""
         return self._built_vectors()[0]
+
+    @theta.setter
+    def theta(self, values: Any) -> None:
+        theta = self._built_vectors()[0]
+        if np.shape(values) != theta.shape:
+            raise ValueError(f"theta: expected shape {theta.shape}, got {np.shape(values)}.")
+        theta[...] = values
 
     @property
     def grad(self) -> Array:

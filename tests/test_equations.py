@@ -30,6 +30,10 @@ def make(hidden, activation, reduction, eta, *, final_softmax=True, dtype="float
     return model.compile(md.SGD(eta), md.SoftmaxCrossEntropy(reduction))
 
 
+def interleaved(weights, biases):
+    return [array for pair in zip(weights, biases, strict=True) for array in pair]
+
+
 def data(rng):
     return rng.normal(size=(N, D)), rng.integers(0, K, N)
 
@@ -52,7 +56,7 @@ def test_every_parameter_after_every_update(network, rule, labels_as):
         start = batch * size
         rows = slice(start, min(start + size, N))
         reference.update(x[rows], labels[rows], weights, biases, activation, reduction, eta)
-        for mine, theirs in zip(model.get_weights(), [a for pair in zip(weights, biases) for a in pair], strict=True):
+        for mine, theirs in zip(model.get_weights(), interleaved(weights, biases), strict=True):
             np.testing.assert_allclose(mine, theirs, rtol=RTOL, atol=RTOL * abs(theirs).max())
         compared += 1
         model.stop_training = compared >= UPDATES
@@ -72,7 +76,7 @@ def test_loss_and_gradient(network):
     before = model.theta.copy()
     assert model.loss_and_grad(x, labels) == pytest.approx(reference.loss(*arguments), rel=RTOL)
     dWs, dbs = reference.gradients(*arguments)
-    expected = np.concatenate([a.ravel() for pair in zip(dWs, dbs) for a in pair])
+    expected = np.concatenate([a.ravel() for a in interleaved(dWs, dbs)])
     np.testing.assert_allclose(model.grad, expected, rtol=RTOL, atol=RTOL * abs(expected).max())
     assert np.array_equal(model.theta, before)
 

@@ -153,6 +153,7 @@ SETTING_FAULTS = {
     "build twice": (lambda: compiled().build(4).build(5), ValueError, r"built for inputs of shape \(4,\), not \(5,\)"),
     "input_shape": (lambda: compiled().build((4, 0)), ValueError, "input_shape"),
     "weights, number": (lambda: compiled().build(4).set_weights([]), ValueError, "expected 4 arrays, got 0"),
+    "theta, shape": (lambda: setattr(compiled().build(4), "theta", [1.0]), ValueError, r"theta: expected shape \(43,\), got \(1,\)"),
     "backward, shape": (lambda: compiled().build(4).backward(np.ones((2, 4))), ValueError, "dy"),
     "softmax of images": (lambda: md.Sequential([md.Softmax()]).build((2, 2)), ValueError, r"\(n, k\), got \(n, 2, 2\)"),
     "loss backward first": (lambda: md.SoftmaxCrossEntropy().backward(), RuntimeError, "forward before backward"),

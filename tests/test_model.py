@@ -1,6 +1,7 @@
 """Sequential: one seed one result, purity, copies, building, and what it shows."""
 
 import copy
+import itertools
 import pickle
 import subprocess
 import sys
@@ -347,7 +348,9 @@ def test_fit_of_a_model_that_is_being_fitted_is_an_error(digits_like):
 def test_fit_leaves_no_batch_behind(digits_like):
     model = make()
     model.fit(*digits_like, verbose=0)
-    assert all(not isinstance(v, np.ndarray) or n in layer._views for layer in model.layers for n, v in layer.__dict__.items())
+    assert all(
+        not isinstance(v, np.ndarray) or n in layer._views for layer in model.layers for n, v in layer.__dict__.items()
+    )
     assert len(pickle.dumps(model)) < 20_000
 
 
@@ -376,7 +379,9 @@ def test_layers_hold_views_of_theta():
     assert (model.theta[:56] == 4).all()
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"]
+)
 def test_copies_are_independent_and_train_on_identically(digits_like, duplicate):
     model = make(momentum=0.9)
     model.fit(*digits_like, epochs=2, batch_size=7, verbose=0)
@@ -455,4 +460,4 @@ def test_scipy_style_minimisation_with_loss_and_grad(digits_like):
         losses.append(model.loss_and_grad(*digits_like))
         model.theta[:] -= 0.5 * model.grad
     assert losses[-1] < 0.8 * losses[0]
-    assert all(b < a for a, b in zip(losses, losses[1:], strict=False))
+    assert all(b < a for a, b in itertools.pairwise(losses))
