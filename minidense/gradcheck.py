@@ -83,14 +83,14 @@ class _Check:
 
     def __call__(self, x: Array) -> float:
         layer = self.layer
-        other: Array = self.random.standard_normal(x.shape)  # what a stale cache would hold on to
+        other: Array = self._normal(x.shape)  # what a stale cache would hold on to
         self._unchanged("forward", "its input", other, lambda: self.forward(other))
         y = self._unchanged("forward", "its input", x, lambda: self.forward(x)).copy()
         if not np.array_equal(y, self.forward(x)):
             raise self._error(f"forward gives another result for the same input (n = {len(x)})")
         if layer.rowwise:
             self._check_rowwise(x, y)
-        dy: Array = self.random.standard_normal(y.shape)
+        dy: Array = self._normal(y.shape)
         self.forward(x)
         dx: Array = self._unchanged("backward", "dy", dy, lambda: self.chain.backward(dy)).copy()
         analytic = {d.name: getattr(layer, "d" + d.name).copy() for d in layer.declarations}
@@ -98,6 +98,9 @@ class _Check:
         for name, gradient in analytic.items():
             worst = max(worst, self._compare(f"d{name}", gradient, getattr(layer, name), x, dy))
         return worst
+
+    def _normal(self, shape: Shape) -> Array:
+        return np.asarray(self.random.standard_normal(shape))
 
     def _unchanged(self, method: str, what: str, argument: Array, call: Callable[[], Array]) -> Array:
         before, theta = argument.copy(), self.theta.copy()
