@@ -134,8 +134,9 @@ class Configurable:
         parameters = inspect.signature(type(self).__init__).parameters
         for name, value in self._config.items():
             default = parameters[name].default
+            text = f"<array of shape {value.shape}>" if hasattr(value, "shape") else repr(value)
             if default is inspect.Parameter.empty:
-                shown.append(repr(value))
-            elif value is not default and value != default:
-                shown.append(f"{name}={value!r}")
+                shown.append(text)
+            elif value is not default and text != repr(default):
+                shown.append(f"{name}={text}")
         return f"{type(self).__name__}({', '.join(shown)})"

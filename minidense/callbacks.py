@@ -140,7 +140,7 @@ def progress_callback(verbose: int | str) -> Callback | None:
     if isinstance(verbose, str):
         lookup("verbose", verbose, {"auto": 1})
         return ProgressBar() if sys.stderr.isatty() else ProgressLines()
-    level = whole_number("verbose", int(verbose), 0)
+    level = whole_number("verbose", verbose if not isinstance(verbose, bool) else int(verbose), 0)
     if level > 2:
         raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}.")
     return (None, ProgressBar(), ProgressLines())[level]
@@ -159,11 +159,15 @@ class Hooks:
         "on_train_end",
     )
 
-    def __init__(self, callbacks: Sequence[Callback], model: Any, params: dict[str, Any]) -> None:
+    def __init__(
+        self, callbacks: Sequence[Callback], progress: Callback | None, model: Any, params: dict[str, Any]
+    ) -> None:
+        if not isinstance(callbacks, list | tuple):
+            raise TypeError(f"callbacks: expected a list, got {callbacks!r}.")
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks: expected md.callbacks.Callback objects, got {callback!r}.")
-        self.callbacks = list(callbacks)
+        self.callbacks = [*callbacks, progress] if progress else list(callbacks)
         for callback in self.callbacks:
             callback.model, callback.params = model, params
         self._hooks = {name: [getattr(c, name) for c in self.callbacks if _overrides(c, name)] for name in self.NAMES}

@@ -30,7 +30,7 @@ class Chain:
         if not for_input:
             first = next((i for i, layer in enumerate(layers) if layer.count_params), len(layers))
         for i, layer in enumerate(layers):
-            layer.needs_dx = for_input or i > first
+            layer.note(needs_dx=for_input or i > first or not layer.trusted)
         self.backwards = [_backward_of(layer) for layer in reversed(layers[first:])]
 
     def forward(self, x: Array) -> Array:
@@ -71,8 +71,10 @@ def _backward_of(layer: Layer) -> Callable[[Array], Any]:
 
 
 def _guarded_forward(layer: Layer, training: bool, x: Array) -> Array:
+    given = x.view()
+    given.flags.writeable = False  # what a layer is given is somebody else's: the user's data, or another layer's cache
     try:
-        y = layer.forward(x, training) if layer.takes_training else layer.forward(x)
+        y = layer.forward(given, training=training) if layer.takes_training else layer.forward(given)
     except Exception as error:
         error.add_note(f"in forward of {layer.where}, for an input of shape {x.shape}")
         raise

@@ -1,12 +1,12 @@
 """Which rows make the next batch: checked once, then read block by block, so that no copy of the data is made.
 
-A *block* is a few hundred kilobytes of rows. It holds many small batches, or one, or a part of a large one.
+A *block* is what is reported at a time: many small batches, or one, or a slice of a large one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +14,14 @@ import numpy as np
 from minidense.arguments import nearest, whole_number
 from minidense.types import Array, Shape
 
-BLOCK_BYTES = 128 * 1024
+CHECK_BYTES = 512 * 1024
+"""Data is checked so much at a time."""
+
+GATHER_BYTES = 128 * 1024
 """Small batches are gathered together up to this size: one gather for many steps."""
+
+BLOCK_ROWS = 1024
+"""Small batches are reported together up to so many rows."""
 
 SLICE_ROWS = 2048
 """Larger batches are computed in slices of so many rows, whose activations stay in the processor's cache."""
@@ -23,6 +29,8 @@ SLICE_ROWS = 2048
 
 def as_features(x: Any, what: str = "x") -> Array:
     """``x`` as an array of numbers, not copied where it is one already. Raises TypeError for other contents."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{what}: expected an array without a mask; fill or drop what is masked first.")
     try:
         array: Array = np.asarray(x)
     except ValueError as error:
@@ -44,7 +52,7 @@ def check_features(x: Array, input_shape: Shape, dtype: np.dtype[Any], what: str
     if x.shape[1:] != input_shape or x.ndim == 0:
         raise ValueError(_wrong_shape(x.shape, input_shape, what))
     if x.dtype.kind == "f":
-        size = max(1, BLOCK_BYTES // max(1, x.itemsize * math.prod(input_shape)))
+        size = max(1, CHECK_BYTES // max(1, x.itemsize * math.prod(input_shape)))
         for start in range(0, len(x), size):
             _check_finite(x[start : start + size], start, dtype, what)
 
@@ -102,19 +110,23 @@ class Step(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Rows read together, the steps they make, and room for what the steps' report needs."""
+    """Rows that are reported together, and the steps they make, to be taken one after the other."""
 
     y: Any
     targets: Array
     scores: Array
-    steps: list[Step]
+    steps: Iterable[Step]
+    opens: bool
+    closes: bool
+    """Whether its first row begins a batch, and its last row ends one."""
 
 
 class Feed:
     """The rows of ``x`` and ``y`` in a given order, as blocks of steps.
 
     batch_rows: rows of a batch. splittable: whether a large batch may be computed in slices. encode(y, out) writes
-    the targets of some labels, ``outputs`` numbers a row. All buffers are made once and used again.
+    the targets of some labels, of ``output_shape`` a row. All buffers are made once and used again, so a step is
+    valid until the next one is asked for.
     """
 
     def __init__(
@@ -124,28 +136,33 @@ class Feed:
         batch_rows: int,
         *,
         dtype: np.dtype[Any],
-        outputs: int,
+        output_shape: Shape,
         encode: Callable[[Array, Array], Array],
         splittable: bool,
     ) -> None:
         self.x, self.y, self.encode = x, y, encode
         self.n, self.batch_rows = len(x), batch_rows
-        self.dtype, self.outputs = dtype, outputs
-        self.largest = min(batch_rows, SLICE_ROWS) if splittable else batch_rows
+        self.dtype, self.output_shape = dtype, output_shape
         self.direct = x.dtype == dtype and x.flags.c_contiguous
-        self._limit_blocks(max(self.largest, BLOCK_BYTES // max(1, dtype.itemsize * math.prod(x.shape[1:]))))
+        self.step_rows = min(batch_rows, SLICE_ROWS) if splittable else batch_rows
+        gathered = max(self.step_rows, GATHER_BYTES // max(1, dtype.itemsize * math.prod(x.shape[1:])))
+        self._plan(gathered, max(gathered, BLOCK_ROWS))
 
     def one_batch_a_block(self) -> None:
-        """Read no two batches together, for those who want to be called in between."""
-        self._limit_blocks(self.largest)
+        """Put no two batches into one block, for those who want to be called in between."""
+        self._plan(self.step_rows, self.step_rows)
 
-    def _limit_blocks(self, rows: int) -> None:
-        self.limit = rows
-        self.block_rows = min(self.n, rows // self.batch_rows * self.batch_rows or rows)
+    def _plan(self, gathered: int, reported: int) -> None:
+        """Gather at most so many rows at a time, and report at most so many, in whole batches or parts of one."""
+        self.gather_rows = _whole_batches(gathered, self.batch_rows)
+        self.block_rows = _whole_batches(reported, self.batch_rows)
+        if self.batch_rows <= self.block_rows:
+            self.block_rows = max(self.gather_rows, self.block_rows // self.gather_rows * self.gather_rows)
         self._x: Array | None = None
-        self._targets = np.empty((self.block_rows, self.outputs), self.dtype)
+        rows = min(self.n, self.block_rows)
+        self._targets = np.empty((rows, *self.output_shape), self.dtype)
         self._scores = np.empty_like(self._targets)
-        self._steps_of_whole_block: list[Step] | None = None
+        self._full_block: list[list[Step]] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -154,44 +171,68 @@ class Feed:
 
     def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
         """The blocks of one epoch, rows in ``order`` (or as they stand), without the first ``skip`` batches."""
-        for start, stop in spans(self.n, self.batch_rows, self.limit, skip * self.batch_rows):
-            rows = slice(start, stop) if order is None else order[start:stop]
-            whole = stop - start == self.block_rows
-            x = self._read(rows, stop - start)
-            y = self.y[rows]
-            targets = self.encode(y, self._targets if whole else self._targets[: stop - start])
-            scores = self._scores if whole else self._scores[: stop - start]
-            if whole and x is self._x and targets is self._targets and self.batch_rows <= self.limit:
-                if self._steps_of_whole_block is None:
-                    self._steps_of_whole_block = self._steps(start, stop, x, targets, scores)
-                steps = self._steps_of_whole_block
-            else:
-                steps = self._steps(start, stop, x, targets, scores)
-            yield Block(y, targets, scores, steps)
+        for start, stop in spans(self.n, self.batch_rows, self.block_rows, skip * self.batch_rows):
+            m = stop - start
+            y = self.y[start:stop] if order is None else self.y[order[start:stop]]
+            targets = self.encode(y, self._targets[:m])
+            scores = self._scores[:m]
+            steps = self._steps(start, stop, order, targets, scores)
+            yield Block(y, targets, scores, steps, start % self.batch_rows == 0, stop == self._end_of_batch(stop - 1))
 
-    def _read(self, rows: slice | Array, m: int) -> Array:
-        if isinstance(rows, slice) and self.direct:
-            view = self.x[rows]
+    def _steps(self, start: int, stop: int, order: Array | None, targets: Array, scores: Array) -> Iterator[Step]:
+        """The steps of the rows from ``start`` to ``stop``, gathered a few at a time.
+
+        The views that whole blocks of whole batches consist of are the same each time, and are made once.
+        """
+        whole = stop - start == self.block_rows and start % self.batch_rows == 0 and self.batch_rows <= self.block_rows
+        reusable = whole and targets.base is self._targets and not (self.direct and order is None)
+        known = self._full_block if reusable else None
+        made = []
+        for i, (first, last) in enumerate(spans(stop, self.batch_rows, self.gather_rows, start)):
+            x = self._read(first, last, order)
+            if known is None:
+                part = slice(first - start, last - start)
+                steps = self._split(first, last, x, targets[part], scores[part])
+                made.append(steps)
+            else:
+                steps = known[i]
+            yield from steps
+        if reusable and known is None:
+            self._full_block = made
+
+    def _read(self, start: int, stop: int, order: Array | None) -> Array:
+        if order is None and self.direct:
+            view = self.x[start:stop]
             view.flags.writeable = False  # a layer that changes its input must not change the user's data
             return view
         if self._x is None:
-            self._x = np.empty((self.block_rows, *self.x.shape[1:]), self.dtype)
-        block = self._x if m == self.block_rows else self._x[:m]
-        if self.direct and not isinstance(rows, slice):
-            np.take(self.x, rows, axis=0, out=block, mode="clip")
+            self._x = np.empty((min(self.n, self.gather_rows), *self.x.shape[1:]), self.dtype)
+        block = self._x[: stop - start]
+        if order is None:
+            block[...] = self.x[start:stop]
+        elif self.direct:
+            np.take(self.x, order[start:stop], axis=0, out=block, mode="clip")
         else:
-            block[...] = self.x[rows]
+            block[...] = self.x[order[start:stop]]
         return block
 
-    def _steps(self, start: int, stop: int, x: Array, targets: Array, scores: Array) -> list[Step]:
+    def _split(self, start: int, stop: int, x: Array, targets: Array, scores: Array) -> list[Step]:
         steps = []
         for first in range(start, stop, self.batch_rows):
-            batch = first // self.batch_rows * self.batch_rows
-            end = min(batch + self.batch_rows, self.n)
+            batch, end = first // self.batch_rows * self.batch_rows, self._end_of_batch(first)
             last = min(end, stop)
             part = slice(first - start, last - start)
             steps.append(Step(x[part], targets[part], scores[part], end - batch, first == batch, last == end))
         return steps
+
+    def _end_of_batch(self, row: int) -> int:
+        """Where the batch that ``row`` is in ends."""
+        return min((row // self.batch_rows + 1) * self.batch_rows, self.n)
+
+
+def _whole_batches(rows: int, batch_rows: int) -> int:
+    """As many rows as whole batches have among ``rows``; where not even one fits, all of them."""
+    return rows // batch_rows * batch_rows or rows
 
 
 def spans(n: int, batch_rows: int, limit: int, begin: int = 0) -> Iterator[tuple[int, int]]:

@@ -14,12 +14,12 @@ from minidense.layers import Layer
 from minidense.parameters import allocate
 from minidense.types import Array, Shape
 
-STEP = 1e-3
-"""h of the differences, in float64. Extrapolated from h and h/2 they err by about h**4 / 480 times the fifth
-derivative, 2e-15, and by rounding / h."""
+STEPS = (1e-3, 1e-4, 1e-5)
+"""h of the differences, in float64: the first at which an entry agrees will do. Extrapolated from h and h/2 they err
+by about h**4 / 480 times the fifth derivative, and by rounding / h: a strongly curved function wants a smaller h."""
 
-ROUNDING = 8 * np.finfo(np.float64).eps / STEP
-"""What rounding the outputs can change in a difference, for outputs of unit size."""
+ROUNDING = 8 * float(np.finfo(np.float64).eps)
+"""What rounding the outputs can change in a difference, times h, for outputs of unit size."""
 
 
 class GradientError(AssertionError):
@@ -30,7 +30,7 @@ def check_layer(
     layer: Layer,
     input_shape: int | Shape,
     *,
-    batch_sizes: Sequence[int] = (3, 1, 4),
+    batch_sizes: Sequence[int] = (3, 1, 9),
     x: Any = None,
     rng: int | np.random.Generator | None = 0,
     tolerance: float = 1e-7,
@@ -39,10 +39,10 @@ def check_layer(
     """Compare ``layer.backward`` with central differences in float64, for every parameter and for the input.
 
     The check works on a copy of the layer. For each of ``batch_sizes`` it draws an ``x`` (or takes the rows of the
-    one given) and a dy, standard normal, and compares all entries of each gradient, or ``entries`` of them drawn at
-    random. It also sees to it that neither pass changes its argument or a parameter, that shapes are right, that
-    caches are fresh at each pass, and that a layer that claims to be ``rowwise`` is. Points that lie on a kink,
-    such as 0 for ReLU, have no derivative and are left out.
+    one given) and a dy, standard normal, the last x four times as large, and compares all entries of each gradient,
+    or ``entries`` of them drawn at random. It also sees to it that neither pass changes its argument or a
+    parameter, that shapes are right, that caches are fresh at each pass, and that a layer that claims to be
+    ``rowwise`` is. Points that lie on a kink, such as 0 for ReLU, have no derivative and are left out.
 
     Returns the largest relative error: the difference divided by the larger of the two values, or, where that is
     more, by a thousandth of the largest entry or by what rounding hides. Raises GradientError, naming the layer,
@@ -52,17 +52,34 @@ def check_layer(
     >>> check_layer(Dense(3), 4) < 1e-7
     True
     """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"check_layer: expected a layer object such as md.Dense(3), got {layer!r}.")
     shape = tuple(whole_number("input_shape", s) for s in np.atleast_1d(np.array(input_shape, object)))
+    sizes = [whole_number("batch_sizes", n) for n in batch_sizes]
+    given = None if x is None else np.array(x, np.float64)
+    if not sizes or (given is not None and (given.shape[1:] != shape or not len(given))):
+        raise ValueError(
+            f"check_layer: expected some batch_sizes, or x of shape (n, *{shape}); got {batch_sizes}, {x!r}."
+        )
+    entries = whole_number("entries", entries)
     random = np.random.default_rng(rng)
-    layer = copy.deepcopy(layer)
-    layer.dtype = np.dtype("float64")
-    layer.declare(shape)
-    theta, _ = allocate([layer], layer.dtype, [random])
+
+    parts = copy.deepcopy(layer).expand()  # a Dense may have brought an activation along
+    for part in parts:
+        part.note(dtype=np.dtype("float64"), index=layer.index)
+        shape = part.declare(shape)
+    theta, _ = allocate(parts, np.dtype("float64"), [random] * len(parts))
     theta += 0.1 * random.standard_normal(theta.shape)  # zeros and ones hide mistakes
-    check = _Check(layer, theta, random, tolerance, entries)
-    given = None if x is None else np.array(x, layer.dtype)
-    sizes = batch_sizes if given is None else [len(given)]
-    return max(check(random.standard_normal((n, *shape)) if given is None else given) for n in sizes)
+    worst = 0.0
+    for part in parts:
+        check = _Check(part, theta, random, tolerance, entries)
+        if given is not None and part is parts[0]:
+            worst = max(worst, check(given))
+            continue
+        for n in sizes:
+            scale = 4.0 if n == sizes[-1] else 1.0
+            worst = max(worst, check(scale * random.standard_normal((n, *(part.input_shape or ())))))
+    return worst
 
 
 class _Check:
@@ -70,7 +87,8 @@ class _Check:
         self.layer, self.theta, self.random = layer, theta, random
         self.tolerance, self.entries = tolerance, entries
         self.chain = Chain([layer], training=True)
-        self.stream = getattr(layer, "rng", None)
+        stream = layer.__dict__.get("rng")
+        self.stream = stream if isinstance(stream, np.random.Generator) else None
 
     def forward(self, x: Array) -> Array:
         """The layer's output, with the same random numbers at each call."""
@@ -83,16 +101,18 @@ class _Check:
 
     def __call__(self, x: Array) -> float:
         layer = self.layer
-        other: Array = self._normal(x.shape)  # what a stale cache would hold on to
+        other = self._normal(x.shape)  # what a stale cache would hold on to
         self._unchanged("forward", "its input", other, lambda: self.forward(other))
         y = self._unchanged("forward", "its input", x, lambda: self.forward(x)).copy()
+        if not np.isfinite(y).all():
+            raise self._error(f"forward gives {y[_first(~np.isfinite(y))]} for finite input (n = {len(x)})")
         if not np.array_equal(y, self.forward(x)):
             raise self._error(f"forward gives another result for the same input (n = {len(x)})")
-        if layer.rowwise:
+        if layer.rowwise and self.stream is None:
             self._check_rowwise(x, y)
-        dy: Array = self._normal(y.shape)
+        dy = self._normal(y.shape)
         self.forward(x)
-        dx: Array = self._unchanged("backward", "dy", dy, lambda: self.chain.backward(dy)).copy()
+        dx = self._unchanged("backward", "dy", dy, lambda: self.chain.backward(dy)).copy()
         analytic = {d.name: getattr(layer, "d" + d.name).copy() for d in layer.declarations}
         worst = self._compare("dx, the gradient by the input", dx, x, x, dy)
         for name, gradient in analytic.items():
@@ -104,7 +124,12 @@ class _Check:
 
     def _unchanged(self, method: str, what: str, argument: Array, call: Callable[[], Array]) -> Array:
         before, theta = argument.copy(), self.theta.copy()
-        result = call()
+        try:
+            result = call()
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise self._error(f"{method} changes {what} in place (n = {len(argument)}): {error}") from error
         if not np.array_equal(argument, before):
             index = _first(argument != before)
             raise self._error(
@@ -126,14 +151,18 @@ class _Check:
         if argument.size > self.entries:
             chosen = self.random.choice(argument.size, self.entries, replace=False)
         indices = [tuple(int(j) for j in np.unravel_index(i, argument.shape)) for i in chosen]
-        numeric = np.array([self._difference(argument, index, x, dy) for index in indices])
-        smooth = np.isfinite(numeric)
+        found = np.array([analytic[index] for index in indices])
+        numeric = np.full(len(indices), np.nan)
+        error = np.full(len(indices), np.inf)
+        rounding = ROUNDING * float((abs(dy) * abs(self.forward(x))).sum())
+        for h in STEPS:
+            wrong = np.flatnonzero(~(error <= self.tolerance))
+            again = np.array([self._difference(argument, indices[i], x, dy, h) for i in wrong])
+            numeric[wrong] = np.where(np.isnan(again), numeric[wrong], again)
+            error = _relative_error(found, numeric, rounding / h / self.tolerance)
+        smooth = ~np.isnan(numeric)
         if not smooth.any():
             raise self._error(f"{name}: forward has a kink at every entry tried; give check_layer another x")
-        found = np.array([analytic[index] for index in indices])
-        rounding = ROUNDING * (abs(dy) * abs(self.forward(x))).sum()
-        floor = max(1e-3 * abs(numeric[smooth]).max(), rounding / self.tolerance, np.finfo(np.float64).tiny)
-        error = np.where(smooth, abs(found - numeric), 0) / np.maximum(np.maximum(abs(found), abs(numeric)), floor)
         error[~smooth] = 0
         worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
         if not error[worst] <= self.tolerance:
@@ -144,7 +173,7 @@ class _Check:
             )
         return float(error[worst])
 
-    def _difference(self, argument: Array, index: tuple[int, ...], x: Array, dy: Array) -> float:
+    def _difference(self, argument: Array, index: tuple[int, ...], x: Array, dy: Array, h: float) -> float:
         """The derivative of sum(dy * forward(x)) by one entry; NaN where that has none."""
         value = argument[index]
 
@@ -157,16 +186,24 @@ class _Check:
             return after, before
 
         here = self.forward(x).copy()
-        (a, b), (c, d) = outputs(STEP), outputs(STEP / 2)
-        # The second differences of a smooth function go by 4 from h/2 to h; across a kink they go by less.
-        kink = ((a + b - 2 * here) - 4 * (c + d - 2 * here)) * dy
-        if abs(kink).max() > 1e-4 * STEP * abs(dy).max():
+        (a, b), (c, d) = outputs(h), outputs(h / 2)
+        # From h/2 to h the second difference of a smooth function becomes four times as large, across a kink less.
+        second, kink = a + b - 2 * here, a + b - 4 * (c + d) + 6 * here
+        if (abs(kink) > 0.2 * abs(second) + ROUNDING * (8 * abs(here) + np.finfo(np.float64).tiny)).any():
             return float("nan")
-        coarse, fine = (dy * (a - b)).sum() / (2 * STEP), (dy * (c - d)).sum() / STEP
-        return float((4 * fine - coarse) / 3)
+        coarse, fine = float((dy * (a - b)).sum()) / (2 * h), float((dy * (c - d)).sum()) / h
+        return (4 * fine - coarse) / 3
 
     def _error(self, message: str) -> GradientError:
         return GradientError(f"{self.layer.where}: {message}.")
+
+
+def _relative_error(found: Array, numeric: Array, hidden: float) -> Array:
+    """|found - numeric| by the larger of the two, a thousandth of the largest, or what rounding has ``hidden``."""
+    known = abs(numeric[~np.isnan(numeric)])
+    floor = max(1e-3 * float(known.max(initial=0)), hidden, float(np.finfo(np.float64).tiny))
+    error: Array = abs(found - numeric) / np.maximum(np.maximum(abs(found), abs(numeric)), floor)
+    return error
 
 
 def _first(mask: Array) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Losses: from the scores and the labels to one number, and to dscore, where the backward pass begins.
 
 A loss is a sum or a mean over rows. A subclass of ``RowLoss`` says what one row costs and what its derivative is,
-and gets batches, weights and blockwise reports for nothing; a subclass of ``Loss`` does all of it by itself.
+and gets batches and blockwise reports for nothing; a subclass of ``Loss`` does all of it by itself.
 """
 
 from __future__ import annotations
@@ -38,15 +38,29 @@ class Loss(Configurable):
         raise NotImplementedError
 
     def check_last_layer(self, layer: Layer) -> None:
-        """Raise ValueError where ``layer`` cannot be the last one of a model under this loss."""
+        """Raise ValueError where the output of ``layer`` cannot be this loss's scores."""
 
     def check_targets(self, y: Any, output_shape: Shape) -> Any:
         """``y`` as it is handed on, batch by batch; raise ValueError where it cannot be used."""
-        return y
+        return as_array(y)
 
     def encode(self, y: Any, out: Array) -> Array:
         """Write the targets of some rows into ``out`` (m, k), the model's dtype, or return them as they are."""
         return np.asarray(y)
+
+
+def as_array(y: Any) -> Array:
+    """``y`` as an array; ValueError for rows of unequal length."""
+    try:
+        return np.asarray(y)
+    except ValueError as error:
+        raise ValueError(f"y: expected labels, or rows of equal length; {error}.") from None
+
+
+def by_rows(loss: Loss) -> RowLoss | None:
+    """``loss`` where its rows and gradient say it all; None where it computes whole batches in its own way."""
+    own_way = type(loss).forward is not RowLoss.forward or type(loss).backward is not RowLoss.backward
+    return loss if isinstance(loss, RowLoss) and not own_way else None
 
 
 class RowLoss(Loss):
@@ -68,6 +82,7 @@ class RowLoss(Loss):
 
     def forward(self, scores: Array, y: Any) -> float:
         """The mean or the sum of the rows' losses. scores: (n, k); y: labels or targets of n rows."""
+        scores = np.asarray(scores)
         checked = self.check_targets(y, scores.shape[1:])
         if len(checked) != len(scores):
             raise ValueError(f"{self!r}: {len(scores)} rows of scores, but {len(checked)} of y.")
@@ -105,15 +120,17 @@ class SoftmaxCrossEntropy(RowLoss):
     includes = Softmax
 
     def check_last_layer(self, layer: Layer) -> None:
-        if isinstance(layer, Activation | Softmax) and type(layer) is not Softmax:
+        if isinstance(layer, Activation | Softmax):
             raise ValueError(
                 f"{self!r} takes scores: real numbers of any size, one for each class. The model ends in "
                 f"{layer.where}, which bends them. End it in Dense(classes), or in Dense(classes), Softmax()."
             )
 
     def check_targets(self, y: Any, output_shape: Shape) -> Array:
+        if len(output_shape) != 1:
+            raise ValueError(f"{self!r} takes scores of shape (n, k); the model's outputs are (n, *{output_shape}).")
         classes = output_shape[0]
-        y = np.asarray(y)
+        y = as_array(y)
         if y.dtype.kind not in "biuf":
             raise TypeError(
                 f"y: expected whole numbers from 0 to {classes - 1}, or rows of {classes} probabilities, "
@@ -132,7 +149,7 @@ class SoftmaxCrossEntropy(RowLoss):
 
     def encode(self, y: Array, out: Array) -> Array:
         if y.ndim == 2:
-            out[...] = y
+            np.divide(y, y.sum(axis=1, keepdims=True), out=out)
         else:
             out[...] = 0
             out[np.arange(len(y)), y] = 1
@@ -141,7 +158,7 @@ class SoftmaxCrossEntropy(RowLoss):
     def rows(self, scores: Array, targets: Array) -> Array:
         z, e, total = shifted_exp(scores)
         shifted = np.where(targets != 0, z, 0)  # 0 * -inf is no part of the sum
-        losses: Array = log_of_shifted_sum(z, e, total) * targets.sum(axis=1) - (shifted * targets).sum(axis=1)
+        losses: Array = log_of_shifted_sum(z, e, total) - (shifted * targets).sum(axis=1)
         return losses
 
     def gradient(self, scores: Array, targets: Array) -> Array:

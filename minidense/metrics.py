@@ -46,7 +46,9 @@ class Accuracy(Metric):
         self._correct, self._rows = 0, 0
 
     def update(self, y_true: Any, y_pred: Array) -> None:
-        labels = y_true.argmax(axis=1) if y_true.ndim == 2 else y_true
+        if y_pred.ndim != 2 or y_pred.shape[1] < 2:
+            raise ValueError(f"accuracy: expected one output for each class, at least two, got {y_pred.shape}.")
+        labels = y_true.argmax(axis=1) if y_true.ndim == 2 and y_true.shape[1] > 1 else y_true.reshape(-1)
         self._correct += int(np.count_nonzero(y_pred.argmax(axis=1) == labels))
         self._rows += len(y_pred)
 

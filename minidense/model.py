@@ -16,10 +16,11 @@ from minidense.callbacks import Callback, History, Hooks, Logs, progress_callbac
 from minidense.chain import Chain, infer
 from minidense.data import Feed, as_features, check_batch_size, check_features
 from minidense.layers import Layer
-from minidense.losses import Loss, RowLoss, get_loss
+from minidense.losses import Loss, by_rows, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.parameters import allocate
+from minidense.threads import controlled
 from minidense.training import Learner, Report, evaluate, train
 from minidense.types import Array, Shape
 
@@ -29,9 +30,13 @@ DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32",
 class Streams(NamedTuple):
     """Separate random streams, so that what one draws does not change another."""
 
-    initial: np.random.Generator
+    initial: Any  # a SeedSequence
     shuffle: np.random.Generator
-    noise: np.random.Generator
+
+    def of_layer(self, index: int) -> np.random.Generator:
+        """The stream that the parameters of that layer start from: the same whenever it is asked for."""
+        key = (*self.initial.spawn_key, index)
+        return np.random.default_rng(np.random.SeedSequence(self.initial.entropy, spawn_key=key))
 
 
 class Sequential:
@@ -58,11 +63,12 @@ class Sequential:
     ) -> None:
         self._dtype = _model_dtype(dtype)
         try:
-            self._streams = Streams(*np.random.default_rng(rng).spawn(3))
+            initial, shuffle = np.random.default_rng(rng).spawn(2)
         except (TypeError, ValueError) as error:
             raise type(error)(
                 f"rng: expected None, an int or a numpy.random.Generator, got {rng!r}; {error}."
             ) from None
+        self._streams = Streams(initial.bit_generator.seed_seq, shuffle)
         self.name = name
         self.stop_training = False
         self.history: History | None = None
@@ -70,38 +76,50 @@ class Sequential:
         self.loss: Loss | None = None
         self.metrics: list[Metric] = []
         self._layers: list[Layer] = []
-        self._initialised = 0
         self._theta: Array | None = None
         self._grad: Array | None = None
+        self._rows_forward: int | None = None
         self._fitting = threading.Lock()
         if isinstance(layers, Layer):
             raise TypeError(f"layers: expected a list of layers, got one layer; use Sequential([{layers!r}]).")
-        for layer in layers:
-            self.add(layer)
+        self._extend(list(layers))
 
     # ------------------------------------------------------------------ building
 
     def add(self, layer: Layer) -> Self:
         """Append ``layer``; return the model. Raises ValueError where the layer is in a model already."""
-        if not isinstance(layer, Layer):
-            made = f" Make an object of it: {layer.__name__}(...)." if isinstance(layer, type) else ""
-            raise TypeError(f"layers: expected a Layer such as md.Dense(10), got {layer!r}.{made}")
-        owner = layer._owner() if layer._owner is not None else None
-        if owner is not None:
-            place = "in this model already" if owner is self else "part of another model"
-            raise ValueError(
-                f"{layer.where} is {place}; a layer has one place and one set of parameters. Make a new one, or use "
-                f"copy.deepcopy(layer) to start from its values."
-            )
-        for part in layer.expand():
-            part.index, part._owner = len(self._layers), weakref.ref(self)
-            self._layers.append(part)
-        if self._theta is not None:
-            self._theta = self._grad = None
-            if self.optimizer is not None:
-                self.optimizer.state.clear()
-            self.build(self._layers[0].input_shape or ())
+        with self._exclusively():
+            self._extend([layer])
         return self
+
+    def _extend(self, layers: list[Layer]) -> None:
+        parts: list[Layer] = []
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                made = f" Make an object of it: {layer.__name__}(...)." if isinstance(layer, type) else ""
+                raise TypeError(f"layers: expected a Layer such as md.Dense(10), got {layer!r}.{made}")
+            parts += layer.expand()
+        for i, part in enumerate(parts):
+            owner = part._owner() if part._owner is not None else None
+            if owner is not None or any(part is other for other in parts[:i]):
+                place = "part of another model" if owner not in (None, self) else "in this model already"
+                raise ValueError(
+                    f"{part.where} is {place}; a layer has one place and one set of parameters. Make a new one, or "
+                    f"use copy.deepcopy(layer) to start from its values."
+                )
+        before = self._layers, self._theta, self._grad
+        self._layers = self._layers + parts
+        if self.built:
+            self._theta = self._grad = None
+            try:
+                self.build(before[0][0].input_shape or ())
+            except BaseException:
+                self._layers, self._theta, self._grad = before
+                raise
+            if self.optimizer is not None:
+                self.optimizer.state.clear()  # its vectors were as long as the theta that was
+        for index, part in enumerate(parts, len(before[0])):
+            part.join(self, index)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -156,12 +174,12 @@ class Sequential:
             if shape != self.input_shape:
                 raise ValueError(f"the model is built for inputs of shape {self.input_shape}, not {shape}.")
             return self
-        with self._declared(shape):
+        with self._building(shape):
             self._allocate()
         return self
 
     @contextmanager
-    def _declared(self, input_shape: Shape) -> Iterator[Shape]:
+    def _building(self, input_shape: Shape) -> Iterator[Shape]:
         """The output shape for ``input_shape``; where the block fails, no layer remembers having been built."""
         if self.built:
             assert self.output_shape is not None
@@ -173,7 +191,7 @@ class Sequential:
         try:
             shape = input_shape
             for layer in self._layers:
-                layer.dtype = self._dtype
+                layer.note(dtype=self._dtype)
                 shape = layer.declare(shape)
             yield shape
         except BaseException:
@@ -185,10 +203,8 @@ class Sequential:
 
     def _allocate(self) -> None:
         if not self.built:
-            new = self._streams.initial.spawn(len(self._layers) - self._initialised)
-            streams = [self._streams.initial] * self._initialised + new  # those built before have their values
+            streams = [self._streams.of_layer(index) for index in range(len(self._layers))]
             self._theta, self._grad = allocate(self._layers, self._dtype, streams)
-            self._initialised = len(self._layers)
 
     def _built_vectors(self) -> tuple[Array, Array]:
         if self._theta is None or self._grad is None:
@@ -215,9 +231,12 @@ class Sequential:
         if isinstance(metrics, str | Metric):
             raise TypeError(f"metrics: expected a list, got {metrics!r}; use metrics=[{metrics!r}].")
         chosen_metrics = [get_metric(metric) for metric in metrics]
-        if self._layers:
-            chosen[1].check_last_layer(self._layers[-1])
-        (self.optimizer, self.loss), self.metrics = chosen, chosen_metrics
+        names = [metric.name for metric in chosen_metrics]
+        if len({"loss", *names}) <= len(names):
+            raise ValueError(f"metrics: expected names that differ from each other and from 'loss', got {names}.")
+        with self._exclusively():
+            self._check_last_layer(chosen[1])
+            (self.optimizer, self.loss), self.metrics = chosen, chosen_metrics
         return self
 
     @known_keywords
@@ -253,14 +272,16 @@ class Sequential:
         x, y = self._rows(x, y)
         if validation_data is None and split:
             (x, y), validation_data = _split(x, y, split)
-        if validation_data is not None and len(validation_data) != 2:
-            raise ValueError(f"validation_data: expected (x, y), got {len(validation_data)} things.")
+        if validation_data is not None and not (
+            isinstance(validation_data, tuple | list) and len(validation_data) == 2
+        ):
+            raise TypeError(f"validation_data: expected a pair (x, y), got {_shortly(validation_data)}.")
         batch_rows = check_batch_size(batch_size, len(x))
-        with self._exclusively(), self._declared(x.shape[1:]) as output_shape:
-            feed = self._feed(x, y, batch_rows, output_shape, training=True)
-            held_out = validation_data and self._checked(*validation_data, output_shape, "validation_data: ")
+        with self._exclusively(), self._building(x.shape[1:]) as output_shape:
+            feed = self._feed(*self._checked(x, y, output_shape), batch_rows, output_shape)
+            held_out = self._checked(*validation_data, output_shape, "validation_data: ") if validation_data else None
             params = {"epochs": epochs, "steps": feed.steps_per_epoch, "batch_size": batch_rows}
-            hooks = Hooks([*callbacks, *([bar] if bar else [])], self, params)
+            hooks = Hooks(callbacks, bar, self, params)
             if hooks.per_batch:
                 feed.one_batch_a_block()
             self._allocate()
@@ -268,7 +289,7 @@ class Sequential:
             self.stop_training = False
             report = Report(loss, self.metrics, self._output_of_scores)
             with (
-                self._learner(report, reuse_buffers=True) as learner,
+                self._learner(report, feed, reuse_buffers=True) as learner,
                 np.errstate(over="ignore", invalid="ignore"),
             ):
                 train(
@@ -289,8 +310,9 @@ class Sequential:
     def train_on_batch(self, x: Any, y: Any) -> Logs:
         """One update on all rows of ``x``. Returns the figures before the update. Raises what ``fit`` raises."""
         optimizer, _ = self._compiled()
-        logs = self._backpropagate(x, y, optimizer)
-        optimizer.update(*self._built_vectors())
+        with self._exclusively():
+            logs = self._backpropagate(x, y, optimizer)
+            optimizer.update(*self._built_vectors())
         return logs
 
     @known_keywords
@@ -301,17 +323,18 @@ class Sequential:
         of your own and for scipy.optimize.
         """
         _, loss = self._compiled()
-        mean = self._backpropagate(x, y)["loss"]
+        with self._exclusively():
+            mean = self._backpropagate(x, y)["loss"]
         return mean * len(x) if loss.reduction == "sum" else mean
 
     def _backpropagate(self, x: Any, y: Any, optimizer: Optimizer | None = None) -> Logs:
         _, loss = self._compiled()
         x, y = self._rows(x, y)
-        with self._exclusively(), self._declared(x.shape[1:]) as output_shape:
-            feed = self._feed(x, y, len(x), output_shape, training=True)
+        with self._building(x.shape[1:]) as output_shape:
+            feed = self._feed(*self._checked(x, y, output_shape), len(x), output_shape)
             self._allocate()
             report = Report(loss, self.metrics, self._output_of_scores)
-            with self._learner(report) as learner, np.errstate(over="ignore", invalid="ignore"):
+            with self._learner(report, feed) as learner, np.errstate(over="ignore", invalid="ignore"):
                 for block in feed.blocks():
                     for step in block.steps:
                         if not learner.backpropagate(step):
@@ -328,9 +351,8 @@ class Sequential:
         With a final Softmax these are probabilities, without one the scores. Raises ValueError or TypeError for
         input that does not fit and RuntimeError before the model is built.
         """
-        self._built_vectors()
+        input_shape, output_shape = self._built_shapes()
         x = as_features(x)
-        input_shape, output_shape = self._layers[0].input_shape or (), self._layers[-1].output_shape or ()
         check_features(x, input_shape, self._dtype)
         size = check_batch_size(batch_size, len(x))
         if size == len(x):
@@ -344,7 +366,7 @@ class Sequential:
         rows = x.view() if x.dtype == self._dtype else x.astype(self._dtype)
         rows.flags.writeable = False  # a layer that changes its input must not change the user's data
         y = infer(self._layers, rows)
-        return y.copy() if np.may_share_memory(y, x) else y
+        return y if y.flags.owndata and self._layers[-1].trusted else y.copy()
 
     @known_keywords
     def evaluate(self, x: Any, y: Any, *, batch_size: int | str = 1024) -> Logs:
@@ -353,29 +375,32 @@ class Sequential:
         Raises what ``predict`` raises, ValueError for a ``y`` that does not fit, RuntimeError before ``compile``.
         """
         self._compiled()
-        self._built_vectors()
-        output_shape = self._layers[-1].output_shape or ()
+        _, output_shape = self._built_shapes()
         x, y = self._checked(x, y, output_shape)
         return self._evaluate(x, y, check_batch_size(batch_size, len(x)), output_shape)
 
     def _evaluate(self, x: Array, y: Any, batch_rows: int, output_shape: Shape) -> Logs:
         _, loss = self._compiled()
-        feed = self._make_feed(x, y, batch_rows, output_shape, splittable=False)
-        return evaluate(self._trunk(), feed, Report(copy.copy(loss), self.metrics, self._output_of_scores))
+        feed = self._feed(x, y, batch_rows, output_shape)
+        return evaluate(self._trunk(), feed, Report(copy.deepcopy(loss), self.metrics, self._output_of_scores))
 
     def forward(self, x: Any, training: bool = False) -> Array:
         """The chain itself: the output of the last layer. Each layer caches what its backward needs."""
-        self._built_vectors()
+        input_shape, _ = self._built_shapes()
         x = as_features(x)
-        check_features(x, self._layers[0].input_shape or (), self._dtype)
-        return Chain(self._layers, training).forward(x.astype(self._dtype, copy=False))
+        check_features(x, input_shape, self._dtype)
+        y = Chain(self._layers, training).forward(x.astype(self._dtype, copy=False))
+        self._rows_forward = len(x)
+        return y.copy() if self._fitting.locked() else y  # while fit runs, the layers use their arrays again
 
     def backward(self, dy: Any) -> Array:
         """From dLoss/dy of the last ``forward`` to dLoss/dx, filling ``grad`` on the way."""
-        self._built_vectors()
+        _, output_shape = self._built_shapes()
         dy = np.asarray(dy, self._dtype)
-        if dy.shape[1:] != self.output_shape or dy.ndim == 0:
-            raise ValueError(f"dy: expected (n, *{self.output_shape}), as forward's output, got {dy.shape}.")
+        rows = self._rows_forward if self._rows_forward is not None else "n"
+        if dy.shape[1:] != output_shape or dy.ndim == 0 or rows not in ("n", len(dy)):
+            expected = ", ".join(map(str, (rows, *output_shape)))
+            raise ValueError(f"dy: expected shape ({expected}), that of forward's output, got {dy.shape}.")
         return Chain(self._layers, training=True).backward(dy)
 
     # ------------------------------------------------------------------ weights
@@ -397,6 +422,7 @@ class Sequential:
                 raise ValueError(
                     f"weights[{i}]: expected shape {view.shape} for {name} of {layer.where}, got {array.shape}."
                 )
+            check_features(np.atleast_2d(array), np.atleast_2d(array).shape[1:], self._dtype, f"weights[{i}]")
         for array, (_, _, view) in zip(arrays, targets, strict=True):
             view[...] = array
 
@@ -432,6 +458,9 @@ class Sequential:
 
     # ------------------------------------------------------------------ copying
 
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)  # layers have one theta: there is no shallow copy
+
     def __getstate__(self) -> dict[str, Any]:
         state = {name: value for name, value in self.__dict__.items() if name not in ("_theta", "_grad", "_fitting")}
         return state | {"built": self.built}
@@ -440,9 +469,9 @@ class Sequential:
         built = state.pop("built")
         self.__dict__.update(state, _theta=None, _grad=None, _fitting=threading.Lock())
         for layer in self._layers:
-            layer._owner = weakref.ref(self)
+            layer.note(_owner=weakref.ref(self))
         if built:  # the layers brought their values along; they become views of a theta of their own
-            self._theta, self._grad = allocate(self._layers, self._dtype, [self._streams.initial] * len(self._layers))
+            self._allocate()
 
     # ------------------------------------------------------------------ what these methods share
 
@@ -451,9 +480,16 @@ class Sequential:
             raise RuntimeError(
                 "the model is not compiled: call model.compile(optimizer=md.SGD(0.1), loss=md.SoftmaxCrossEntropy())."
             )
-        if self._layers:
-            self.loss.check_last_layer(self._layers[-1])
+        self._check_last_layer(self.loss)
         return self.optimizer, self.loss
+
+    def _check_last_layer(self, loss: Loss) -> None:
+        if trunk := self._trunk(loss):
+            loss.check_last_layer(trunk[-1])
+
+    def _built_shapes(self) -> tuple[Shape, Shape]:
+        self._built_vectors()
+        return self.input_shape or (), self.output_shape or ()
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
@@ -465,27 +501,29 @@ class Sequential:
             self._fitting.release()
 
     @contextmanager
-    def _learner(self, report: Report, reuse_buffers: bool = False) -> Iterator[Learner]:
+    def _learner(self, report: Report, feed: Feed, reuse_buffers: bool = False) -> Iterator[Learner]:
         _, loss = self._compiled()
         if reuse_buffers:
             for layer in self._layers:
                 layer.reuse_buffers()
         try:
-            yield Learner(self._trunk(), loss, *self._built_vectors(), report)
+            with controlled() as set_threads:
+                yield Learner(self._trunk(), loss, *self._built_vectors(), report, set_threads, feed.step_rows)
         finally:
             for layer in self._layers:
-                layer.needs_dx = True
+                layer.note(needs_dx=True)
                 if reuse_buffers:
                     layer.forget()
 
-    def _trunk(self) -> list[Layer]:
+    def _trunk(self, loss: Loss | None = None) -> list[Layer]:
         """The layers that lead to the scores: all of them but a last one that the loss includes."""
-        last = self._layers[-1]
-        fused = self.loss is not None and type(last) is self.loss.includes
+        loss = loss or self.loss
+        fused = loss is not None and self._layers and type(self._layers[-1]) is loss.includes
         return self._layers[:-1] if fused else self._layers
 
     def _output_of_scores(self, scores: Array) -> Array:
-        return infer(self._layers[len(self._trunk()) :], scores)
+        included = self._layers[len(self._trunk()) :]
+        return infer(included, scores) if included else scores.copy()
 
     def _rows(self, x: Any, y: Any, what: str = "") -> tuple[Array, Any]:
         """x and y as rows, as many of one as of the other."""
@@ -493,7 +531,7 @@ class Sequential:
         if x.ndim < 2:
             one = " One sample? Use x[None, :] and y[None]. One feature? Use x[:, None]." if x.ndim else ""
             raise ValueError(f"{what}x: expected rows of features, shape (n, d), got {x.shape}.{one}")
-        if not hasattr(y, "__len__") or np.ndim(y) == 0:
+        if not hasattr(y, "__len__") or getattr(y, "ndim", 1) == 0:
             raise TypeError(f"{what}y: expected one label or row for each of the {len(x)} rows of x, got {y!r}.")
         if len(x) != len(y):
             raise ValueError(f"{what}x has {len(x)} rows and y has {len(y)}; expected as many of one as of the other.")
@@ -504,23 +542,16 @@ class Sequential:
         _, loss = self._compiled()
         x, y = self._rows(x, y, what)
         check_features(x, self._layers[0].input_shape or (), self._dtype, what + "x")
-        return x, loss.check_targets(y, output_shape)
+        try:
+            return x, loss.check_targets(y, output_shape)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{what}{error}") from None
 
-    def _feed(self, x: Array, y: Any, batch_rows: int, output_shape: Shape, training: bool) -> Feed:
-        x, y = self._checked(x, y, output_shape)
-        splittable = isinstance(self.loss, RowLoss) and all(layer.rowwise for layer in self._layers)
-        return self._make_feed(x, y, batch_rows, output_shape, splittable)
-
-    def _make_feed(self, x: Array, y: Any, batch_rows: int, output_shape: Shape, splittable: bool) -> Feed:
+    def _feed(self, x: Array, y: Any, batch_rows: int, output_shape: Shape) -> Feed:
         _, loss = self._compiled()
+        splittable = by_rows(loss) is not None and all(layer.rowwise for layer in self._layers)
         return Feed(
-            x,
-            y,
-            batch_rows,
-            dtype=self._dtype,
-            outputs=output_shape[0],
-            encode=loss.encode,
-            splittable=splittable,
+            x, y, batch_rows, dtype=self._dtype, output_shape=output_shape, encode=loss.encode, splittable=splittable
         )
 
 
@@ -530,8 +561,11 @@ def _model_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def _split(x: Array, y: Any, fraction: float) -> tuple[tuple[Array, Any], tuple[Array, Any]]:
-    held_out = int(len(x) * fraction)
-    keep = len(x) - held_out
-    if not held_out or not keep:
+    keep = int(len(x) * (1 - fraction))
+    if not 0 < keep < len(x):
         raise ValueError(f"validation_split: {fraction:g} of {len(x)} rows leaves one of the two parts empty.")
     return (x[:keep], y[:keep]), (x[keep:], y[keep:])
+
+
+def _shortly(thing: Any) -> str:
+    return f"an array of shape {thing.shape}" if hasattr(thing, "shape") else repr(thing)

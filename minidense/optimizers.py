@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import numpy as np
 
 from minidense.arguments import Configurable, lookup, real_number
@@ -15,11 +17,15 @@ class Optimizer(Configurable):
     name: vectors as long as ``theta``. All else can be thrown away at any time.
     """
 
-    def __init__(self, learning_rate: float = 0.01) -> None:
-        self.learning_rate = learning_rate
-        self.iterations = 0
-        self.state: dict[str, Array] = {}
-        self._scratch: dict[str, Array] = {}
+    iterations: int
+    state: dict[str, Array]
+    _learning_rate: float
+    _scratch: dict[str, Array]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = super().__new__(cls, *args, **kwargs)
+        self.__dict__.update(iterations=0, state={}, _scratch={}, _learning_rate=0.01)
+        return self
 
     @property
     def learning_rate(self) -> float:
@@ -46,6 +52,11 @@ class Optimizer(Configurable):
         vector = self.state.get(name)
         if vector is None:
             vector = self.state[name] = np.zeros_like(theta)
+        elif vector.shape != theta.shape:
+            raise ValueError(
+                f"{self!r} has the {name} of a model with {vector.size} parameters, and this one has {theta.size}. "
+                f"Give each model an optimizer of its own."
+            )
         return vector
 
     def __getstate__(self) -> dict[str, object]:
@@ -67,7 +78,7 @@ class SGD(Optimizer):
     """
 
     def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False) -> None:
-        super().__init__(learning_rate)
+        self.learning_rate = learning_rate
         self.momentum = real_number("SGD: momentum", momentum, at_least=0, below=1)
         self.nesterov = bool(nesterov)
         if nesterov and not momentum:

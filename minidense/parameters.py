@@ -33,10 +33,14 @@ class Declaration:
 class Owner(Protocol):
     """What this file needs of a layer."""
 
-    __dict__: dict[str, Any]
-
     @property
     def declarations(self) -> Sequence[Declaration]: ...
+
+    @property
+    def values(self) -> dict[str, Array]: ...
+
+    @property
+    def where(self) -> str: ...
 
     def bind(self, views: dict[str, Array]) -> None: ...
 
@@ -69,11 +73,9 @@ def allocate(
 
 
 def _starting_values(layer: Owner, d: Declaration, stream: np.random.Generator) -> Array:
-    values = layer.__dict__.get(d.name)
+    values, source = layer.values.get(d.name), "the layer this one is a copy of has"
     if values is None:
-        values = np.asarray(d.initializer(stream, d.shape))
-        if values.shape != d.shape:
-            raise ValueError(
-                f"{layer!r}: the initializer of {d.name} returned shape {values.shape}, expected {d.shape}."
-            )
+        values, source = np.asarray(d.initializer(stream, d.shape)), "the initializer returned"
+    if values.shape != d.shape:
+        raise ValueError(f"{layer.where}: {d.name} must have shape {d.shape}; {source} {values.shape}.")
     return values

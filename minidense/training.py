@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from minidense import threads
 from minidense.callbacks import History, Hooks, Logs
 from minidense.chain import Chain, first_not_finite, infer
 from minidense.data import Block, Feed, Step
 from minidense.layers import Layer
-from minidense.losses import Loss, RowLoss
+from minidense.losses import Loss, RowLoss, by_rows
 from minidense.metrics import Metric
 from minidense.optimizers import Optimizer
 from minidense.types import Array
@@ -39,7 +40,7 @@ def train(
             report.reset()
             batch = 0
             for block in feed.blocks(None if shuffle is None else permutation(shuffle, feed.n)):
-                if hooks.per_batch and block.steps[0].opens:
+                if hooks.per_batch and block.opens:
                     hooks.call("on_batch_begin", batch, {})
                 first = batch
                 for step in block.steps:
@@ -51,10 +52,11 @@ def train(
                 report.add(block)
                 if hooks.wants("on_block_end"):
                     hooks.call("on_block_end", batch - first, report.logs())
-                if hooks.per_batch and block.steps[-1].closes:
+                if hooks.per_batch and block.closes:
                     hooks.call("on_batch_end", batch - 1, report.logs())
                 if stopped():
                     break
+            learner.check_epoch(report.logs(), f"epoch {epoch + 1}", optimizer)
             logs = report.logs() | {f"val_{name}": value for name, value in validate().items()}
             history.append(epoch, logs)
             hooks.call("on_epoch_end", epoch, logs)
@@ -74,35 +76,63 @@ def permutation(rng: np.random.Generator, n: int) -> Array:
 class Learner:
     """The forward pass, the loss and the backward pass of one step, which leave the batch's gradient in ``grad``."""
 
-    def __init__(self, layers: Sequence[Layer], loss: Loss, theta: Array, grad: Array, report: Report) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        loss: Loss,
+        theta: Array,
+        grad: Array,
+        report: Report,
+        set_threads: Callable[[int], object],
+        step_rows: int,
+    ) -> None:
         self.layers, self.loss, self.theta, self.grad, self.report = layers, loss, theta, grad, report
+        self.row_loss = by_rows(loss)
         self.chain = Chain(layers, training=True, for_input=False)
+        self.set_threads = set_threads
+        largest = max((d.size for layer in layers for d in layer.declarations), default=0)
+        self.threads = threads.passes(2 * step_rows * largest)
+        set_threads(self.threads[0])
         self._total: Array | None = None
 
     def backpropagate(self, step: Step) -> bool:
         """Fill ``grad`` for ``step`` and note its scores. False, and no gradient, where the loss is not finite."""
         scores = self.chain.forward(step.x)
-        if isinstance(self.loss, RowLoss):
-            dscores = self.loss.gradient(scores, step.targets)
-            if step.batch_rows > 1 and self.loss.reduction == "mean":
+        if self.row_loss is not None:
+            dscores = self.row_loss.gradient(scores, step.targets)
+            if step.batch_rows > 1 and self.row_loss.reduction == "mean":
                 dscores *= 1 / step.batch_rows
             # One cheap number, finite only if all scores are. It may overflow where the loss does not: look closer.
-            finite = math.isfinite(np.vdot(scores, dscores)) or self._rows_are_finite(scores, step)
+            finite = math.isfinite(np.vdot(scores, dscores)) or self._rows_are_finite(self.row_loss, scores, step)
         else:
             value = self.loss.forward(scores, step.targets)
             dscores = self.loss.backward()
             finite = self.report.add_value(value, len(scores))
         if not finite:
             return False
-        self.chain.backward(dscores)
+        if dscores.shape != scores.shape or dscores.dtype != scores.dtype:
+            dscores = self._fitting(dscores, scores)
         np.copyto(step.scores, scores)
+        forward, backward = self.threads
+        if forward == backward:
+            self.chain.backward(dscores)
+        else:
+            self.set_threads(backward)
+            self.chain.backward(dscores)
+            self.set_threads(forward)
         if not (step.opens and step.closes):
             self._add_up(step)
         return True
 
-    def _rows_are_finite(self, scores: Array, step: Step) -> bool:
-        assert isinstance(self.loss, RowLoss)
-        return bool(np.isfinite(self.loss.rows(scores, step.targets)).all())
+    def _rows_are_finite(self, loss: RowLoss, scores: Array, step: Step) -> bool:
+        return bool(np.isfinite(loss.rows(scores, step.targets)).all())
+
+    def _fitting(self, dscores: Array, scores: Array) -> Array:
+        if dscores.shape != scores.shape:
+            raise ValueError(
+                f"{self.loss!r}: dLoss/dscores must have the scores' shape {scores.shape}, got {dscores.shape}."
+            )
+        return dscores.astype(scores.dtype)
 
     def _add_up(self, step: Step) -> None:
         """The gradient of a batch computed in slices is the sum of theirs."""
@@ -120,11 +150,22 @@ class Learner:
         """The error that says when and where the numbers ended."""
         layer = first_not_finite(self.layers, step.x)
         where = "the loss itself" if layer is None else f"the output of {layer.where}"
-        rate = f"a smaller learning rate (it is {optimizer.learning_rate:g}), or " if optimizer else ""
         return FloatingPointError(
             f"The loss is not finite any more in {when}; the first thing that is not is {where}. The update was not "
-            f"made: the parameters are those before this step. Try {rate}inputs of about unit size."
+            f"made: the parameters are those before this step. {_advice(optimizer)}"
         )
+
+    def check_epoch(self, logs: Logs, when: str, optimizer: Optimizer) -> None:
+        """Raise FloatingPointError where an epoch ended with a loss or with parameters that are not finite."""
+        if not math.isfinite(logs["loss"]):
+            raise FloatingPointError(f"The loss of {when} is {logs['loss']}. {_advice(optimizer)}")
+        if not math.isfinite(np.vdot(self.theta, self.theta)) and not np.isfinite(self.theta).all():
+            raise FloatingPointError(f"An update in {when} made parameters infinite. {_advice(optimizer)}")
+
+
+def _advice(optimizer: Optimizer | None) -> str:
+    rate = f"a smaller learning rate (it is {optimizer.learning_rate:g}), or " if optimizer else ""
+    return f"Try {rate}inputs of about unit size."
 
 
 class Report:
@@ -132,7 +173,8 @@ class Report:
 
     def __init__(self, loss: Loss, metrics: Sequence[Metric], output: Callable[[Array], Array]) -> None:
         self.loss, self.output = loss, output
-        self.metrics = [copy.copy(metric) for metric in metrics]
+        self.row_loss = by_rows(loss)
+        self.metrics = [copy.deepcopy(metric) for metric in metrics]
         self.reset()
 
     def reset(self) -> None:
@@ -142,8 +184,8 @@ class Report:
 
     def add(self, block: Block) -> None:
         """Add the rows of a block, whose scores have been noted."""
-        if isinstance(self.loss, RowLoss):
-            self._loss_sum += float(self.loss.rows(block.scores, block.targets).sum(dtype=np.float64))
+        if self.row_loss is not None:
+            self._loss_sum += float(self.row_loss.rows(block.scores, block.targets).sum(dtype=np.float64))
             self._rows += len(block.scores)
         if self.metrics:
             y_pred = self.output(block.scores)
@@ -168,7 +210,7 @@ def evaluate(layers: Sequence[Layer], feed: Feed, report: Report) -> Logs:
     for block in feed.blocks():
         for step in block.steps:
             np.copyto(step.scores, infer(layers, step.x))
-            if not isinstance(report.loss, RowLoss):
+            if report.row_loss is None:
                 report.add_value(report.loss.forward(step.scores, step.targets), len(step.scores))
         report.add(block)
     return report.logs()

@@ -14,7 +14,7 @@ PACKAGE = Path(md.__file__).parent
 FLOORS = [
     ["types"],
     ["arguments"],
-    ["functional", "initializers", "optimizers", "metrics", "data"],
+    ["functional", "initializers", "optimizers", "metrics", "data", "threads"],
     ["datasets.idx"],
     ["datasets.digits", "datasets.fashion_mnist", "datasets.spirals"],
     ["datasets", "parameters"],
@@ -84,7 +84,19 @@ def public_objects():
             yield name, thing
 
 
-INHERITED = {"forward", "backward", "build", "update", "expand", "reset", "result", "rows", "gradient", "encode"}
+INHERITED = {
+    "forward",
+    "backward",
+    "build",
+    "update",
+    "expand",
+    "join",
+    "reset",
+    "result",
+    "rows",
+    "gradient",
+    "encode",
+}
 INHERITED |= {"check_targets", "check_last_layer"}
 
 

@@ -32,9 +32,10 @@ def test_steps_are_the_batches(n, batch, ordered, splittable, skip, seed):
         return out
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "BLOCK_BYTES", 4 * 12)
+        patch.setattr(data, "GATHER_BYTES", 4 * 12)
         patch.setattr(data, "SLICE_ROWS", 5)
-        feed = Feed(x, 2 * x[:, 0], batch, dtype=x.dtype, outputs=1, encode=encode, splittable=splittable)
+        patch.setattr(data, "BLOCK_ROWS", 30)
+        feed = Feed(x, 2 * x[:, 0], batch, dtype=x.dtype, output_shape=(1,), encode=encode, splittable=splittable)
         for _ in range(2):  # the second epoch uses the first one's buffers
             batches, current = [], []
             for block in feed.blocks(order if ordered else None, skip):
@@ -55,7 +56,7 @@ def test_steps_are_the_batches(n, batch, ordered, splittable, skip, seed):
 
 def test_reading_in_place_hands_out_read_only_views():
     x = np.ones((4, 2), "float32")
-    feed = Feed(x, x, 2, dtype=x.dtype, outputs=2, encode=lambda y, out: y, splittable=True)
+    feed = Feed(x, x, 2, dtype=x.dtype, output_shape=(2,), encode=lambda y, out: y, splittable=True)
     for block in feed.blocks():
         for step in block.steps:
             assert np.shares_memory(step.x, x)

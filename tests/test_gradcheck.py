@@ -171,7 +171,7 @@ mistakes = {
     StaleCache: ("x", None),
     Averages: ("g", "n = 3"),
     OnlyTheFirstRow: ("b", "n = 3"),
-    ChangesItsInput: (None, r"forward changes its input in place: \[0, 0\] was .* and is"),
+    ChangesItsInput: (None, r"forward changes its input in place \(n = 3\): .*read-only"),
     ChangesDy: (None, r"backward changes dy in place: \[0, 0\] was .* and is"),
     ChangesAParameter: (None, "forward changes a parameter"),
     Noisy: (None, "another result for the same input"),
@@ -185,7 +185,7 @@ mistakes = {
 def test_each_planted_mistake_is_caught_and_named(mistake):
     parameter, message = mistakes[mistake]
     layer = mistake()
-    layer.index = 2
+    layer.note(index=2)
     with pytest.raises((AssertionError, ValueError)) as caught:
         md.check_layer(layer, 4)
     text = str(caught.value)
@@ -281,3 +281,81 @@ def test_wrong_shapes_and_types_are_named():
     ]:
         with pytest.raises((ValueError, TypeError), match=match):
             md.check_layer(layer, 4)
+
+
+def function_layer(f, derivative, **attributes):
+    class Function(md.Layer):
+        def forward(self, x):
+            self.x = x
+            return f(x)
+
+        def backward(self, dy):
+            return dy * derivative(self.x)
+
+    layer = Function()
+    layer.__dict__.update(attributes)
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("f", "derivative", "x"),
+    [
+        (lambda x: np.sin(100 * x), lambda x: 100 * np.cos(100 * x), np.linspace(-1, 1, 8)),
+        (lambda x: 1e-5 * np.maximum(x, 0), lambda x: 1e-5 * (x > 0), np.array([0.0, 1, -1, 2])),
+        (lambda x: np.exp(6 * x), lambda x: 6 * np.exp(6 * x), np.array([0.1, 0.2, 2.5, 3])),
+    ],
+    ids=["strongly curved", "tiny with a kink", "steep"],
+)
+def test_difficult_functions_are_judged_right(f, derivative, x):
+    rows = x.reshape(2, -1)
+    md.check_layer(function_layer(f, derivative), rows.shape[1], x=rows)
+    with pytest.raises(AssertionError, match="backward gives"):
+        md.check_layer(function_layer(f, lambda x: 1.001 * derivative(x)), rows.shape[1], x=rows)
+
+
+def test_a_gradient_wrong_only_for_steep_inputs_is_found():
+    steep = function_layer(lambda x: np.exp(6 * x), lambda x: np.where(x > 1.7, 0, 6 * np.exp(6 * x)))
+    with pytest.raises(AssertionError, match="backward gives 0"):
+        md.check_layer(steep, 4, x=[[0.1, 0.2, 2.5, 3.0]])
+
+
+def test_a_gradient_wrong_only_for_large_batches_or_large_inputs_is_found():
+    class FourRows(Scale):
+        def backward(self, dy):
+            dx = super().backward(dy)
+            self.db = self.dz(dy)[:4].sum(axis=0)
+            return dx
+
+    with pytest.raises(AssertionError, match=r"db .*n = 9"):
+        md.check_layer(FourRows(), 4)
+    with pytest.raises(AssertionError, match=r"dx.*n = 9"):
+        md.check_layer(function_layer(lambda x: np.clip(x, -6, 6), lambda x: 1.0), 6)
+
+
+def test_an_activation_within_a_dense_is_checked_too():
+    bad = function_layer(np.tanh, lambda x: 1.0)
+    with pytest.raises(AssertionError, match=r"Function\(\): dx"):
+        md.check_layer(md.Dense(3, activation=bad), 4)
+    assert md.check_layer(md.Dense(3, activation="sigmoid"), 4) <= 1e-7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"layer": md.Dense}, TypeError, "expected a layer object"),
+        ({"layer": "dense"}, TypeError, "expected a layer object"),
+        ({"entries": 0}, ValueError, "entries"),
+        ({"batch_sizes": ()}, ValueError, "some batch_sizes"),
+        ({"batch_sizes": (0,)}, ValueError, "batch_sizes"),
+        ({"x": np.ones((2, 3))}, ValueError, r"x of shape \(n, \*\(4,\)\)"),
+        ({"layer": function_layer(lambda x: x * np.nan, lambda x: x)}, AssertionError, "forward gives nan for finite"),
+        ({"layer": function_layer(np.tanh, lambda x: 1 - np.tanh(x) ** 2, rng=None)}, None, None),
+    ],
+)
+def test_what_check_layer_is_given(arguments, error, message):
+    arguments = {"layer": md.Dense(3), "input_shape": 4, **arguments}
+    if error is None:
+        md.check_layer(**arguments)
+    else:
+        with pytest.raises(error, match=message):
+            md.check_layer(**arguments)

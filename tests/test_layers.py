@@ -254,3 +254,171 @@ def test_dense_expands_its_activation_into_a_layer():
     model = md.Sequential([md.Dense(4, activation="relu"), md.Dense(2, activation=md.Softmax())])
     assert list(map(repr, model.layers)) == ["Dense(4)", "ReLU()", "Dense(2)", "Softmax()"]
     assert [layer.index for layer in model.layers] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "build", [lambda layers: md.Sequential(layers), lambda layers: [md.Sequential().add(x) for x in layers]]
+)
+def test_a_failed_constructor_takes_no_layer(build):
+    layers = [md.Dense(5, activation="relu"), md.ReLU]
+    with pytest.raises(TypeError, match="Make an object of it"):
+        md.Sequential(layers)
+    assert repr(layers[0]) == "Dense(5, activation='relu')"
+    assert len(md.Sequential(layers[:1]).layers) == 2
+
+
+def test_one_activation_object_in_two_places_is_refused():
+    relu = md.ReLU()
+    with pytest.raises(ValueError, match=r"ReLU\(\) is in this model already"):
+        md.Sequential([md.Dense(5, activation=relu), md.Dense(5, activation=relu)])
+    md.Sequential([md.Dense(5, activation=relu)])  # nothing was taken
+
+
+def test_an_activation_may_bring_its_own():
+    model = md.Sequential([md.Dense(3, activation=md.Dense(4, activation="relu"))])
+    assert list(map(repr, model.layers)) == ["Dense(3)", "Dense(4)", "ReLU()"]
+
+
+class Noted(md.Layer):
+    """Notes the flag it is called with; the forward methods below are ways to take it."""
+
+    def backward(self, dy):
+        return dy
+
+
+class ByMixin:
+    def forward(self, x, training=False):
+        self.seen.append(training)
+        return x
+
+
+class Mixed(ByMixin, Noted):
+    pass
+
+
+class ByKeywords(Noted):
+    def forward(self, x, **options):
+        return ByMixin.forward(self, x, **options)
+
+
+class ByKeywordOnly(Noted):
+    def forward(self, x, *, training):
+        return ByMixin.forward(self, x, training)
+
+
+class NotSecond(Noted):
+    def forward(self, x, scale=1.0, training=False):
+        assert scale == 1.0
+        return ByMixin.forward(self, x, training)
+
+
+@pytest.mark.parametrize("cls", [Mixed, ByKeywords, ByKeywordOnly, NotSecond])
+def test_forward_gets_training_however_it_takes_it(cls):
+    layer = cls()
+    layer.seen = seen = []
+    model = md.Sequential([layer, md.Dense(2)], rng=0).compile()
+    model.fit(np.ones((2, 3)), [0, 1], verbose=0)
+    assert seen == [True]
+
+
+class Centered(md.Dense):
+    def forward(self, x):
+        z = super().forward(x)
+        return z - z.mean(axis=0)
+
+    def backward(self, dz):
+        return super().backward(dz - dz.mean(axis=0))
+
+
+def test_a_subclass_with_another_forward_is_not_taken_for_rowwise():
+    assert not Centered.rowwise
+    x, y = np.random.default_rng(0).normal(size=(5000, 4)), np.arange(5000) % 3
+    model = md.Sequential([Centered(3)], rng=0, dtype="float64").build(4).compile()
+    model.loss_and_grad(x, y)  # in slices of 2048 rows, each centred by itself, it would be another gradient
+    loss = md.SoftmaxCrossEntropy()
+    layer = copy.deepcopy(model).layers[0]
+    loss.forward(layer.forward(x), y)
+    layer.backward(loss.backward())
+    np.testing.assert_allclose(model.layers[0].dW, layer.dW, rtol=1e-9, atol=1e-12)
+
+
+def test_a_subclass_of_dense_can_be_the_first_layer():
+    model = md.Sequential([Centered(3)], rng=0).compile()
+    model.fit(np.random.default_rng(0).normal(size=(8, 4)), [0, 1] * 4, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["index", "expand", "where", "caches", "dtype"])
+def test_the_librarys_own_attributes_cannot_be_taken(name):
+    with pytest.raises(AttributeError, match=f"the attribute '{name}' is the library's; choose another name"):
+        setattr(Scale(), name, 2)
+
+
+def test_a_parameter_cannot_take_an_attributes_name():
+    class Clash(md.Layer):
+        def __init__(self, g=0.5):
+            self.g = g
+
+        def build(self, input_shape):
+            self.param("g", input_shape)
+            return input_shape
+
+    with pytest.raises(ValueError, match="'g' is taken"):
+        md.Sequential([Clash()]).build(3)
+
+
+def test_values_of_another_shape_are_refused():
+    source = md.Sequential([md.Dense(3)], rng=0).build(1)
+    layer = copy.deepcopy(source.layers[0])
+    assert np.array_equal(layer.W, source.layers[0].W)
+    with pytest.raises(ValueError, match=r"W must have shape \(4, 3\); the layer this one is a copy of has \(1, 3\)"):
+        md.Sequential([layer]).build(4)
+
+
+def test_a_property_that_fails_speaks_for_itself():
+    class Fails(md.Layer):
+        @property
+        def scale(self):
+            return self.missing_thing
+
+    with pytest.raises(AttributeError, match="missing_thing"):
+        _ = Fails().scale
+
+
+def test_array_arguments_have_a_short_repr():
+    class Normalize(md.Layer):
+        def __init__(self, mean=0.0):
+            self.mean = mean
+
+        def build(self, input_shape):
+            self.param("g", input_shape, "ones")
+            return input_shape
+
+        def forward(self, x):
+            self.x = x - self.mean
+            return self.x * self.g
+
+        def backward(self, dy):
+            self.dg = (dy * self.x).sum(axis=0)
+            return dy * self.g
+
+    layer = Normalize(np.ones(4))
+    assert repr(layer) == "Normalize(mean=<array of shape (4,)>)"
+    assert md.check_layer(layer, 4) <= 1e-7
+
+
+def test_a_layer_inside_a_layer_computes_in_the_models_dtype_and_is_cloned():
+    class Outer(md.Layer):
+        def __init__(self):
+            self.inner = md.Sigmoid()
+
+        def forward(self, x):
+            return self.inner.forward(x)
+
+        def backward(self, dy):
+            return self.inner.backward(dy)
+
+    assert md.check_layer(Outer(), 4) <= 1e-7
+    model = md.Sequential([Outer()], dtype="float64").build(3)
+    x = np.random.default_rng(0).normal(size=(2, 3))
+    np.testing.assert_allclose(model.predict(x), 1 / (1 + np.exp(-x)), rtol=1e-14)
+    assert "h" not in model.layers[0].inner.__dict__

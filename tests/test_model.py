@@ -165,7 +165,7 @@ def test_large_batches_in_slices_are_the_whole_batch(monkeypatch):
     histories = []
     for model, rows in zip(models, (2048, 16), strict=True):
         monkeypatch.setattr(md.data, "SLICE_ROWS", rows)
-        monkeypatch.setattr(md.data, "BLOCK_BYTES", 8 * 7 * 16)
+        monkeypatch.setattr(md.data, "GATHER_BYTES", 8 * 7 * 16)
         histories.append(model.fit(x, y, batch_size=50, epochs=3, verbose=0).history)
     np.testing.assert_allclose(models[1].theta, models[0].theta, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-12)
@@ -461,3 +461,230 @@ def test_scipy_style_minimisation_with_loss_and_grad(digits_like):
         model.theta[:] -= 0.5 * model.grad
     assert losses[-1] < 0.8 * losses[0]
     assert all(b < a for a, b in itertools.pairwise(losses))
+
+
+# ------------------------------------------------------------------ found by trying to break it
+
+
+def test_copy_copy_is_a_copy_of_its_own(digits_like):
+    model = make().build(7)
+    twin = copy.copy(model)
+    model.fit(*digits_like, verbose=0)
+    assert_views(model)
+    assert_views(twin)
+    assert not np.array_equal(model.theta, twin.theta)
+
+
+@pytest.mark.parametrize("last", [md.Softmax, md.ReLU, md.Sigmoid])
+def test_an_activation_before_the_final_softmax_is_refused(last):
+    with pytest.raises(ValueError, match=r"takes scores.*layer 1"):
+        md.Sequential([md.Dense(3), last(), md.Softmax()]).compile()
+
+
+def test_a_failed_add_leaves_the_model_whole(digits_like):
+    class Refuses(md.Layer):
+        def build(self, input_shape):
+            raise ValueError("not me")
+
+    model = make(momentum=0.9)
+    model.fit(*digits_like, verbose=0)
+    before = picture(model)
+    with pytest.raises(ValueError, match="not me"):
+        model.add(Refuses())
+    assert picture(model) == before
+
+
+def test_a_failed_initializer_does_not_change_what_the_seed_gives():
+    fails = [True]
+
+    def sometimes(rng, shape):
+        values = rng.normal(size=shape)
+        if fails.pop() if fails else False:
+            raise RuntimeError("once")
+        return values
+
+    model = md.Sequential([md.Dense(3), md.Dense(2, kernel_initializer=sometimes)], rng=0)
+    with pytest.raises(RuntimeError):
+        model.build(4)
+    again = model.build(4).theta
+    assert np.array_equal(
+        again, md.Sequential([md.Dense(3), md.Dense(2, kernel_initializer=sometimes)], rng=0).build(4).theta
+    )
+
+
+def test_predictions_are_the_callers():
+    class Constant(md.Layer):
+        def build(self, input_shape):
+            self.param("b", input_shape, "ones")
+            return input_shape
+
+        def forward(self, x):
+            return np.broadcast_to(self.b, x.shape)
+
+    model = md.Sequential([Constant()]).build(3)
+    y = model.predict(np.zeros((2, 3)))
+    model.theta[:] = 7
+    assert (y == 1).all()
+    assert y.flags.writeable
+
+
+def test_caches_in_containers_of_any_kind_stay_out_of_the_model():
+    import collections
+    import types
+
+    class Hides(md.Layer):
+        def __init__(self):
+            self.box, self.space, self.nested = collections.deque(), types.SimpleNamespace(), [[]]
+
+        def forward(self, x):
+            self.box.append(x)
+            self.nested[0].append(x)
+            self.space.x = x
+            return x * 2
+
+    model = md.Sequential([Hides()]).build(3)
+    before = picture(model)
+    model.predict(np.ones((2, 3)))
+    layer = model.layers[0]
+    assert picture(model) == before
+    assert (list(layer.box), layer.nested, vars(layer.space)) == ([], [[]], {})
+
+
+def test_forward_from_a_callback_gives_arrays_to_keep(digits_like):
+    x, y = digits_like
+    model, kept = make(), []
+    keep = md.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: kept.append(model.forward(x)))
+    model.fit(x, y, epochs=3, callbacks=[keep], verbose=0)
+    assert not np.shares_memory(kept[0], kept[1])
+    assert not np.array_equal(kept[0], kept[1])
+
+
+class Squares(md.Loss):
+    """The mean over rows of half the squared difference; computes in the dtype of y."""
+
+    def forward(self, scores, y):
+        self.difference = scores - y.reshape(scores.shape)
+        return float((self.difference**2).sum() / 2 / len(y))
+
+    def backward(self):
+        return self.difference / len(self.difference)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list, "series", lambda y: np.asarray(y)[:, None]])
+def test_a_loss_of_ones_own_takes_every_kind_of_y(kind):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 4))
+    y = 2 * x[:, 0]
+    if kind == "series":
+        pandas = pytest.importorskip("pandas")
+        y = pandas.Series(y, index=rng.permutation(100))
+    else:
+        y = kind(y)
+    model = md.Sequential([md.Dense(1)], rng=0).compile(md.SGD(0.1), Squares())
+    assert model.fit(x, y, epochs=20, verbose=0).history["loss"][-1] < 1e-3
+
+
+def test_a_loss_with_a_wrong_dscores_is_named():
+    class Wrong(Squares):
+        def backward(self):
+            return super().backward()[:, 0]
+
+    with pytest.raises(ValueError, match=r"Wrong\(\): dLoss/dscores must have the scores' shape \(4, 1\), got \(4,\)"):
+        md.Sequential([md.Dense(1)]).compile("sgd", Wrong()).fit(np.ones((4, 2)), np.ones(4), verbose=0)
+
+
+def test_a_row_loss_with_a_forward_of_its_own_is_heeded(digits_like):
+    class Hundredfold(md.SoftmaxCrossEntropy):
+        def forward(self, scores, y):
+            return 100 * super().forward(scores, y)
+
+        def backward(self):
+            return 100 * super().backward()
+
+    plain, scaled = make(dtype="float64"), make(dtype="float64").compile("sgd", Hundredfold())
+    loss, hundredfold = plain.loss_and_grad(*digits_like), scaled.loss_and_grad(*digits_like)
+    assert hundredfold == pytest.approx(100 * loss)
+    np.testing.assert_allclose(scaled.grad, 100 * plain.grad, rtol=1e-9)
+    assert scaled.evaluate(*digits_like)["loss"] == pytest.approx(100 * loss)
+
+
+def test_outputs_of_any_shape_train_under_a_loss_of_ones_own():
+    class Reshape(md.Layer):
+        def build(self, input_shape):
+            return (2, 3)
+
+        def forward(self, x):
+            return x.reshape(-1, 2, 3)
+
+        def backward(self, dy):
+            return dy.reshape(-1, 6)
+
+    model = md.Sequential([md.Dense(6), Reshape()], rng=0).compile("sgd", Squares())
+    model.fit(np.ones((8, 4)), np.ones((8, 6)), verbose=0)
+    assert model.predict(np.ones((2, 4))).shape == (2, 2, 3)
+
+
+def test_a_metric_may_keep_what_it_is_given_and_the_models_own_stays_clean():
+    class Keeps(md.Metric):
+        name = "sum"
+
+        def __init__(self):
+            self.kept = []
+
+        def reset(self):
+            self.kept.clear()
+
+        def update(self, y_true, y_pred):
+            self.kept.append(y_pred)
+
+        def result(self):
+            return float(sum(p.sum(dtype="float64") for p in self.kept))
+
+    x, y = np.random.default_rng(0).normal(size=(5000, 4)), np.arange(5000) % 3
+    model = md.Sequential([md.Dense(3)], rng=0).build(4).compile(metrics=[Keeps()])
+    expected = model.predict(x).sum(dtype="float64")
+    assert model.evaluate(x, y)["sum"] == pytest.approx(expected)
+    assert model.metrics[0].kept == []
+
+
+def test_an_update_that_overflows_is_an_error_at_the_epochs_end(digits_like):
+    model = make().compile(md.SGD(1e39))
+    with pytest.raises(FloatingPointError, match=r"An update in epoch 1 made parameters infinite.*1e\+39"):
+        model.fit(*digits_like, batch_size="full", verbose=0)
+
+
+def test_probability_rows_are_normalised():
+    x, y = np.random.default_rng(0).normal(size=(6, 4)), np.random.default_rng(1).dirichlet(np.ones(3), 6)
+    models = [md.Sequential([md.Dense(3)], rng=0, dtype="float64").build(4).compile() for _ in range(2)]
+    losses = [model.loss_and_grad(x, t) for model, t in zip(models, (y, 1.0008 * y), strict=True)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    np.testing.assert_allclose(models[0].grad, models[1].grad, rtol=1e-9)
+
+
+def test_a_layer_that_changes_its_input_in_mid_model_is_an_error(digits_like):
+    class Doubles(md.Layer):
+        def forward(self, x):
+            x *= 2
+            return x
+
+        def backward(self, dy):
+            return dy * 2
+
+    model = md.Sequential([md.Dense(4), md.Sigmoid(), Doubles(), md.Dense(3)]).compile()
+    with pytest.raises(ValueError, match="read-only") as caught:
+        model.fit(*digits_like, verbose=0)
+    assert "Doubles(), layer 2" in caught.value.__notes__[0]
+
+
+def test_the_update_of_train_on_batch_is_within_the_lock(digits_like):
+    seen = []
+
+    class Watches(md.SGD):
+        def update(self, theta, grad):
+            seen.append(model._fitting.locked())
+            super().update(theta, grad)
+
+    model = make().compile(Watches(0.1))
+    model.train_on_batch(*digits_like)
+    assert seen == [True]
+    assert not model._fitting.locked()

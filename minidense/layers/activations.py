@@ -26,11 +26,11 @@ class ReLU(Activation):
     caches = ("h",)
 
     def forward(self, z: Array) -> Array:
-        self.h = np.maximum(z, 0, out=self.empty("h", z.shape))
+        self.h = np.maximum(z, 0, out=self.empty("h", z.shape, z.dtype))
         return self.h
 
     def backward(self, dh: Array) -> Array:
-        dz = self.empty("dz", dh.shape)
+        dz = self.empty("dz", dh.shape, dh.dtype)
         np.multiply(dh, self.h > 0, out=dz)  # H > 0 just where Z > 0
         return dz
 
@@ -45,11 +45,11 @@ class Sigmoid(Activation):
     caches = ("h",)
 
     def forward(self, z: Array) -> Array:
-        self.h = sigmoid(z, out=self.empty("h", z.shape))
+        self.h = sigmoid(z, out=self.empty("h", z.shape, z.dtype))
         return self.h
 
     def backward(self, dh: Array) -> Array:
-        dz = self.empty("dz", dh.shape)
+        dz = self.empty("dz", dh.shape, dh.dtype)
         np.subtract(1, self.h, out=dz)
         dz *= self.h
         dz *= dh
@@ -77,11 +77,11 @@ class Softmax(Layer):
         return input_shape
 
     def forward(self, z: Array) -> Array:
-        self.y = softmax(z, out=self.empty("y", z.shape))
+        self.y = softmax(z, out=self.empty("y", z.shape, z.dtype))
         return self.y
 
     def backward(self, dy: Array) -> Array:
-        dz = self.empty("dz", dy.shape)
+        dz = self.empty("dz", dy.shape, dy.dtype)
         np.multiply(dy, self.y, out=dz)
         dz -= self.y * dz.sum(axis=1, keepdims=True)
         return dz

@@ -6,9 +6,11 @@ A layer declares its parameters in ``build``, computes in ``forward`` and caches
 
 from __future__ import annotations
 
+import copy
 import inspect
 import weakref
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,16 +21,13 @@ from minidense.parameters import Declaration
 from minidense.types import Array, Shape
 
 
-class Views(dict[str, Array]):
-    """A bound layer's pieces of theta and grad, by attribute name."""
-
-
 class Layer(Configurable):
     """Base of all layers.
 
     Override ``forward(self, x)`` or ``forward(self, x, training)`` and ``backward(self, dy)``; and, if the layer
     has parameters or another output shape, ``build(self, input_shape)``, which returns the output shape. Shapes
-    have no batch axis; arrays have it first.
+    have no batch axis; arrays have it first. While ``fit`` runs, arrays are used again at each step: copy what you
+    keep longer.
 
     >>> class Scale(Layer):
     ...     '''y = x * g, one gain per feature.'''
@@ -43,23 +42,14 @@ class Layer(Configurable):
     ...         return dy * self.g
     """
 
+    # ------------------------------------------------------------------ what the author overrides
+
     caches: ClassVar[tuple[str, ...]] = ()
     """Names of the attributes that ``forward`` leaves for ``backward``; dropped after ``fit`` and when copied."""
 
     rowwise: ClassVar[bool] = False
     """Whether each row of the output depends on that row of the input only. Large batches of layers that all
-    say so are computed in slices that stay in the processor's cache."""
-
-    takes_training: ClassVar[bool] = False
-    trusted: ClassVar[bool] = False
-
-    index: int | None = None
-    input_shape: Shape | None = None
-    output_shape: Shape | None = None
-    needs_dx: bool = True
-    dtype: np.dtype[Any] = np.dtype("float32")
-
-    # ------------------------------------------------------------------ what the author overrides
+    say so are computed in slices that stay in the processor's cache. A subclass with another forward says it anew."""
 
     def build(self, input_shape: Shape) -> Shape:
         """Declare the parameters with ``self.param``; return the output shape. Neither has a batch axis."""
@@ -78,44 +68,64 @@ class Layer(Configurable):
         shape: an int or a tuple. initializer: a name, or a callable ``init(rng, shape) -> array``.
         Raises ValueError where the name is no identifier or is taken.
         """
-        shape = tuple(whole_number(f"{self!r}: shape of {name}", s) for s in np.atleast_1d(np.array(shape, object)))
+        sizes = np.atleast_1d(np.array(shape, object))
+        shape = tuple(whole_number(f"{type(self).__name__}: shape of {name}", size) for size in sizes)
         for attribute in (name, "d" + name):
-            taken = any(attribute in (d.name, "d" + d.name) for d in self._declared)
-            if not attribute.isidentifier() or taken or hasattr(type(self), attribute):
-                raise ValueError(f"{self!r}: a parameter cannot be called {name!r}: {attribute!r} is taken or invalid.")
+            declared = any(attribute in (d.name, "d" + d.name) for d in self._declared)
+            taken = hasattr(type(self), attribute) or (attribute in self.__dict__ and attribute not in self._views)
+            if not attribute.isidentifier() or declared or taken:
+                raise ValueError(
+                    f"{self.where}: a parameter cannot be called {name!r}: {attribute!r} is taken or invalid."
+                )
         self._declared.append(Declaration(name, shape, get_initializer(initializer)))
 
-    def empty(self, name: str, shape: Shape) -> Array:
-        """An uninitialised array to write a result into, in the model's dtype.
+    def empty(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
+        """An uninitialised array to write a result into.
 
         While ``fit`` runs, the same name and shape give the same array again at each step, which spares the
         allocation; at all other times the array is new.
         """
         buffers = self._buffers
         if buffers is None:
-            return np.empty(shape, self.dtype)
+            return np.empty(shape, dtype)
         array = buffers.get(name)
         if array is None or array.shape != shape:
-            array = buffers[name] = np.empty(shape, self.dtype)
+            array = buffers[name] = np.empty(shape, dtype)
         return array
 
-    # ------------------------------------------------------------------ what the model calls
+    # ------------------------------------------------------------------ what the model notes and calls
+
+    index: int | None = None
+    """The place in the model, from 0."""
+    input_shape: Shape | None = None
+    output_shape: Shape | None = None
+    dtype: np.dtype[Any] = np.dtype("float32")
+    """Of the parameters and of all that the model hands from layer to layer."""
+    needs_dx: bool = True
+    """Whether anybody will look at what ``backward`` returns."""
+    takes_training: ClassVar[bool] = False
+    """Whether ``forward`` has a parameter ``training``."""
+    trusted: ClassVar[bool] = False
+    """Whether it is the library's own, which needs no guard at each step."""
 
     _declared: list[Declaration]
-    _views: Views
-    _buffers: Views | None
+    _views: dict[str, Array]  # the pieces of theta and grad, by attribute name; empty before the model is built
+    _values: dict[str, Array]  # parameters that a copied or unpickled layer brought along
+    _buffers: dict[str, Array] | None
     _owner: weakref.ref[Any] | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls, *args, **kwargs)
-        self.__dict__.update(_views=Views(), _declared=[], _buffers=None, _owner=None)
+        self.__dict__.update(_declared=[], _views={}, _values={}, _buffers=None, _owner=None)
         return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.trusted = cls.__module__.startswith("minidense.layers.")
-        if "forward" in cls.__dict__:
-            cls.takes_training = "training" in inspect.signature(cls.__dict__["forward"]).parameters
+        if "forward" in cls.__dict__ and "rowwise" not in cls.__dict__:
+            cls.rowwise = cls.trusted and cls.rowwise
+        parameters = inspect.signature(cls.forward).parameters if hasattr(cls, "forward") else {}
+        cls.takes_training = "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
     @property
     def declarations(self) -> list[Declaration]:
@@ -123,27 +133,40 @@ class Layer(Configurable):
         return self._declared
 
     @property
+    def values(self) -> dict[str, Array]:
+        """The parameters by name: those of its model, or those it brought along as a copy; perhaps none yet."""
+        return {d.name: self._views[d.name] for d in self._declared} if self._views else self._values
+
+    @property
     def count_params(self) -> int:
         """The number of parameters, 0 before the layer is built."""
         return sum(d.size for d in self._declared)
 
+    def note(self, **attributes: Any) -> None:
+        """Set attributes that are the library's own."""
+        self.__dict__.update(attributes)
+
     def declare(self, input_shape: Shape) -> Shape:
-        """Call ``build`` and note the shapes; declare nothing where it fails."""
-        self._declared = []
+        """Call ``build`` and note the shapes."""
+        self.note(_declared=[])
         shape = self.build(input_shape)
         if not isinstance(shape, tuple) or not all(isinstance(n, int | np.integer) for n in shape):
             raise TypeError(f"{self.where}: build must return the output shape as a tuple of ints, got {shape!r}.")
-        self.input_shape, self.output_shape = input_shape, tuple(int(n) for n in shape)
-        return self.output_shape
+        output_shape = tuple(int(n) for n in shape)
+        self.note(input_shape=input_shape, output_shape=output_shape)
+        return output_shape
 
     def bind(self, views: dict[str, Array]) -> None:
         """Take ``views`` of theta and grad as the attributes of those names."""
-        self.__dict__.update(views)
-        self._views = Views(views)
+        self.note(_views=views, _values={}, **views)
 
     def expand(self) -> list[Layer]:
-        """The layers that stand for this one in a model: itself, and perhaps an activation of its own."""
+        """The layers that stand for this one in a model: itself, and perhaps an activation."""
         return [self]
+
+    def join(self, model: Any, index: int) -> None:
+        """Be the layer number ``index`` of ``model``."""
+        self.note(_owner=weakref.ref(model), index=index)
 
     def clone(self) -> Self:
         """A twin that shares the parameters and owns its caches: what ``predict`` runs on, in any thread."""
@@ -151,19 +174,21 @@ class Layer(Configurable):
         attributes = twin.__dict__
         attributes.update(self.__dict__)
         attributes["_buffers"] = None
-        if not self.trusted:  # a cache may also sit in a container
+        if not self.trusted:  # a cache may also sit in a container, or in a layer inside this one
             for name, value in attributes.items():
-                if type(value) in (dict, list, set):
-                    attributes[name] = value.copy()
+                if isinstance(value, Layer):
+                    attributes[name] = value.clone()
+                elif name not in _SHARED and not isinstance(value, _IMMUTABLE):
+                    attributes[name] = copy.deepcopy(value)
         return twin
 
     def reuse_buffers(self) -> None:
         """From now on ``empty`` gives the same arrays again."""
-        self._buffers = Views()
+        self.note(_buffers={})
 
     def forget(self) -> None:
         """Drop the caches and the reused arrays."""
-        self._buffers = None
+        self.note(_buffers=None)
         for name in self.caches:
             self.__dict__.pop(name, None)
 
@@ -175,6 +200,10 @@ class Layer(Configurable):
     def __setattr__(self, name: str, value: Any) -> None:
         view = self._views.get(name)
         if view is None:
+            if name in _RESERVED:
+                raise AttributeError(
+                    f"{type(self).__name__}: the attribute {name!r} is the library's; choose another name."
+                )
             object.__setattr__(self, name, value)
         elif value is not view:  # it is after `self.dW += ...`, which has already written
             if np.shape(value) != view.shape:
@@ -184,6 +213,10 @@ class Layer(Configurable):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
+        if hasattr(type(self), name):  # a property that raised an AttributeError: let it speak for itself
+            return object.__getattribute__(self, name)
+        if name in self._values:
+            return self._values[name]
         if name in ("forward", "backward"):
             hint = "A layer must define forward and backward."
         elif any(name in (d.name, "d" + d.name) for d in self._declared):
@@ -193,10 +226,26 @@ class Layer(Configurable):
         raise AttributeError(f"{self.where} has no attribute {name!r}. {hint}", name=name, obj=self)
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = {"_views", "_buffers", "_owner", *self.caches}
-        dropped.update(name for name in self._views if name not in {d.name for d in self._declared})
-        return {name: value for name, value in self.__dict__.items() if name not in dropped}
+        dropped = {"_views", "_buffers", "_owner", *self._views, *self.caches}
+        state = {name: value for name, value in self.__dict__.items() if name not in dropped}
+        return state | {"_values": self.values}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(_views=Views(), _buffers=None, _owner=None)
-        self.__dict__.update(state)
+        self.note(_views={}, _buffers=None, _owner=None, **state)
+
+
+_RESERVED = {name for name in vars(Layer) if not name.startswith("_")} - {"build", "forward", "backward"}
+_SHARED = {"_config", "_declared", "_views", "_values", "_buffers", "_owner"}
+_IMMUTABLE: tuple[Any, ...] = (
+    np.ndarray,
+    np.generic,
+    np.dtype,
+    int,
+    float,
+    str,
+    bytes,
+    tuple,
+    type,
+    type(None),
+    FunctionType,
+)

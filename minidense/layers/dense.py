@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidense.arguments import whole_number
@@ -43,9 +45,11 @@ class Dense(Layer):
         self.bias_initializer = get_initializer(bias_initializer)
 
     def expand(self) -> list[Layer]:
-        activation, self.activation = self.activation, None
-        self._config["activation"] = None  # from here on it is a layer of its own
-        return [self] if activation is None else [self, activation]
+        return [self] if self.activation is None else [self, *self.activation.expand()]
+
+    def join(self, model: Any, index: int) -> None:
+        super().join(model, index)
+        self.activation = self._config["activation"] = None  # from here on it is a layer of its own
 
     def build(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:
@@ -61,7 +65,7 @@ class Dense(Layer):
 
     def forward(self, x: Array) -> Array:
         self.x = x
-        z = np.dot(x, self.W, out=self.empty("z", (len(x), self.units)))
+        z = np.dot(x, self.W, out=self.empty("z", (len(x), self.units), x.dtype))
         if self.use_bias:
             z += self.b
         return z
@@ -70,6 +74,6 @@ class Dense(Layer):
         np.dot(self.x.T, dz, out=self.dW)
         if self.use_bias:
             column_sums(dz, out=self.db)
-        if not self.needs_dx:  # the first layer's dX, which nobody asks for in training
+        if not self.needs_dx:
             return None
-        return np.dot(dz, self.W.T, out=self.empty("dx", self.x.shape))
+        return np.dot(dz, self.W.T, out=self.empty("dx", self.x.shape, dz.dtype))
