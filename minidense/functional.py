@@ -51,6 +51,11 @@ def softmax(scores: Array, out: Array | None = None) -> Array:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
+    if len(scores) == 1:  # reductions over everything are the faster ones
+        e = np.subtract(scores, np.maximum.reduce(scores, axis=None), out=out)
+        np.exp(e, out=e)
+        e /= np.add.reduce(e, axis=None)
+        return e
     _, e, total = shifted_exp(scores)
     if out is None:
         out = np.empty(scores.shape, scores.dtype)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from minidense.arguments import known_keywords, lookup, real_number, whole_number
+from minidense.blas import controlled_threads
 from minidense.callbacks import Callback, History, Hooks, Logs, progress_callback
 from minidense.chain import Chain, infer
 from minidense.data import Feed, as_features, check_batch_size, check_features
@@ -20,7 +21,6 @@ from minidense.losses import Loss, by_rows, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.parameters import allocate
-from minidense.threads import controlled
 from minidense.training import Learner, Report, evaluate, train
 from minidense.types import Array, Shape
 
@@ -507,7 +507,7 @@ class Sequential:
             for layer in self._layers:
                 layer.reuse_buffers()
         try:
-            with controlled() as set_threads:
+            with controlled_threads() as set_threads:
                 yield Learner(self._trunk(), loss, *self._built_vectors(), report, set_threads, feed.step_rows)
         finally:
             for layer in self._layers:

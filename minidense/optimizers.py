@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from minidense.arguments import Configurable, lookup, real_number
+from minidense.blas import AddScaled
 from minidense.types import Array
 
 
@@ -20,11 +21,11 @@ class Optimizer(Configurable):
     iterations: int
     state: dict[str, Array]
     _learning_rate: float
-    _scratch: dict[str, Array]
+    _add_scaled: AddScaled
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls, *args, **kwargs)
-        self.__dict__.update(iterations=0, state={}, _scratch={}, _learning_rate=0.01)
+        self.__dict__.update(iterations=0, state={}, _learning_rate=0.01, _add_scaled=AddScaled())
         return self
 
     @property
@@ -40,13 +41,6 @@ class Optimizer(Configurable):
         """Change ``theta`` in place by one step against ``grad``, which stays as it is. Both are (p,)."""
         raise NotImplementedError
 
-    def scratch(self, name: str, theta: Array) -> Array:
-        """A vector like ``theta`` to compute in, kept from one update to the next, its contents undefined."""
-        vector = self._scratch.get(name)
-        if vector is None or len(vector) != len(theta) or vector.dtype != theta.dtype:
-            vector = self._scratch[name] = np.empty_like(theta)
-        return vector
-
     def moment(self, name: str, theta: Array) -> Array:
         """The vector of that name in ``state``, zeros at first."""
         vector = self.state.get(name)
@@ -59,9 +53,6 @@ class Optimizer(Configurable):
             )
         return vector
 
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_scratch": {}}
-
 
 class SGD(Optimizer):
     """Gradient descent: ``theta := theta - eta * grad``, on as many rows as each batch has.
@@ -72,9 +63,9 @@ class SGD(Optimizer):
     learning_rate: above 0. momentum: in [0, 1). Raises ValueError otherwise.
 
     >>> theta, grad = np.array([1.0, 2.0]), np.array([10.0, 0.0])
-    >>> SGD(learning_rate=0.1).update(theta, grad)
+    >>> SGD(learning_rate=0.5).update(theta, grad)
     >>> theta
-    array([0., 2.])
+    array([-4.,  2.])
     """
 
     def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False) -> None:
@@ -85,15 +76,14 @@ class SGD(Optimizer):
             raise ValueError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
 
     def update(self, theta: Array, grad: Array) -> None:
-        step = self.scratch("step", theta)
-        np.multiply(grad, self._learning_rate, out=step)
+        eta = self._learning_rate
         if not self.momentum:
-            theta -= step
+            self._add_scaled(-eta, grad, theta)
         else:
             v = self.moment("velocity", theta)
             v *= self.momentum
-            v -= step
-            theta += self.momentum * v - step if self.nesterov else v
+            self._add_scaled(-eta, grad, v)
+            theta += self.momentum * v - eta * grad if self.nesterov else v
         self.iterations += 1
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from minidense import threads
+from minidense.blas import threads_for
 from minidense.callbacks import History, Hooks, Logs
 from minidense.chain import Chain, first_not_finite, infer
 from minidense.data import Block, Feed, Step
@@ -91,7 +91,7 @@ class Learner:
         self.chain = Chain(layers, training=True, for_input=False)
         self.set_threads = set_threads
         largest = max((d.size for layer in layers for d in layer.declarations), default=0)
-        self.threads = threads.passes(2 * step_rows * largest)
+        self.threads = threads_for(2 * step_rows * largest)
         set_threads(self.threads[0])
         self._total: Array | None = None
 

@@ -14,7 +14,8 @@ PACKAGE = Path(md.__file__).parent
 FLOORS = [
     ["types"],
     ["arguments"],
-    ["functional", "initializers", "optimizers", "metrics", "data", "threads"],
+    ["blas", "functional", "initializers", "metrics", "data"],
+    ["optimizers"],
     ["datasets.idx"],
     ["datasets.digits", "datasets.fashion_mnist", "datasets.spirals"],
     ["datasets", "parameters"],

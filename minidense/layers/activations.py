@@ -31,7 +31,8 @@ class ReLU(Activation):
 
     def backward(self, dh: Array) -> Array:
         dz = self.empty("dz", dh.shape, dh.dtype)
-        np.multiply(dh, self.h > 0, out=dz)  # H > 0 just where Z > 0
+        np.greater(self.h, 0, out=dz)  # 1(Z > 0), for H > 0 just where Z > 0
+        dz *= dh
         return dz
 
 

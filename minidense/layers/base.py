@@ -113,10 +113,11 @@ class Layer(Configurable):
     _values: dict[str, Array]  # parameters that a copied or unpickled layer brought along
     _buffers: dict[str, Array] | None
     _owner: weakref.ref[Any] | None
+    _guarded: frozenset[str]  # the attributes that cannot simply be set
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls, *args, **kwargs)
-        self.__dict__.update(_declared=[], _views={}, _values={}, _buffers=None, _owner=None)
+        self.__dict__.update(_declared=[], _views={}, _values={}, _buffers=None, _owner=None, _guarded=_RESERVED)
         return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -158,7 +159,7 @@ class Layer(Configurable):
 
     def bind(self, views: dict[str, Array]) -> None:
         """Take ``views`` of theta and grad as the attributes of those names."""
-        self.note(_views=views, _values={}, **views)
+        self.note(_views=views, _values={}, _guarded=_RESERVED | views.keys(), **views)
 
     def expand(self) -> list[Layer]:
         """The layers that stand for this one in a model: itself, and perhaps an activation."""
@@ -198,14 +199,15 @@ class Layer(Configurable):
         return repr(self) if self.index is None else f"{self!r}, layer {self.index}"
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self._guarded:
+            object.__setattr__(self, name, value)
+            return
         view = self._views.get(name)
         if view is None:
-            if name in _RESERVED:
-                raise AttributeError(
-                    f"{type(self).__name__}: the attribute {name!r} is the library's; choose another name."
-                )
-            object.__setattr__(self, name, value)
-        elif value is not view:  # it is after `self.dW += ...`, which has already written
+            raise AttributeError(
+                f"{type(self).__name__}: the attribute {name!r} is the library's; choose another name."
+            )
+        if value is not view:  # it is after `self.dW += ...`, which has already written
             if np.shape(value) != view.shape:
                 raise ValueError(f"{self.where}: {name} must have shape {view.shape}, got {np.shape(value)}.")
             view[...] = value
@@ -226,16 +228,16 @@ class Layer(Configurable):
         raise AttributeError(f"{self.where} has no attribute {name!r}. {hint}", name=name, obj=self)
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = {"_views", "_buffers", "_owner", *self._views, *self.caches}
+        dropped = {"_views", "_buffers", "_owner", "_guarded", *self._views, *self.caches}
         state = {name: value for name, value in self.__dict__.items() if name not in dropped}
         return state | {"_values": self.values}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.note(_views={}, _buffers=None, _owner=None, **state)
+        self.note(_views={}, _buffers=None, _owner=None, _guarded=_RESERVED, **state)
 
 
-_RESERVED = {name for name in vars(Layer) if not name.startswith("_")} - {"build", "forward", "backward"}
-_SHARED = {"_config", "_declared", "_views", "_values", "_buffers", "_owner"}
+_RESERVED = frozenset(n for n in vars(Layer) if not n.startswith("_")) - {"build", "forward", "backward"}
+_SHARED = {"_config", "_declared", "_views", "_values", "_buffers", "_owner", "_guarded"}
 _IMMUTABLE: tuple[Any, ...] = (
     np.ndarray,
     np.generic,
