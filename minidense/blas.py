@@ -3,11 +3,9 @@
 Both are OpenBLAS's own functions, found in the library that NumPy has already loaded. With another BLAS, or none
 found, ``add_scaled`` is two lines of NumPy and the number of threads stays what it is.
 
-Why the threads. BLAS starts one on each core for all but the smallest products. For a training step of moderate
-size that is a loss: splitting a product of a few million operations saves some tens of microseconds, but a core that
-has read ``theta`` in the forward pass keeps it in its cache, and the update, which writes ``theta`` from one core,
-then takes several times as long. So products that read the parameters run on one thread, products that write the
-gradient on all of them, and large ones on all in any case.
+Why the threads. BLAS starts one on each core for all but the smallest products. For small training steps that is a
+loss: what the second core saves in the products is less than what it costs that each core has to fetch, and to take
+away from the other, the parameters and the gradient that the other has just read or written.
 """
 
 from __future__ import annotations
@@ -23,11 +21,8 @@ import numpy as np
 
 from minidense.types import Array
 
-LARGE = 100e6
-"""From so many operations (2 n d u) in its largest product, a pass is worth all threads."""
-
-MEDIUM = 4e6
-"""From so many on, a backward pass is: it writes the gradient, and reads little of theta."""
+SMALL = 4e6
+"""With fewer operations (2 n d u) in its largest product, a training step is faster on one thread."""
 
 
 class _OpenBLAS:
@@ -111,28 +106,20 @@ class AddScaled:
         return AddScaled, ()  # a copy starts without the vectors
 
 
-def threads_for(operations: float) -> tuple[int, int]:
-    """The threads for a step's forward and backward pass, whose largest product has so many ``operations``.
-
-    >>> threads_for(1000)
-    (1, 1)
-    """
-    everything = _before if _users else _openblas.get_threads()
-    if operations >= LARGE:
-        return everything, everything
-    return 1, everything if operations >= MEDIUM else 1
-
-
 @contextmanager
-def controlled_threads() -> Iterator[Callable[[int], object]]:
-    """A function that sets the number of threads, process-wide; after the last such block it is what it was before."""
+def one_thread_if(small: bool) -> Iterator[None]:
+    """Keep BLAS to one thread, process-wide, until the last such block ends; or, for large work, do nothing."""
     global _users, _before
+    if not small:
+        yield
+        return
     with _lock:
         if not _users:
             _before = _openblas.get_threads()
+            _openblas.set_threads(1)
         _users += 1
     try:
-        yield _openblas.set_threads
+        yield
     finally:
         with _lock:
             _users -= 1

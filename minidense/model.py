@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from minidense.arguments import known_keywords, lookup, real_number, whole_number
-from minidense.blas import controlled_threads
+from minidense.blas import SMALL, one_thread_if
 from minidense.callbacks import Callback, History, Hooks, Logs, progress_callback
 from minidense.chain import Chain, infer
 from minidense.data import Feed, as_features, check_batch_size, check_features
@@ -507,8 +507,9 @@ class Sequential:
             for layer in self._layers:
                 layer.reuse_buffers()
         try:
-            with controlled_threads() as set_threads:
-                yield Learner(self._trunk(), loss, *self._built_vectors(), report, set_threads, feed.step_rows)
+            largest = max((d.size for layer in self._layers for d in layer.declarations), default=0)
+            with one_thread_if(2 * feed.step_rows * largest < SMALL):
+                yield Learner(self._trunk(), loss, *self._built_vectors(), report)
         finally:
             for layer in self._layers:
                 layer.note(needs_dx=True)

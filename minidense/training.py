@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from minidense.blas import threads_for
 from minidense.callbacks import History, Hooks, Logs
 from minidense.chain import Chain, first_not_finite, infer
 from minidense.data import Block, Feed, Step
@@ -83,16 +82,10 @@ class Learner:
         theta: Array,
         grad: Array,
         report: Report,
-        set_threads: Callable[[int], object],
-        step_rows: int,
     ) -> None:
         self.layers, self.loss, self.theta, self.grad, self.report = layers, loss, theta, grad, report
         self.row_loss = by_rows(loss)
         self.chain = Chain(layers, training=True, for_input=False)
-        self.set_threads = set_threads
-        largest = max((d.size for layer in layers for d in layer.declarations), default=0)
-        self.threads = threads_for(2 * step_rows * largest)
-        set_threads(self.threads[0])
         self._total: Array | None = None
 
     def backpropagate(self, step: Step) -> bool:
@@ -113,13 +106,7 @@ class Learner:
         if dscores.shape != scores.shape or dscores.dtype != scores.dtype:
             dscores = self._fitting(dscores, scores)
         np.copyto(step.scores, scores)
-        forward, backward = self.threads
-        if forward == backward:
-            self.chain.backward(dscores)
-        else:
-            self.set_threads(backward)
-            self.chain.backward(dscores)
-            self.set_threads(forward)
+        self.chain.backward(dscores)
         if not (step.opens and step.closes):
             self._add_up(step)
         return True
