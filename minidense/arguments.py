@@ -43,6 +43,8 @@ def whole_number(name: str, value: Any, at_least: int = 1) -> int:
     >>> whole_number("units", 3)
     3
     """
+    if type(value) is int and value >= at_least:  # by far the most frequent
+        return value
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected a whole number, got {value!r} ({type(value).__name__}).")
     if value < at_least:
@@ -85,7 +87,7 @@ def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-        if not accepted.issuperset(kwargs):
+        if kwargs and not accepted.issuperset(kwargs):
             check_keywords(f"{function.__qualname__}()", kwargs, known)
         return function(*args, **kwargs)
 

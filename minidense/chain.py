@@ -44,17 +44,29 @@ class Chain:
         return dy
 
 
-def infer(layers: Sequence[Layer], x: Array) -> Array:
-    """The output for ``x``, by clones of the layers: no layer changes, so any number of threads can do it at once."""
-    for layer in layers:
-        x = _forward_of(layer.clone(), False)(x)
-    return x
+def inference(layers: Sequence[Layer], batches: bool = False) -> Callable[[Array], Array]:
+    """The function from x to the output, by clones of the layers: no layer changes, in any number of threads.
+
+    batches: the function will be called for one batch after the other, and may write each output over the last.
+    """
+    clones = [layer.clone() for layer in layers]
+    if batches:
+        for clone in clones:
+            clone.reuse_buffers()
+    forwards = [_forward_of(clone, False) for clone in clones]
+
+    def infer(x: Array) -> Array:
+        for forward in forwards:
+            x = forward(x)
+        return x
+
+    return infer
 
 
 def first_not_finite(layers: Sequence[Layer], x: Array) -> Layer | None:
     """The first layer whose output for ``x`` has a NaN or an infinity."""
     for layer in layers:
-        x = infer([layer], x)
+        x = inference([layer])(x)
         if not np.isfinite(x).all():
             return layer
     return None

@@ -51,7 +51,9 @@ def check_features(x: Array, input_shape: Shape, dtype: np.dtype[Any], what: str
     """Raise ValueError unless ``x`` has rows of ``input_shape`` that are finite in ``dtype``."""
     if x.shape[1:] != input_shape or x.ndim == 0:
         raise ValueError(_wrong_shape(x.shape, input_shape, what))
-    if x.dtype.kind == "f":
+    if x.dtype.kind == "f" and x.nbytes <= CHECK_BYTES:
+        _check_finite(x, 0, dtype, what)
+    elif x.dtype.kind == "f":
         size = max(1, CHECK_BYTES // max(1, x.itemsize * math.prod(input_shape)))
         for start in range(0, len(x), size):
             _check_finite(x[start : start + size], start, dtype, what)
@@ -71,8 +73,7 @@ def _wrong_shape(shape: Shape, expected: Shape, what: str) -> str:
 
 
 def _check_finite(block: Array, start: int, dtype: np.dtype[Any], what: str) -> None:
-    flat = block.reshape(-1)
-    if flat.dtype == dtype and math.isfinite(np.vdot(flat, flat)):  # one pass; it can only err on the safe side
+    if block.dtype == dtype and math.isfinite(np.vdot(block, block)):  # one pass; it can only err on the safe side
         return
     with np.errstate(over="ignore"):
         bad = ~np.isfinite(block.astype(dtype))

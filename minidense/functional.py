@@ -6,6 +6,7 @@ import numpy as np
 
 from minidense.types import Array
 
+_HALF = np.full((), 0.5, "float32")  # exact in any dtype; as an array, cheaper to compute with than the number
 _TRANSPOSED_FROM_ROWS = 8  # from here on, reducing over the transposed copy is the faster way
 _TRANSPOSED_TO_COLUMNS = 64
 
@@ -18,28 +19,11 @@ def sigmoid(z: Array, out: Array | None = None) -> Array:
     >>> sigmoid(np.array([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
     """
-    h: Array = np.multiply(z, 0.5, out=out)
+    h: Array = np.multiply(z, _HALF, out=out)
     np.tanh(h, out=h)
-    h *= 0.5
-    h += 0.5
+    h *= _HALF
+    h += _HALF
     return h
-
-
-def shifted_exp(scores: Array) -> tuple[Array, Array, Array]:
-    """``z = scores - max``, ``exp(z)`` and its sums, per row: what softmax and log-sum-exp have in common.
-
-    scores: (n, k). Returns z (n, k), exp(z) (n, k) and the sums (n,). Where there are many short rows, the work
-    is done on the transposed copy: there each reduction is one vectorised pass instead of a loop for each row.
-    """
-    n, k = scores.shape
-    if n >= _TRANSPOSED_FROM_ROWS and k <= _TRANSPOSED_TO_COLUMNS:
-        z = np.array(scores.T, order="C")
-        z -= np.maximum.reduce(z, axis=0)
-        e = np.exp(z)
-        return z.T, e.T, np.add.reduce(e, axis=0)
-    z = scores - np.maximum.reduce(scores, axis=1, keepdims=True)
-    e = np.exp(z)
-    return z, e, np.add.reduce(e, axis=1)
 
 
 def softmax(scores: Array, out: Array | None = None) -> Array:
@@ -56,10 +40,28 @@ def softmax(scores: Array, out: Array | None = None) -> Array:
         np.exp(e, out=e)
         e /= np.add.reduce(e, axis=None)
         return e
-    _, e, total = shifted_exp(scores)
+    e, axis = shifted(scores)
+    np.exp(e, out=e)
+    e /= np.add.reduce(e, axis=axis, keepdims=True)
+    if axis == 1 and out is None:
+        return e
     if out is None:
         out = np.empty(scores.shape, scores.dtype)
-    return np.divide(e, total[:, None], out=out)
+    np.copyto(out, e if axis == 1 else e.T)
+    return out
+
+
+def shifted(scores: Array) -> tuple[Array, int]:
+    """``scores`` less the largest of each row, a new array, and the axis along which its classes are.
+
+    Many short rows are laid out transposed: there each reduction is one vectorised pass instead of a loop for each
+    row, and the axis is 0. Otherwise it is 1.
+    """
+    n, k = scores.shape
+    axis = 0 if n >= _TRANSPOSED_FROM_ROWS and k <= _TRANSPOSED_TO_COLUMNS else 1
+    z = np.array(scores if axis == 1 else scores.T, order="C")
+    z -= np.maximum.reduce(z, axis=axis, keepdims=True)
+    return z, axis
 
 
 def log_sum_exp(scores: Array) -> Array:
@@ -68,19 +70,21 @@ def log_sum_exp(scores: Array) -> Array:
     >>> log_sum_exp(np.array([[1000.0, 1000.0]]))
     array([1000.69314718])
     """
-    total: Array = scores.max(axis=1) + log_of_shifted_sum(*shifted_exp(scores))
-    return total
+    largest: Array = scores.max(axis=1)
+    return largest + log_sum_exp_shifted(*shifted(scores))
 
 
-def log_of_shifted_sum(z: Array, e: Array, total: Array) -> Array:
-    """``log(total)``, exact to rounding also where ``total`` is 1 plus next to nothing.
+def log_sum_exp_shifted(z: Array, axis: int) -> Array:
+    """log-sum-exp of what ``shifted`` returned, exact to rounding also where the sum is 1 plus next to nothing.
 
-    ``z, e, total`` are what ``shifted_exp`` returned. There the largest term is exactly 1; leaving it out of the
-    sum and using log1p keeps what adding it to 1 would round away.
+    The largest term is exactly 1; leaving it out of the sum and using log1p keeps what adding it would round away.
     """
-    rest = np.where(z < 0, e, 0).sum(axis=1, dtype=total.dtype)
+    e = np.exp(z)
+    total = np.add.reduce(e, axis=axis)
+    e *= z < 0
+    rest = np.add.reduce(e, axis=axis)
     # A total below 1.5 has one largest term only: with a tie it would be at least 2.
-    return np.where(total < 1.5, np.log1p(rest), np.log(total))
+    return np.asarray(np.where(total < 1.5, np.log1p(rest), np.log(total)))
 
 
 def one_hot(labels: Array, classes: int, dtype: object = "float32") -> Array:
@@ -101,12 +105,12 @@ def column_sums(a: Array, out: Array | None = None) -> Array:
     >>> column_sums(np.ones((3, 2)))
     array([3., 3.])
     """
+    out = np.empty(a.shape[1:], a.dtype) if out is None else out
     if len(a) == 1:
-        out = np.empty_like(a[0]) if out is None else out
-        np.copyto(out, a[0])
-        return out
-    sums: Array = np.dot(_ones(len(a), a.dtype), a, out=out)
-    return sums
+        out[:] = a
+    else:
+        _ones(len(a), a.dtype).dot(a, out=out)
+    return out
 
 
 def _ones(n: int, dtype: np.dtype[np.generic]) -> Array:

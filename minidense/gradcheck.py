@@ -189,7 +189,7 @@ class _Check:
         (a, b), (c, d) = outputs(h), outputs(h / 2)
         # From h/2 to h the second difference of a smooth function becomes four times as large, across a kink less.
         second, kink = a + b - 2 * here, a + b - 4 * (c + d) + 6 * here
-        if (abs(kink) > 0.2 * abs(second) + ROUNDING * (8 * abs(here) + np.finfo(np.float64).tiny)).any():
+        if (abs(kink) > 0.2 * abs(second) + 1e-12 * (1 + abs(here).max())).any():  # and more than rounding
             return float("nan")
         coarse, fine = float((dy * (a - b)).sum()) / (2 * h), float((dy * (c - d)).sum()) / h
         return (4 * fine - coarse) / 3

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidense.arguments import Configurable, lookup
-from minidense.functional import log_of_shifted_sum, shifted_exp, softmax
+from minidense.functional import log_sum_exp_shifted, shifted, softmax
 from minidense.layers import Activation, Layer, Softmax
 from minidense.types import Array, Shape
 
@@ -156,9 +156,12 @@ class SoftmaxCrossEntropy(RowLoss):
         return out
 
     def rows(self, scores: Array, targets: Array) -> Array:
-        z, e, total = shifted_exp(scores)
-        shifted = np.where(targets != 0, z, 0)  # 0 * -inf is no part of the sum
-        losses: Array = log_of_shifted_sum(z, e, total) - (shifted * targets).sum(axis=1)
+        z, axis = shifted(scores)
+        targets = targets if axis == 1 else targets.T
+        of_target = np.add.reduce(targets * z, axis=axis)
+        if np.isnan(of_target).any():  # 0 * -inf, which is no part of the sum
+            of_target = np.where(targets != 0, targets * z, 0).sum(axis=axis)
+        losses: Array = log_sum_exp_shifted(z, axis) - of_target
         return losses
 
     def gradient(self, scores: Array, targets: Array) -> Array:

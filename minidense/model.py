@@ -14,7 +14,7 @@ import numpy as np
 from minidense.arguments import known_keywords, lookup, real_number, whole_number
 from minidense.blas import SMALL, one_thread_if
 from minidense.callbacks import Callback, History, Hooks, Logs, progress_callback
-from minidense.chain import Chain, infer
+from minidense.chain import Chain, inference
 from minidense.data import Feed, as_features, check_batch_size, check_features
 from minidense.layers import Layer
 from minidense.losses import Loss, by_rows, get_loss
@@ -139,12 +139,12 @@ class Sequential:
     @property
     def input_shape(self) -> Shape | None:
         """The shape of one sample; None before the model is built."""
-        return self._layers[0].input_shape if self._layers and self.built else None
+        return self._layers[0].input_shape if self.built else None
 
     @property
     def output_shape(self) -> Shape | None:
         """The shape of one prediction; None before the model is built."""
-        return self._layers[-1].output_shape if self._layers and self.built else None
+        return self._layers[-1].output_shape if self.built else None
 
     @property
     def theta(self) -> Array:
@@ -356,17 +356,13 @@ class Sequential:
         check_features(x, input_shape, self._dtype)
         size = check_batch_size(batch_size, len(x))
         if size == len(x):
-            return self._infer(x)
+            y = inference(self._layers)(x if x.dtype == self._dtype else x.astype(self._dtype))
+            return y if y.flags.owndata and self._layers[-1].trusted else y.copy()
+        infer = inference(self._layers, batches=True)
         y = np.empty((len(x), *output_shape), self._dtype)
         for start in range(0, len(x), size):
-            y[start : start + size] = self._infer(x[start : start + size])
+            y[start : start + size] = infer(x[start : start + size].astype(self._dtype, copy=False))
         return y
-
-    def _infer(self, x: Array) -> Array:
-        rows = x.view() if x.dtype == self._dtype else x.astype(self._dtype)
-        rows.flags.writeable = False  # a layer that changes its input must not change the user's data
-        y = infer(self._layers, rows)
-        return y if y.flags.owndata and self._layers[-1].trusted else y.copy()
 
     @known_keywords
     def evaluate(self, x: Any, y: Any, *, batch_size: int | str = 1024) -> Logs:
@@ -524,7 +520,7 @@ class Sequential:
 
     def _output_of_scores(self, scores: Array) -> Array:
         included = self._layers[len(self._trunk()) :]
-        return infer(included, scores) if included else scores.copy()
+        return inference(included)(scores) if included else scores.copy()
 
     def _rows(self, x: Any, y: Any, what: str = "") -> tuple[Array, Any]:
         """x and y as rows, as many of one as of the other."""

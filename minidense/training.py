@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minidense.callbacks import History, Hooks, Logs
-from minidense.chain import Chain, first_not_finite, infer
+from minidense.chain import Chain, first_not_finite, inference
 from minidense.data import Block, Feed, Step
 from minidense.layers import Layer
 from minidense.losses import Loss, RowLoss, by_rows
@@ -90,29 +90,30 @@ class Learner:
 
     def backpropagate(self, step: Step) -> bool:
         """Fill ``grad`` for ``step`` and note its scores. False, and no gradient, where the loss is not finite."""
-        scores = self.chain.forward(step.x)
+        x, targets, noted_scores, batch_rows, opens, closes = step
+        scores = self.chain.forward(x)
         if self.row_loss is not None:
-            dscores = self.row_loss.gradient(scores, step.targets)
-            if step.batch_rows > 1 and self.row_loss.reduction == "mean":
-                dscores *= 1 / step.batch_rows
+            dscores = self.row_loss.gradient(scores, targets)
+            if batch_rows > 1 and self.row_loss.reduction == "mean":
+                dscores *= 1 / batch_rows
             # One cheap number, finite only if all scores are. It may overflow where the loss does not: look closer.
-            finite = math.isfinite(np.vdot(scores, dscores)) or self._rows_are_finite(self.row_loss, scores, step)
+            finite = math.isfinite(np.vdot(scores, dscores)) or self._rows_are_finite(self.row_loss, scores, targets)
         else:
-            value = self.loss.forward(scores, step.targets)
+            value = self.loss.forward(scores, targets)
             dscores = self.loss.backward()
             finite = self.report.add_value(value, len(scores))
         if not finite:
             return False
         if dscores.shape != scores.shape or dscores.dtype != scores.dtype:
             dscores = self._fitting(dscores, scores)
-        np.copyto(step.scores, scores)
+        noted_scores[...] = scores
         self.chain.backward(dscores)
-        if not (step.opens and step.closes):
-            self._add_up(step)
+        if not (opens and closes):
+            self._add_up(opens, closes)
         return True
 
-    def _rows_are_finite(self, loss: RowLoss, scores: Array, step: Step) -> bool:
-        return bool(np.isfinite(loss.rows(scores, step.targets)).all())
+    def _rows_are_finite(self, loss: RowLoss, scores: Array, targets: Array) -> bool:
+        return bool(np.isfinite(loss.rows(scores, targets)).all())
 
     def _fitting(self, dscores: Array, scores: Array) -> Array:
         if dscores.shape != scores.shape:
@@ -121,16 +122,16 @@ class Learner:
             )
         return dscores.astype(scores.dtype)
 
-    def _add_up(self, step: Step) -> None:
+    def _add_up(self, opens: bool, closes: bool) -> None:
         """The gradient of a batch computed in slices is the sum of theirs."""
-        if step.opens:
+        if opens:
             if self._total is None:
                 self._total = np.empty_like(self.grad)
             np.copyto(self._total, self.grad)
         else:
             assert self._total is not None
             self._total += self.grad
-        if step.closes:
+        if closes:
             np.copyto(self.grad, self._total)
 
     def diverged(self, step: Step, when: str, optimizer: Optimizer | None) -> FloatingPointError:
@@ -194,9 +195,10 @@ class Report:
 
 def evaluate(layers: Sequence[Layer], feed: Feed, report: Report) -> Logs:
     """The figures over all rows of ``feed``. Changes no layer."""
+    infer = inference(layers, batches=True)
     for block in feed.blocks():
         for step in block.steps:
-            np.copyto(step.scores, infer(layers, step.x))
+            np.copyto(step.scores, infer(step.x))
             if report.row_loss is None:
                 report.add_value(report.loss.forward(step.scores, step.targets), len(step.scores))
         report.add(block)

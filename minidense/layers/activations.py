@@ -9,6 +9,8 @@ from minidense.functional import sigmoid, softmax
 from minidense.layers.base import Layer
 from minidense.types import Array, Shape
 
+_ZERO, _ONE = np.zeros((), "float32"), np.ones((), "float32")  # as arrays, cheaper to compute with than the numbers
+
 
 class Activation(Layer):
     """Base of the elementwise activations: ``y = f(x)``, ``dx = dy * f'(x)``, any shape."""
@@ -31,7 +33,7 @@ class ReLU(Activation):
 
     def backward(self, dh: Array) -> Array:
         dz = self.empty("dz", dh.shape, dh.dtype)
-        np.greater(self.h, 0, out=dz)  # 1(Z > 0), for H > 0 just where Z > 0
+        np.greater(self.h, _ZERO, out=dz)  # 1(Z > 0), for H > 0 just where Z > 0
         dz *= dh
         return dz
 
@@ -51,7 +53,7 @@ class Sigmoid(Activation):
 
     def backward(self, dh: Array) -> Array:
         dz = self.empty("dz", dh.shape, dh.dtype)
-        np.subtract(1, self.h, out=dz)
+        np.subtract(_ONE, self.h, out=dz)
         dz *= self.h
         dz *= dh
         return dz

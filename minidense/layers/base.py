@@ -172,9 +172,9 @@ class Layer(Configurable):
     def clone(self) -> Self:
         """A twin that shares the parameters and owns its caches: what ``predict`` runs on, in any thread."""
         twin = object.__new__(type(self))
-        attributes = twin.__dict__
-        attributes.update(self.__dict__)
+        attributes = self.__dict__.copy()
         attributes["_buffers"] = None
+        object.__setattr__(twin, "__dict__", attributes)
         if not self.trusted:  # a cache may also sit in a container, or in a layer inside this one
             for name, value in attributes.items():
                 if isinstance(value, Layer):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from minidense.arguments import whole_number
 from minidense.functional import column_sums
 from minidense.initializers import Initializer, get_initializer
@@ -65,15 +63,16 @@ class Dense(Layer):
 
     def forward(self, x: Array) -> Array:
         self.x = x
-        z = np.dot(x, self.W, out=self.empty("z", (len(x), self.units), x.dtype))
+        z: Array = x.dot(self.W, out=self.empty("z", (len(x), self.units), x.dtype))
         if self.use_bias:
             z += self.b
         return z
 
     def backward(self, dz: Array) -> Array | None:
-        np.dot(self.x.T, dz, out=self.dW)
+        self.x.T.dot(dz, out=self.dW)
         if self.use_bias:
             column_sums(dz, out=self.db)
         if not self.needs_dx:
             return None
-        return np.dot(dz, self.W.T, out=self.empty("dx", self.x.shape, dz.dtype))
+        dx: Array = dz.dot(self.W.T, out=self.empty("dx", self.x.shape, dz.dtype))
+        return dx
