@@ -68,6 +68,8 @@ def check_layer(
     for part in parts:
         part.note(dtype=np.dtype("float64"), index=layer.index)
         shape = part.declare(shape)
+        if part.draws:
+            part.rng = np.random.default_rng(random.integers(2**32))
     theta, _ = allocate(parts, np.dtype("float64"), [random] * len(parts))
     theta += 0.1 * random.standard_normal(theta.shape)  # zeros and ones hide mistakes
     worst = 0.0
@@ -87,8 +89,7 @@ class _Check:
         self.layer, self.theta, self.random = layer, theta, random
         self.tolerance, self.entries = tolerance, entries
         self.chain = Chain([layer], training=True)
-        stream = layer.__dict__.get("rng")
-        self.stream = stream if isinstance(stream, np.random.Generator) else None
+        self.stream = layer.rng if layer.draws else None
 
     def forward(self, x: Array) -> Array:
         """The layer's output, with the same random numbers at each call."""

@@ -32,11 +32,12 @@ class Streams(NamedTuple):
 
     initial: Any  # a SeedSequence
     shuffle: np.random.Generator
+    noise: Any  # a SeedSequence
 
-    def of_layer(self, index: int) -> np.random.Generator:
-        """The stream that the parameters of that layer start from: the same whenever it is asked for."""
-        key = (*self.initial.spawn_key, index)
-        return np.random.default_rng(np.random.SeedSequence(self.initial.entropy, spawn_key=key))
+
+def _stream_of_layer(seed: Any, index: int) -> np.random.Generator:
+    """That layer's own stream: the same whenever it is asked for, whatever other layers there are."""
+    return np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index)))
 
 
 class Sequential:
@@ -63,12 +64,12 @@ class Sequential:
     ) -> None:
         self._dtype = _model_dtype(dtype)
         try:
-            initial, shuffle = np.random.default_rng(rng).spawn(2)
+            initial, shuffle, noise = np.random.default_rng(rng).spawn(3)
         except (TypeError, ValueError) as error:
             raise type(error)(
                 f"rng: expected None, an int or a numpy.random.Generator, got {rng!r}; {error}."
             ) from None
-        self._streams = Streams(initial.bit_generator.seed_seq, shuffle)
+        self._streams = Streams(initial.bit_generator.seed_seq, shuffle, noise.bit_generator.seed_seq)
         self.name = name
         self.stop_training = False
         self.history: History | None = None
@@ -203,8 +204,11 @@ class Sequential:
 
     def _allocate(self) -> None:
         if not self.built:
-            streams = [self._streams.of_layer(index) for index in range(len(self._layers))]
+            streams = [_stream_of_layer(self._streams.initial, index) for index in range(len(self._layers))]
             self._theta, self._grad = allocate(self._layers, self._dtype, streams)
+            for index, layer in enumerate(self._layers):
+                if layer.draws and "rng" not in layer.__dict__:
+                    layer.rng = _stream_of_layer(self._streams.noise, index)
 
     def _built_vectors(self) -> tuple[Array, Array]:
         if self._theta is None or self._grad is None:
@@ -311,9 +315,7 @@ class Sequential:
         """One update on all rows of ``x``. Returns the figures before the update. Raises what ``fit`` raises."""
         optimizer, _ = self._compiled()
         with self._exclusively():
-            logs = self._backpropagate(x, y, optimizer)
-            optimizer.update(*self._built_vectors())
-        return logs
+            return self._backpropagate(x, y, optimizer)
 
     @known_keywords
     def loss_and_grad(self, x: Any, y: Any) -> float:
@@ -340,6 +342,8 @@ class Sequential:
                         if not learner.backpropagate(step):
                             raise learner.diverged(step, "this batch", optimizer)
                     report.add(block)
+                if optimizer is not None:
+                    learner.update(optimizer)
         return report.logs()
 
     # ------------------------------------------------------------------ using
@@ -357,7 +361,7 @@ class Sequential:
         size = check_batch_size(batch_size, len(x))
         if size == len(x):
             y = inference(self._layers)(x if x.dtype == self._dtype else x.astype(self._dtype))
-            return y if y.flags.owndata and self._layers[-1].trusted else y.copy()
+            return y if y is not x and y.flags.owndata and self._layers[-1].trusted else y.copy()
         infer = inference(self._layers, batches=True)
         y = np.empty((len(x), *output_shape), self._dtype)
         for start in range(0, len(x), size):

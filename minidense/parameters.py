@@ -19,11 +19,12 @@ from minidense.types import Array, Shape
 
 @dataclass(frozen=True)
 class Declaration:
-    """What ``Layer.param`` notes down: one parameter's name, shape and initializer."""
+    """What ``Layer.param`` notes down: one parameter's name, shape and initializer, and whether weights decay."""
 
     name: str
     shape: Shape
     initializer: Initializer
+    decay: bool
 
     @property
     def size(self) -> int:

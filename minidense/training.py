@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def train(
                     if not learner.backpropagate(step):
                         raise learner.diverged(step, f"epoch {epoch + 1}, step {batch + 1}", optimizer)
                     if step.closes:
-                        optimizer.update(learner.theta, learner.grad)
+                        learner.update(optimizer)
                         batch += 1
                 report.add(block)
                 if hooks.wants("on_block_end"):
@@ -86,6 +86,7 @@ class Learner:
         self.layers, self.loss, self.theta, self.grad, self.report = layers, loss, theta, grad, report
         self.row_loss = by_rows(loss)
         self.chain = Chain(layers, training=True, for_input=False)
+        self.frozen = [piece for layer, piece in pieces(layers) if not layer.trainable and layer.count_params]
         self._total: Array | None = None
 
     def backpropagate(self, step: Step) -> bool:
@@ -111,6 +112,18 @@ class Learner:
         if not (opens and closes):
             self._add_up(opens, closes)
         return True
+
+    def update(self, optimizer: Optimizer) -> None:
+        """Let the optimizer change ``theta``, but for the parameters of frozen layers."""
+        if not self.frozen:
+            optimizer.update(self.theta, self.grad)
+            return
+        kept = [self.theta[piece].copy() for piece in self.frozen]
+        for piece in self.frozen:
+            self.grad[piece] = 0
+        optimizer.update(self.theta, self.grad)
+        for piece, values in zip(self.frozen, kept, strict=True):
+            self.theta[piece] = values
 
     def _rows_are_finite(self, loss: RowLoss, scores: Array, targets: Array) -> bool:
         return bool(np.isfinite(loss.rows(scores, targets)).all())
@@ -149,6 +162,14 @@ class Learner:
             raise FloatingPointError(f"The loss of {when} is {logs['loss']}. {_advice(optimizer)}")
         if not math.isfinite(np.vdot(self.theta, self.theta)) and not np.isfinite(self.theta).all():
             raise FloatingPointError(f"An update in {when} made parameters infinite. {_advice(optimizer)}")
+
+
+def pieces(layers: Sequence[Layer]) -> Iterator[tuple[Layer, slice]]:
+    """Each layer and its piece of ``theta``."""
+    start = 0
+    for layer in layers:
+        yield layer, slice(start, start + layer.count_params)
+        start += layer.count_params
 
 
 def _advice(optimizer: Optimizer | None) -> str:

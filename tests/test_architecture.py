@@ -20,7 +20,7 @@ FLOORS = [
     ["datasets.digits", "datasets.fashion_mnist", "datasets.spirals"],
     ["datasets", "parameters"],
     ["layers.base"],
-    ["layers.activations"],
+    ["layers.activations", "layers.dropout", "layers.flatten", "layers.normalization"],
     ["layers.dense"],
     ["layers"],
     ["losses", "callbacks"],

@@ -1,7 +1,40 @@
 """Layers: ``base`` is what they share, then one file for each family."""
 
-from minidense.layers.activations import ACTIVATIONS, Activation, ReLU, Sigmoid, Softmax
+from minidense.layers.activations import (
+    ACTIVATIONS,
+    ELU,
+    GELU,
+    Activation,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from minidense.layers.base import Layer
 from minidense.layers.dense import Dense
+from minidense.layers.dropout import Dropout
+from minidense.layers.flatten import Flatten
+from minidense.layers.normalization import BatchNormalization, LayerNormalization
 
-__all__ = ["ACTIVATIONS", "Activation", "Dense", "Layer", "ReLU", "Sigmoid", "Softmax"]
+__all__ = [
+    "ACTIVATIONS",
+    "ELU",
+    "GELU",
+    "Activation",
+    "BatchNormalization",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+]

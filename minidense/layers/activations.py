@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from minidense.arguments import lookup
-from minidense.functional import sigmoid, softmax
+from minidense.arguments import lookup, real_number
+from minidense.functional import normal_cdf, sigmoid, softmax, softplus
 from minidense.layers.base import Layer
 from minidense.types import Array, Shape
 
@@ -59,6 +61,157 @@ class Sigmoid(Activation):
         return dz
 
 
+class Tanh(Activation):
+    """``H = tanh(Z)``, ``dZ = dH (1 - H**2)``.
+
+    >>> Tanh().forward(np.array([[0.0, 1e4]], "float32"))
+    array([[0., 1.]], dtype=float32)
+    """
+
+    caches = ("h",)
+
+    def forward(self, z: Array) -> Array:
+        self.h = np.tanh(z, out=self.empty("h", z.shape, z.dtype))
+        return self.h
+
+    def backward(self, dh: Array) -> Array:
+        dz = self.empty("dz", dh.shape, dh.dtype)
+        np.multiply(self.h, self.h, out=dz)
+        np.subtract(_ONE, dz, out=dz)
+        dz *= dh
+        return dz
+
+
+class LeakyReLU(Activation):
+    """``H = Z`` where Z > 0, and ``negative_slope * Z`` elsewhere (Maas et al., 2013). Keras' slope is 0.3.
+
+    >>> LeakyReLU(0.1).forward(np.array([[-1.0, 2.0]], "float32"))
+    array([[-0.1,  2. ]], dtype=float32)
+    """
+
+    caches = ("z",)
+
+    def __init__(self, negative_slope: float = 0.3) -> None:
+        self.negative_slope = real_number("LeakyReLU: negative_slope", negative_slope, at_least=0)
+
+    def forward(self, z: Array) -> Array:
+        self.z = z
+        h = self.empty("h", z.shape, z.dtype)
+        np.minimum(z, 0, out=h)
+        h *= self.negative_slope
+        h += np.maximum(z, 0)
+        return h
+
+    def backward(self, dh: Array) -> Array:
+        dz = self.empty("dz", dh.shape, dh.dtype)
+        np.multiply(dh, np.where(self.z > 0, _ONE, self.z.dtype.type(self.negative_slope)), out=dz)
+        return dz
+
+
+class ELU(Activation):
+    """``H = Z`` where Z > 0, and ``alpha (exp(Z) - 1)`` elsewhere (Clevert et al., 2016).
+
+    >>> ELU().forward(np.array([[-1e4, 2.0]], "float32"))
+    array([[-1.,  2.]], dtype=float32)
+    """
+
+    caches = ("z", "h")
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = real_number("ELU: alpha", alpha, above=0)
+
+    def forward(self, z: Array) -> Array:
+        self.z = z
+        self.h = self.empty("h", z.shape, z.dtype)
+        np.expm1(np.minimum(z, 0), out=self.h)
+        self.h *= self.alpha
+        self.h += np.maximum(z, 0)
+        return self.h
+
+    def backward(self, dh: Array) -> Array:
+        dz = self.empty("dz", dh.shape, dh.dtype)
+        np.exp(np.minimum(self.z, 0), out=dz)
+        dz *= np.where(self.z > 0, _ONE, self.z.dtype.type(self.alpha))
+        dz *= dh
+        return dz
+
+
+class GELU(Activation):
+    """``H = Z Phi(Z)`` with the normal distribution function (Hendrycks and Gimpel, 2016); ``dH/dZ = Phi + Z phi``.
+
+    approximate: their form with tanh instead, several times faster and up to 5e-4 away.
+
+    >>> GELU().forward(np.array([[-1.0, 2.0]]))
+    array([[-0.15865525,  1.95449974]])
+    """
+
+    caches = ("z", "p")
+
+    def __init__(self, approximate: bool = False) -> None:
+        self.approximate = bool(approximate)
+
+    def forward(self, z: Array) -> Array:
+        self.z = z
+        self.p = sigmoid(2 * self._inner(z)) if self.approximate else normal_cdf(z)
+        return np.multiply(z, self.p, out=self.empty("h", z.shape, z.dtype))
+
+    def backward(self, dh: Array) -> Array:
+        z, p = self.z, self.p
+        if self.approximate:
+            dp = 2 * p * (1 - p) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z * z))
+        else:
+            dp = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+        dz: Array = np.multiply(dh, p + z * dp, out=self.empty("dz", dh.shape, dh.dtype))
+        return dz
+
+    @staticmethod
+    def _inner(z: Array) -> Array:
+        inner: Array = math.sqrt(2 / math.pi) * (z + 0.044715 * z * z * z)
+        return inner
+
+
+class SiLU(Activation):
+    """``H = Z sigmoid(Z)``, also called swish; ``dH/dZ = S + H (1 - S)`` (Elfwing et al., 2018).
+
+    >>> SiLU().forward(np.array([[0.0, 1e4]], "float32"))
+    array([[    0., 10000.]], dtype=float32)
+    """
+
+    caches = ("s", "h")
+
+    def forward(self, z: Array) -> Array:
+        self.s = sigmoid(z, out=self.empty("s", z.shape, z.dtype))
+        self.h = np.multiply(z, self.s, out=self.empty("h", z.shape, z.dtype))
+        return self.h
+
+    def backward(self, dh: Array) -> Array:
+        dz = self.empty("dz", dh.shape, dh.dtype)
+        np.subtract(_ONE, self.s, out=dz)
+        dz *= self.h
+        dz += self.s
+        dz *= dh
+        return dz
+
+
+class Softplus(Activation):
+    """``H = log(1 + exp(Z))``, ``dZ = dH sigmoid(Z)``; no input overflows.
+
+    >>> Softplus().forward(np.array([[-1e4, 1e4]], "float32"))
+    array([[    0., 10000.]], dtype=float32)
+    """
+
+    caches = ("z",)
+
+    def forward(self, z: Array) -> Array:
+        self.z = z
+        return softplus(z)
+
+    def backward(self, dh: Array) -> Array:
+        dz = sigmoid(self.z, out=self.empty("dz", dh.shape, dh.dtype))
+        dz *= dh
+        return dz
+
+
 class Softmax(Layer):
     """``y_j = exp(z_j) / sum_k exp(z_k)`` for each row, and its full Jacobian product.
 
@@ -90,7 +243,18 @@ class Softmax(Layer):
         return dz
 
 
-ACTIVATIONS: dict[str, type[Layer]] = {"relu": ReLU, "sigmoid": Sigmoid, "softmax": Softmax}
+ACTIVATIONS: dict[str, type[Layer]] = {
+    "relu": ReLU,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "leaky_relu": LeakyReLU,
+    "elu": ELU,
+    "gelu": GELU,
+    "silu": SiLU,
+    "swish": SiLU,
+    "softplus": Softplus,
+    "softmax": Softmax,
+}
 
 
 def get_activation(activation: str | Layer) -> Layer:

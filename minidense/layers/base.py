@@ -51,6 +51,12 @@ class Layer(Configurable):
     """Whether each row of the output depends on that row of the input only. Large batches of layers that all
     say so are computed in slices that stay in the processor's cache. A subclass with another forward says it anew."""
 
+    draws: ClassVar[bool] = False
+    """Whether ``forward`` draws random numbers: the model then gives the layer a stream of its own, ``self.rng``."""
+
+    trainable: bool = True
+    """Set it to False, and ``fit`` leaves this layer's parameters as they are."""
+
     def build(self, input_shape: Shape) -> Shape:
         """Declare the parameters with ``self.param``; return the output shape. Neither has a batch axis."""
         return input_shape
@@ -60,12 +66,19 @@ class Layer(Configurable):
 
     # ------------------------------------------------------------------ what the author calls
 
-    def param(self, name: str, shape: int | Shape, initializer: str | Initializer = "zeros") -> None:
+    def param(
+        self,
+        name: str,
+        shape: int | Shape,
+        initializer: str | Initializer = "zeros",
+        decay: bool | None = None,
+    ) -> None:
         """Declare the parameter ``self.<name>`` and its gradient ``self.d<name>``; call it in ``build``.
 
         Both arrays exist once the model has been built, as views of the model's ``theta`` and ``grad``.
 
-        shape: an int or a tuple. initializer: a name, or a callable ``init(rng, shape) -> array``.
+        shape: an int or a tuple. initializer: a name, or a callable ``init(rng, shape) -> array``. decay: whether an
+        optimizer's weight decay applies to it; by default, to parameters of two axes or more.
         Raises ValueError where the name is no identifier or is taken.
         """
         sizes = np.atleast_1d(np.array(shape, object))
@@ -77,7 +90,23 @@ class Layer(Configurable):
                 raise ValueError(
                     f"{self.where}: a parameter cannot be called {name!r}: {attribute!r} is taken or invalid."
                 )
-        self._declared.append(Declaration(name, shape, get_initializer(initializer)))
+        self._declared.append(
+            Declaration(name, shape, get_initializer(initializer), len(shape) > 1 if decay is None else decay)
+        )
+
+    def state(self, name: str, shape: int | Shape, initializer: str | Initializer = "zeros") -> None:
+        """Have an array ``self.<name>`` that is no parameter, such as a moving average; call it in ``build``.
+
+        It starts from ``initializer`` once, and from then on is the layer's to change, in place; it is copied and
+        saved with the layer, and no optimizer sees it.
+        """
+        sizes = tuple(int(size) for size in np.atleast_1d(shape))
+        present = self.__dict__.get(name)
+        if present is None or present.shape != sizes:
+            start = get_initializer(initializer)(np.random.default_rng(0), sizes)
+            setattr(self, name, np.asarray(start, self.dtype))
+        if name not in self.states:
+            self.note(states=(*self.states, name))
 
     def empty(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """An uninitialised array to write a result into.
@@ -95,6 +124,9 @@ class Layer(Configurable):
 
     # ------------------------------------------------------------------ what the model notes and calls
 
+    rng: np.random.Generator
+    states: tuple[str, ...] = ()
+    """Names of the arrays declared with ``state``."""
     index: int | None = None
     """The place in the model, from 0."""
     input_shape: Shape | None = None
@@ -236,7 +268,13 @@ class Layer(Configurable):
         self.note(_views={}, _buffers=None, _owner=None, _guarded=_RESERVED, **state)
 
 
-_RESERVED = frozenset(n for n in vars(Layer) if not n.startswith("_")) - {"build", "forward", "backward"}
+_RESERVED = frozenset(n for n in vars(Layer) if not n.startswith("_")) - {
+    "build",
+    "forward",
+    "backward",
+    "trainable",
+    "rng",
+}
 _SHARED = {"_config", "_declared", "_views", "_values", "_buffers", "_owner", "_guarded"}
 _IMMUTABLE: tuple[Any, ...] = (
     np.ndarray,

@@ -1,0 +1,45 @@
+"""``Dropout``: noise in training, nothing at all in use."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidense.arguments import real_number
+from minidense.layers.base import Layer
+from minidense.types import Array
+
+
+class Dropout(Layer):
+    """In training each value is set to 0 with probability ``rate``, and the others grow by ``1 / (1 - rate)``.
+
+    So the expected value stays what it was, and in ``predict`` the layer hands its input on (Srivastava et al.,
+    2014). The numbers are drawn from a stream of the layer's own: adding a Dropout changes no other.
+
+    rate: in [0, 1). Raises ValueError otherwise.
+
+    >>> Dropout(0.5).forward(np.ones((1, 3)), training=False)
+    array([[1., 1., 1.]])
+    """
+
+    rowwise = True
+    draws = True
+    caches = ("mask",)
+
+    def __init__(self, rate: float) -> None:
+        self.rate = real_number("Dropout: rate", rate, at_least=0, below=1)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        if not training or not self.rate:
+            self.mask = None
+            return x
+        self.mask = self.empty("mask", x.shape, x.dtype)
+        np.greater_equal(self.rng.random(x.shape, np.float32), self.rate, out=self.mask)
+        self.mask *= 1 / (1 - self.rate)
+        return np.multiply(x, self.mask, out=self.empty("y", x.shape, x.dtype))
+
+    def backward(self, dy: Array) -> Array:
+        if self.mask is None:
+            return dy
+        return np.multiply(dy, self.mask, out=self.empty("dx", dy.shape, dy.dtype))
+
+    mask: Array | None

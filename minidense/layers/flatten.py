@@ -1,0 +1,29 @@
+"""``Flatten``: from images to rows."""
+
+from __future__ import annotations
+
+import math
+
+from minidense.layers.base import Layer
+from minidense.types import Array, Shape
+
+
+class Flatten(Layer):
+    """Each sample as one row: (n, 28, 28) becomes (n, 784). There is nothing to learn.
+
+    >>> import numpy as np
+    >>> Flatten().forward(np.zeros((2, 28, 28))).shape
+    (2, 784)
+    """
+
+    rowwise = True
+
+    def build(self, input_shape: Shape) -> Shape:
+        return (math.prod(input_shape),)
+
+    def forward(self, x: Array) -> Array:
+        self.sample_shape = x.shape[1:]
+        return x.reshape(len(x), -1)
+
+    def backward(self, dy: Array) -> Array:
+        return dy.reshape(len(dy), *self.sample_shape)

@@ -1,0 +1,112 @@
+"""Normalization: bring each feature, or each sample, to mean 0 and variance 1, then scale and shift it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidense.arguments import real_number
+from minidense.functional import column_sums
+from minidense.layers.base import Layer
+from minidense.types import Array, Shape
+
+
+class BatchNormalization(Layer):
+    """``y = gamma * xhat + beta``, ``xhat = (x - mean) / sqrt(variance + epsilon)``, feature by feature.
+
+    In training mean and variance are the batch's (Ioffe and Szegedy, 2015); in use they are moving averages, which
+    each training step moves: ``moving := momentum * moving + (1 - momentum) * batch``. They are no parameters, but
+    are copied and saved with the layer. With ``trainable = False`` the moving averages are used in training too.
+
+    momentum: in [0, 1). epsilon: above 0. x: (n, ..., d), normalized for each of the d.
+
+    >>> x = np.array([[0.0], [2.0]])
+    >>> layer = BatchNormalization(epsilon=1e-9)
+    >>> _ = layer.declare((1,)); layer.gamma, layer.beta = np.ones(1), np.zeros(1)
+    >>> layer.forward(x, training=True)
+    array([[-1.],
+           [ 1.]])
+    """
+
+    caches = ("xhat", "scale", "batch")
+
+    def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3) -> None:
+        self.momentum = real_number("BatchNormalization: momentum", momentum, at_least=0, below=1)
+        self.epsilon = real_number("BatchNormalization: epsilon", epsilon, above=0)
+
+    def build(self, input_shape: Shape) -> Shape:
+        features = input_shape[-1]
+        self.param("gamma", features, "ones")
+        self.param("beta", features)
+        self.state("moving_mean", features, "zeros")
+        self.state("moving_variance", features, "ones")
+        return input_shape
+
+    def forward(self, x: Array, training: bool) -> Array:
+        rows = x.reshape(-1, x.shape[-1])
+        self.batch: tuple[Array, Array] | None = None
+        mean, variance = self.moving_mean, self.moving_variance
+        if training and self.trainable:
+            mean = column_sums(rows) / len(rows)
+            variance = column_sums((rows - mean) ** 2) / len(rows)
+            self.batch = mean, variance
+        self.scale = 1 / np.sqrt(variance + self.epsilon)
+        self.xhat = (rows - mean) * self.scale
+        y: Array = self.gamma * self.xhat + self.beta
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array) -> Array:
+        rows = dy.reshape(-1, dy.shape[-1])
+        column_sums(rows * self.xhat, out=self.dgamma)
+        column_sums(rows, out=self.dbeta)
+        dx: Array = rows * (self.gamma * self.scale)
+        if self.batch is not None:  # mean and variance depend on every row
+            dx -= (self.gamma * self.scale / len(rows)) * (self.dbeta + self.xhat * self.dgamma)
+            # Only here, for a step whose loss is not finite never gets here, and must not spoil the averages.
+            for moving, batch in zip((self.moving_mean, self.moving_variance), self.batch, strict=True):
+                moving *= self.momentum
+                moving += (1 - self.momentum) * batch
+        return dx.reshape(dy.shape)
+
+
+class LayerNormalization(Layer):
+    """``y = gamma * xhat + beta``, ``xhat = (x - mean) / sqrt(variance + epsilon)``, sample by sample.
+
+    Mean and variance are those of each sample's d features (Ba et al., 2016), in training and in use alike.
+
+    epsilon: above 0. x: (n, ..., d), normalized over the d.
+
+    >>> layer = LayerNormalization(epsilon=1e-9)
+    >>> _ = layer.declare((2,)); layer.gamma, layer.beta = np.ones(2), np.zeros(2)
+    >>> layer.forward(np.array([[1.0, 3.0]]))
+    array([[-1.,  1.]])
+    """
+
+    rowwise = True
+    caches = ("xhat", "scale")
+
+    def __init__(self, epsilon: float = 1e-3) -> None:
+        self.epsilon = real_number("LayerNormalization: epsilon", epsilon, above=0)
+
+    def build(self, input_shape: Shape) -> Shape:
+        self.param("gamma", input_shape[-1], "ones")
+        self.param("beta", input_shape[-1])
+        return input_shape
+
+    def forward(self, x: Array) -> Array:
+        xhat = x - x.mean(axis=-1, keepdims=True)
+        self.scale = 1 / np.sqrt((xhat * xhat).mean(axis=-1, keepdims=True) + self.epsilon)
+        xhat *= self.scale
+        self.xhat = xhat
+        y: Array = self.gamma * xhat + self.beta
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        features = dy.shape[-1]
+        column_sums((dy * self.xhat).reshape(-1, features), out=self.dgamma)
+        column_sums(dy.reshape(-1, features), out=self.dbeta)
+        dxhat: Array = dy * self.gamma
+        mean, along = dxhat.mean(axis=-1, keepdims=True), (dxhat * self.xhat).mean(axis=-1, keepdims=True)
+        dxhat -= mean
+        dxhat -= self.xhat * along
+        dxhat *= self.scale
+        return dxhat
