@@ -25,40 +25,61 @@ from minidense.layers import (
     Softplus,
     Tanh,
 )
-from minidense.losses import Loss, RowLoss, SoftmaxCrossEntropy
-from minidense.metrics import Accuracy, Metric
+from minidense.losses import (
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    RowLoss,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    TargetLoss,
+)
+from minidense.metrics import AUC, F1, R2, Accuracy, BinaryAccuracy, Metric, Precision, Recall, TopKAccuracy
 from minidense.model import Sequential
 from minidense.optimizers import SGD, Optimizer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AUC",
     "ELU",
+    "F1",
     "GELU",
+    "R2",
     "SGD",
     "Accuracy",
     "Activation",
     "BatchNormalization",
+    "BinaryAccuracy",
     "Callback",
     "Dense",
     "Dropout",
     "Flatten",
     "History",
+    "Huber",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
     "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
     "Metric",
     "Optimizer",
+    "Precision",
     "ReLU",
+    "Recall",
     "RowLoss",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SigmoidCrossEntropy",
     "Softmax",
     "SoftmaxCrossEntropy",
     "Softplus",
     "Tanh",
+    "TargetLoss",
+    "TopKAccuracy",
     "callbacks",
     "check_layer",
     "datasets",

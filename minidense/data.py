@@ -96,6 +96,45 @@ def check_batch_size(batch_size: int | str, n: int) -> int:
     return min(whole_number("batch_size", batch_size), n)
 
 
+def check_weights(weights: Any, n: int, what: str = "sample_weight") -> Array:
+    """``weights`` as float64 (n,); ValueError unless they are n finite numbers of at least 0 and not all 0."""
+    array = as_features(weights, what)
+    if array.shape != (n,):
+        raise ValueError(f"{what}: expected one weight for each of the {n} rows, shape ({n},), got {array.shape}.")
+    valid = np.isfinite(array) & (array >= 0)
+    if not valid.all():
+        row = int(np.argmin(valid))
+        raise ValueError(f"{what}: expected finite weights of at least 0, got {array[row]} in row {row}.")
+    if not array.any():
+        raise ValueError(f"{what}: all weights are 0; there is nothing to learn from.")
+    return array.astype(np.float64)
+
+
+def class_weights(class_weight: Any, labels: Array) -> Array:
+    """The weight of each row, (n,) float64, by its label.
+
+    class_weight: a dict from label to weight, which must name every label there is; or "balanced", for weights
+    ``n / (classes * count)``, under which all classes weigh the same and the mean is 1.
+
+    >>> class_weights("balanced", np.array([0, 0, 0, 1]))
+    array([0.66666667, 0.66666667, 0.66666667, 2.        ])
+    """
+    if labels.ndim != 1:
+        raise ValueError(f"class_weight: expected one label for each row, got y of shape {labels.shape}.")
+    names, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            guess = nearest(class_weight, ["balanced"])
+            raise ValueError(f"class_weight: expected a dict or 'balanced', got {class_weight!r}.{guess}")
+        return np.asarray((len(labels) / (len(names) * counts))[place])
+    if not isinstance(class_weight, dict):
+        raise TypeError(f"class_weight: expected a dict from label to weight, or 'balanced', got {class_weight!r}.")
+    missing = [name for name in names.tolist() if name not in class_weight]
+    if missing:
+        raise ValueError(f"class_weight: no weight for the labels {missing}; it has those for {list(class_weight)}.")
+    return check_weights([class_weight[name] for name in names.tolist()], len(names), "class_weight")[place]
+
+
 class Step(NamedTuple):
     """One forward and backward pass: a batch, or a slice of one."""
 
@@ -108,6 +147,8 @@ class Step(NamedTuple):
     opens: bool
     closes: bool
     """Whether it begins the batch, and ends it."""
+    weights: Array | None
+    """The rows' weights, where there are any; for a mean, divided by the whole batch's."""
 
 
 class Block(NamedTuple):
@@ -117,6 +158,7 @@ class Block(NamedTuple):
     targets: Array
     scores: Array
     steps: Iterable[Step]
+    weights: Array | None
     opens: bool
     closes: bool
     """Whether its first row begins a batch, and its last row ends one."""
@@ -126,8 +168,9 @@ class Feed:
     """The rows of ``x`` and ``y`` in a given order, as blocks of steps.
 
     batch_rows: rows of a batch. splittable: whether a large batch may be computed in slices. encode(y, out) writes
-    the targets of some labels, of ``output_shape`` a row. All buffers are made once and used again, so a step is
-    valid until the next one is asked for.
+    the targets of some labels, of ``output_shape`` a row. weights: (n,), of which steps get their ``shares`` in the
+    batch, or the weights themselves. All buffers are made once and used again, so a step is valid until the next one
+    is asked for.
     """
 
     def __init__(
@@ -140,8 +183,11 @@ class Feed:
         output_shape: Shape,
         encode: Callable[[Array, Array], Array],
         splittable: bool,
+        weights: Array | None = None,
+        shares: bool = True,
     ) -> None:
         self.x, self.y, self.encode = x, y, encode
+        self.weights, self.shares = weights, shares
         self.n, self.batch_rows = len(x), batch_rows
         self.dtype, self.output_shape = dtype, output_shape
         self.direct = x.dtype == dtype and x.flags.c_contiguous
@@ -178,7 +224,10 @@ class Feed:
             targets = self.encode(y, self._targets[:m])
             scores = self._scores[:m]
             steps = self._steps(start, stop, order, targets, scores)
-            yield Block(y, targets, scores, steps, start % self.batch_rows == 0, stop == self._end_of_batch(stop - 1))
+            weights = self._weights(start, stop, order)
+            yield Block(
+                y, targets, scores, steps, weights, start % self.batch_rows == 0, stop == self._end_of_batch(stop - 1)
+            )
 
     def _steps(self, start: int, stop: int, order: Array | None, targets: Array, scores: Array) -> Iterator[Step]:
         """The steps of the rows from ``start`` to ``stop``, gathered a few at a time.
@@ -186,14 +235,16 @@ class Feed:
         The views that whole blocks of whole batches consist of are the same each time, and are made once.
         """
         whole = stop - start == self.block_rows and start % self.batch_rows == 0 and self.batch_rows <= self.block_rows
-        reusable = whole and targets.base is self._targets and not (self.direct and order is None)
+        reusable = (
+            whole and self.weights is None and targets.base is self._targets and not (self.direct and order is None)
+        )
         known = self._full_block if reusable else None
         made = []
         for i, (first, last) in enumerate(spans(stop, self.batch_rows, self.gather_rows, start)):
             x = self._read(first, last, order)
             if known is None:
                 part = slice(first - start, last - start)
-                steps = self._split(first, last, x, targets[part], scores[part])
+                steps = self._split(first, last, x, targets[part], scores[part], order)
                 made.append(steps)
             else:
                 steps = known[i]
@@ -217,13 +268,24 @@ class Feed:
             block[...] = self.x[order[start:stop]]
         return block
 
-    def _split(self, start: int, stop: int, x: Array, targets: Array, scores: Array) -> list[Step]:
+    def _weights(self, start: int, stop: int, order: Array | None) -> Array | None:
+        if self.weights is None:
+            return None
+        return self.weights[start:stop] if order is None else self.weights[order[start:stop]]
+
+    def _shares(self, start: int, stop: int, batch: slice, order: Array | None) -> Array | None:
+        """The rows' weights, or, where a step wants those, their shares of the batch's weight."""
+        weights, whole = self._weights(start, stop, order), self._weights(batch.start, batch.stop, order)
+        return weights if weights is None or whole is None or not self.shares else weights / (whole.sum() or 1)
+
+    def _split(self, start: int, stop: int, x: Array, targets: Array, scores: Array, order: Array | None) -> list[Step]:
         steps = []
         for first in range(start, stop, self.batch_rows):
             batch, end = first // self.batch_rows * self.batch_rows, self._end_of_batch(first)
             last = min(end, stop)
             part = slice(first - start, last - start)
-            steps.append(Step(x[part], targets[part], scores[part], end - batch, first == batch, last == end))
+            shares = self._shares(first, last, slice(batch, end), order)
+            steps.append(Step(x[part], targets[part], scores[part], end - batch, first == batch, last == end, shares))
         return steps
 
     def _end_of_batch(self, row: int) -> int:

@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidense.arguments import Configurable, lookup
-from minidense.functional import log_sum_exp_shifted, shifted, softmax
-from minidense.layers import Activation, Layer, Softmax
+from minidense.arguments import Configurable, lookup, real_number
+from minidense.functional import log_sum_exp_shifted, shifted, sigmoid, softmax
+from minidense.layers import Activation, Layer, Sigmoid, Softmax
+from minidense.metrics import Accuracy, BinaryAccuracy, Metric
 from minidense.types import Array, Shape
 
 
@@ -25,6 +26,9 @@ class Loss(Configurable):
 
     reduction: str = "mean"
     """"mean" or "sum" over the rows of a batch: what forward and backward are scaled by."""
+
+    accuracy: ClassVar[type[Metric] | None] = Accuracy
+    """What the metric "accuracy" means under this loss; None where it means nothing."""
 
     includes: ClassVar[type[Layer] | None] = None
     """The activation this loss computes itself, from the scores: a model's last layer of that kind is left to it."""
@@ -47,6 +51,10 @@ class Loss(Configurable):
     def encode(self, y: Any, out: Array) -> Array:
         """Write the targets of some rows into ``out`` (m, k), the model's dtype, or return them as they are."""
         return np.asarray(y)
+
+    def labels(self, y: Any) -> Any:
+        """Some rows of y as metrics are to see them."""
+        return y
 
 
 def as_array(y: Any) -> Array:
@@ -109,6 +117,7 @@ class SoftmaxCrossEntropy(RowLoss):
     It takes **scores** and applies the softmax itself. The model may end in ``Softmax``, which is then left to this
     loss in training, or in the scores. y: integers (n,) or (n, 1) in [0, k), or one-hot or probability rows (n, k),
     for which ``L_i = -sum_j t_ij log y_ij``. reduction: "mean" divides loss and dscore by n; "sum" does not.
+    label_smoothing: e in [0, 1) turns the targets t into ``(1 - e) t + e / k`` (Szegedy et al., 2016).
 
     >>> loss = SoftmaxCrossEntropy()
     >>> round(loss.forward(np.zeros((1, 2)), [1]), 4)
@@ -119,12 +128,14 @@ class SoftmaxCrossEntropy(RowLoss):
 
     includes = Softmax
 
+    def __init__(self, reduction: str = "mean", label_smoothing: float = 0.0) -> None:
+        super().__init__(reduction)
+        self.label_smoothing = real_number(
+            f"{type(self).__name__}: label_smoothing", label_smoothing, at_least=0, below=1
+        )
+
     def check_last_layer(self, layer: Layer) -> None:
-        if isinstance(layer, Activation | Softmax):
-            raise ValueError(
-                f"{self!r} takes scores: real numbers of any size, one for each class. The model ends in "
-                f"{layer.where}, which bends them. End it in Dense(classes), or in Dense(classes), Softmax()."
-            )
+        _refuse_activation(self, layer, "one for each class", "Dense(classes), or in Dense(classes), Softmax()")
 
     def check_targets(self, y: Any, output_shape: Shape) -> Array:
         if len(output_shape) != 1:
@@ -153,7 +164,13 @@ class SoftmaxCrossEntropy(RowLoss):
         else:
             out[...] = 0
             out[np.arange(len(y)), y] = 1
+        if self.label_smoothing:
+            out *= 1 - self.label_smoothing
+            out += self.label_smoothing / out.shape[1]
         return out
+
+    def labels(self, y: Array) -> Array:
+        return np.asarray(y.argmax(axis=1)) if y.ndim == 2 else y
 
     def rows(self, scores: Array, targets: Array) -> Array:
         z, axis = shifted(scores)
@@ -168,6 +185,170 @@ class SoftmaxCrossEntropy(RowLoss):
         dscores = softmax(scores)
         dscores -= targets
         return dscores
+
+
+class TargetLoss(RowLoss):
+    """Base of the losses that compare each output with a number: (n, k) targets for (n, k) outputs.
+
+    Targets (n,) go with outputs (n, 1). Every other difference of shapes is an error: nothing is broadcast. A row's
+    loss is the mean over its k outputs, as in Keras.
+    """
+
+    accuracy: ClassVar[type[Metric] | None] = None
+
+    def check_targets(self, y: Any, output_shape: Shape) -> Array:
+        targets = as_array(y)
+        if targets.dtype.kind not in "biuf":
+            raise TypeError(f"y: expected real numbers, got dtype {targets.dtype}.")
+        if targets.shape[1:] != output_shape and not (targets.ndim == 1 and output_shape == (1,)):
+            outputs = ", ".join(map(str, ("n", *output_shape)))
+            raise ValueError(
+                f"y: expected the shape of the model's outputs, ({outputs}){' or (n,)' * (output_shape == (1,))}; "
+                f"got {targets.shape}."
+            )
+        _check_finite_targets(targets)
+        return targets
+
+    def encode(self, y: Array, out: Array) -> Array:
+        out[...] = y.reshape(out.shape)
+        return out
+
+    def rows(self, scores: Array, targets: Array) -> Array:
+        return np.asarray(self.elements(scores, targets).reshape(len(scores), -1).mean(axis=1))
+
+    def gradient(self, scores: Array, targets: Array) -> Array:
+        dscores = self.derivatives(scores, targets)
+        if dscores.size > len(dscores):
+            dscores *= len(dscores) / dscores.size
+        return dscores
+
+    def elements(self, scores: Array, targets: Array) -> Array:
+        """The loss of each single output, in the shape of the scores."""
+        raise NotImplementedError
+
+    def derivatives(self, scores: Array, targets: Array) -> Array:
+        """The derivative of each of those by its score, a new array."""
+        raise NotImplementedError
+
+
+class MeanSquaredError(TargetLoss):
+    """``L_i = mean_j (s_ij - t_ij)**2``, ``dscore = 2 (s - t) / k``. y: (n, k), or (n,) for one output.
+
+    >>> MeanSquaredError().forward(np.array([[1.0], [2.0]]), [1.0, 4.0])
+    2.0
+    """
+
+    def elements(self, scores: Array, targets: Array) -> Array:
+        difference: Array = scores - targets
+        difference *= difference
+        return difference
+
+    def derivatives(self, scores: Array, targets: Array) -> Array:
+        difference: Array = scores - targets
+        difference *= 2
+        return difference
+
+
+class MeanAbsoluteError(TargetLoss):
+    """``L_i = mean_j |s_ij - t_ij|``; its derivative at 0 is taken as 0. y: (n, k), or (n,) for one output.
+
+    >>> MeanAbsoluteError().forward(np.array([[1.0], [2.0]]), [1.0, 4.0])
+    1.0
+    """
+
+    def elements(self, scores: Array, targets: Array) -> Array:
+        return np.asarray(abs(scores - targets))
+
+    def derivatives(self, scores: Array, targets: Array) -> Array:
+        return np.asarray(np.sign(scores - targets))
+
+
+class Huber(TargetLoss):
+    """With ``d = |s - t|``: ``d**2 / 2`` up to delta, ``delta (d - delta / 2)`` beyond (Huber, 1964).
+
+    >>> Huber(delta=1.0).forward(np.array([[0.0], [0.0]]), [1.0, 3.0])
+    1.5
+    """
+
+    def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.delta = real_number("Huber: delta", delta, above=0)
+
+    def elements(self, scores: Array, targets: Array) -> Array:
+        d = abs(scores - targets)
+        near = np.minimum(d, self.delta)
+        losses: Array = near * (d - 0.5 * near)
+        return losses
+
+    def derivatives(self, scores: Array, targets: Array) -> Array:
+        return np.asarray(np.clip(scores - targets, -self.delta, self.delta))
+
+
+class SigmoidCrossEntropy(TargetLoss):
+    """``L = -t log p - (1 - t) log(1 - p)`` with ``p = sigmoid(scores)``; ``dscore = p - t``.
+
+    For one yes or no, or several that do not exclude each other. It takes **scores**; a final ``Sigmoid`` is left to
+    this loss in training, as Softmax is to SoftmaxCrossEntropy. y: 0 and 1, booleans, or probabilities, (n, k), or
+    (n,) for one output. label_smoothing: e in [0, 1) turns the targets into ``(1 - e) t + e / 2``.
+
+    >>> loss = SigmoidCrossEntropy()
+    >>> round(loss.forward(np.zeros((2, 1)), [0, 1]), 4)
+    0.6931
+    """
+
+    accuracy = BinaryAccuracy
+    includes = Sigmoid
+
+    def __init__(self, reduction: str = "mean", label_smoothing: float = 0.0) -> None:
+        super().__init__(reduction)
+        self.label_smoothing = real_number(
+            f"{type(self).__name__}: label_smoothing", label_smoothing, at_least=0, below=1
+        )
+
+    def check_last_layer(self, layer: Layer) -> None:
+        _refuse_activation(self, layer, "one for each question", "Dense(questions), or in Dense(questions), Sigmoid()")
+
+    def check_targets(self, y: Any, output_shape: Shape) -> Array:
+        targets = super().check_targets(y, output_shape)
+        valid = (targets >= 0) & (targets <= 1)
+        if not valid.all():
+            index = tuple(int(i) for i in np.argwhere(~valid)[0])
+            raise ValueError(f"y: expected 0, 1 or probabilities between, got {targets[index]} in row {index[0]}.")
+        return targets
+
+    def encode(self, y: Array, out: Array) -> Array:
+        super().encode(y, out)
+        if self.label_smoothing:
+            out *= 1 - self.label_smoothing
+            out += self.label_smoothing / 2
+        return out
+
+    def elements(self, scores: Array, targets: Array) -> Array:
+        # log(1 + exp(s)) - t s, arranged so that neither overflows nor cancels.
+        positive = np.maximum(scores, 0)
+        losses: Array = np.where(scores > 0, (1 - targets) * positive, -targets * np.minimum(scores, 0))
+        losses += np.log1p(np.exp(-abs(scores)))
+        return losses
+
+    def derivatives(self, scores: Array, targets: Array) -> Array:
+        dscores = sigmoid(scores)
+        dscores -= targets
+        return dscores
+
+
+def _refuse_activation(loss: Loss, layer: Layer, of_what: str, ending: str) -> None:
+    if isinstance(layer, Activation | Softmax):
+        raise ValueError(
+            f"{loss!r} takes scores: real numbers of any size, {of_what}. The model ends in {layer.where}, which bends "
+            f"them. End it in {ending}."
+        )
+
+
+def _check_finite_targets(y: Array) -> None:
+    finite = np.isfinite(y)
+    if not finite.all():
+        index = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(f"y: expected finite numbers, got {y[index]} in row {index[0]}.")
 
 
 def _check_labels(y: Array, classes: int) -> Array:
@@ -203,6 +384,13 @@ LOSSES: dict[str, type[Loss]] = {
     "sparse_categorical_crossentropy": SoftmaxCrossEntropy,
     "categorical_crossentropy": SoftmaxCrossEntropy,
     "softmax_crossentropy": SoftmaxCrossEntropy,
+    "binary_crossentropy": SigmoidCrossEntropy,
+    "sigmoid_crossentropy": SigmoidCrossEntropy,
+    "mse": MeanSquaredError,
+    "mean_squared_error": MeanSquaredError,
+    "mae": MeanAbsoluteError,
+    "mean_absolute_error": MeanAbsoluteError,
+    "huber": Huber,
 }
 
 

@@ -1,12 +1,18 @@
-"""What to report, besides the loss: figures that are exact over all rows, whatever the batch size."""
+"""What to report, besides the loss: figures that are exact over all rows, whatever the batch size.
+
+``y_true`` is what the loss took: integer labels (m,) of classes, or numbers of the outputs' shape. ``y_pred`` is
+what the model says: probabilities under a cross-entropy, also where the model itself ends in scores.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from minidense.arguments import Configurable, lookup
+from minidense.arguments import Configurable, lookup, real_number, whole_number
 from minidense.types import Array
 
 
@@ -19,8 +25,8 @@ class Metric(Configurable):
         """Forget all rows."""
         raise NotImplementedError
 
-    def update(self, y_true: Any, y_pred: Array) -> None:
-        """Take in m rows: the labels or targets as the user gave them, and what ``predict`` returns for them."""
+    def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
+        """Take in m rows, each as often as its weight says. A metric may keep the arrays."""
         raise NotImplementedError
 
     def result(self) -> float:
@@ -28,7 +34,29 @@ class Metric(Configurable):
         raise NotImplementedError
 
 
-class Accuracy(Metric):
+class MeanMetric(Metric):
+    """Base of the metrics that are a mean over rows: a subclass says what each row counts."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._sum, self._weight = 0.0, 0.0
+
+    def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
+        values = self.rows(y_true, y_pred)
+        self._sum += float(values.sum(dtype=np.float64) if weights is None else np.vdot(values, weights))
+        self._weight += len(values) if weights is None else float(weights.sum(dtype=np.float64))
+
+    def result(self) -> float:
+        return self._sum / self._weight if self._weight else float("nan")
+
+    def rows(self, y_true: Any, y_pred: Array) -> Array:
+        """What each row counts, (m,)."""
+        raise NotImplementedError
+
+
+class Accuracy(MeanMetric):
     """The share of rows whose largest output is the label's. y_true: integers (m,), or rows (m, k); y_pred: (m, k).
 
     >>> accuracy = Accuracy()
@@ -39,28 +67,288 @@ class Accuracy(Metric):
 
     name = "accuracy"
 
+    def rows(self, y_true: Any, y_pred: Array) -> Array:
+        hits: Array = y_pred.argmax(axis=1) == _labels(self, y_true, y_pred)
+        return hits
+
+
+class TopKAccuracy(MeanMetric):
+    """The share of rows whose label is among the k largest outputs.
+
+    >>> top = TopKAccuracy(k=2)
+    >>> top.update(np.array([1]), np.array([[0.6, 0.3, 0.1]]))
+    >>> top.result()
+    1.0
+    """
+
+    name = "top_k_accuracy"
+
+    def __init__(self, k: int = 5) -> None:
+        super().__init__()
+        self.k = whole_number("TopKAccuracy: k", k)
+
+    def rows(self, y_true: Any, y_pred: Array) -> Array:
+        labels = _labels(self, y_true, y_pred)
+        of_label = np.take_along_axis(y_pred, labels[:, None], axis=1)
+        hits: Array = (y_pred > of_label).sum(axis=1) < self.k
+        return hits
+
+
+class BinaryAccuracy(MeanMetric):
+    """The share of outputs on the right side of ``threshold``. y_true: 0 and 1; y_pred: probabilities (m, k).
+
+    >>> accuracy = BinaryAccuracy()
+    >>> accuracy.update(np.array([0, 1]), np.array([[0.2], [0.3]]))
+    >>> accuracy.result()
+    0.5
+    """
+
+    name = "accuracy"
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        super().__init__()
+        self.threshold = real_number("BinaryAccuracy: threshold", threshold, at_least=0)
+
+    def rows(self, y_true: Any, y_pred: Array) -> Array:
+        hits = (y_pred > self.threshold) == (_targets(y_true, y_pred) > 0.5)
+        return np.asarray(hits.reshape(len(hits), -1).mean(axis=1))
+
+
+class MeanSquaredErrorMetric(MeanMetric):
+    """The mean over rows and outputs of ``(y_pred - y_true)**2``."""
+
+    name = "mse"
+
+    def rows(self, y_true: Any, y_pred: Array) -> Array:
+        errors = (y_pred - _targets(y_true, y_pred)).reshape(len(y_pred), -1).astype(np.float64)
+        return np.asarray((errors * errors).mean(axis=1))
+
+
+class MeanAbsoluteErrorMetric(MeanMetric):
+    """The mean over rows and outputs of ``|y_pred - y_true|``."""
+
+    name = "mae"
+
+    def rows(self, y_true: Any, y_pred: Array) -> Array:
+        errors = (y_pred - _targets(y_true, y_pred)).reshape(len(y_pred), -1).astype(np.float64)
+        return np.asarray(abs(errors).mean(axis=1))
+
+
+class R2(Metric):
+    """``1 - (squared error) / (squared distance from the mean of y_true)``, the mean over outputs.
+
+    Where all y_true are the same: 1 for a perfect prediction and 0 for any other, as in scikit-learn.
+
+    >>> r2 = R2()
+    >>> r2.update(np.array([1.0, 2.0, 3.0]), np.array([[1.0], [2.0], [4.0]]))
+    >>> r2.result()
+    0.5
+    """
+
+    name = "r2"
+
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        self._correct, self._rows = 0, 0
+        self._weight, self._mean, self._spread, self._error = 0.0, np.zeros(1), np.zeros(1), np.zeros(1)
 
-    def update(self, y_true: Any, y_pred: Array) -> None:
-        if y_pred.ndim != 2 or y_pred.shape[1] < 2:
-            raise ValueError(f"accuracy: expected one output for each class, at least two, got {y_pred.shape}.")
-        labels = y_true.argmax(axis=1) if y_true.ndim == 2 and y_true.shape[1] > 1 else y_true.reshape(-1)
-        self._correct += int(np.count_nonzero(y_pred.argmax(axis=1) == labels))
-        self._rows += len(y_pred)
+    def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
+        y = _targets(y_true, y_pred).reshape(len(y_pred), -1).astype(np.float64)
+        w = np.ones((len(y), 1)) if weights is None else weights.astype(np.float64)[:, None]
+        weight = float(w.sum())
+        if not weight:
+            return
+        self._error = self._error + (w * (y - y_pred.reshape(y.shape)) ** 2).sum(axis=0)
+        mean = (w * y).sum(axis=0) / weight
+        # Merging the spreads of two groups about their own means (Chan, Golub and LeVeque, 1979).
+        total, gap = self._weight + weight, mean - self._mean
+        self._spread = self._spread + (w * (y - mean) ** 2).sum(axis=0) + gap**2 * self._weight * weight / total
+        self._mean = self._mean + gap * weight / total
+        self._weight = total
 
     def result(self) -> float:
-        return self._correct / self._rows
+        ratio = self._error / np.where(self._spread, self._spread, 1)
+        return float(np.where(self._spread, 1 - ratio, self._error == 0).mean())
 
 
-METRICS: dict[str, type[Metric]] = {"accuracy": Accuracy}
+class _Counted(Metric):
+    """Base of the metrics that follow from right and wrong yeses, class by class or output by output."""
+
+    def __init__(self, average: str = "macro", threshold: float = 0.5) -> None:
+        self.average = lookup("average", average, {"macro": "macro", "micro": "micro"})
+        self.threshold = real_number(f"{type(self).__name__}: threshold", threshold, at_least=0)
+        self.reset()
+
+    def reset(self) -> None:
+        self._both, self._predicted, self._actual = np.zeros(1), np.zeros(1), np.zeros(1)
+
+    def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
+        k = y_pred.shape[1]
+        if k > 1 and np.ndim(y_true) == 1:
+            actual = np.asarray(y_true)[:, None] == np.arange(k)
+            predicted = y_pred.argmax(axis=1)[:, None] == np.arange(k)
+        else:
+            actual, predicted = _targets(y_true, y_pred) > 0.5, y_pred > self.threshold
+        w = np.ones(len(y_pred)) if weights is None else weights.astype(np.float64)
+        self._both = self._both + w @ (actual & predicted)
+        self._predicted = self._predicted + w @ predicted
+        self._actual = self._actual + w @ actual
+
+    def result(self) -> float:
+        counts = self._both, self._predicted, self._actual
+        if self.average == "micro":
+            counts = tuple(np.atleast_1d(c.sum()) for c in counts)  # type: ignore[assignment]
+        part, whole = self.ratio(*counts)
+        return float((part / np.where(whole, whole, 1)).mean())
+
+    def ratio(self, both: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
+        """Numerator and denominator; where that is 0, the figure is 0."""
+        raise NotImplementedError
 
 
-def get_metric(metric: str | Metric) -> Metric:
-    """A new metric of that name; an object is returned as it is.
+class Precision(_Counted):
+    """Of those predicted, the share that are: for one output at ``threshold``, for classes by the largest output.
+
+    average: over classes or outputs, "macro" (the mean of theirs) or "micro" (all counted together).
+
+    >>> precision = Precision()
+    >>> precision.update(np.array([0, 1, 1]), np.array([[0.9], [0.8], [0.1]]))
+    >>> precision.result()
+    0.5
+    """
+
+    name = "precision"
+
+    def ratio(self, both: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
+        return both, predicted
+
+
+class Recall(_Counted):
+    """Of those that are, the share predicted. The arguments are those of Precision."""
+
+    name = "recall"
+
+    def ratio(self, both: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
+        return both, actual
+
+
+class F1(_Counted):
+    """The harmonic mean of precision and recall. The arguments are those of Precision."""
+
+    name = "f1"
+
+    def ratio(self, both: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
+        return 2 * both, predicted + actual
+
+
+class _Collecting(Metric):
+    """Base of the metrics that need all rows at once: they keep y_true, y_pred and the weights."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._parts: list[tuple[Array, Array, Array | None]] = []
+
+    def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
+        self._parts.append((np.array(y_true), y_pred.copy(), None if weights is None else weights.copy()))
+
+    def _all(self) -> tuple[Array, Array, Array | None]:
+        y_true, y_pred, weights = zip(*self._parts, strict=True)
+        return np.concatenate(y_true), np.concatenate(y_pred), None if weights[0] is None else np.concatenate(weights)
+
+
+class AUC(_Collecting):
+    """The area under the ROC curve: how often a random yes is ranked above a random no, ties counting half.
+
+    For one output; for several, or for classes each against the rest, the mean of theirs. NaN where a class has no
+    yes or no no. It keeps all rows of an epoch: 8 bytes an output.
+
+    >>> auc = AUC()
+    >>> auc.update(np.array([0, 1, 0, 1]), np.array([[0.1], [0.4], [0.6], [0.9]]))
+    >>> auc.result()
+    0.75
+    """
+
+    name = "auc"
+
+    def result(self) -> float:
+        y_true, y_pred, weights = self._all()
+        if y_pred.shape[1] > 1 and y_true.ndim == 1:
+            y_true = y_true[:, None] == np.arange(y_pred.shape[1])
+        y_true = _targets(y_true, y_pred) > 0.5
+        w = np.ones(len(y_pred)) if weights is None else weights.astype(np.float64)
+        return float(np.mean([_auc(y, p, w) for y, p in zip(y_true.T, y_pred.T, strict=True)]))
+
+
+def _auc(y: Array, p: Array, w: Array) -> float:
+    _, group = np.unique(p, return_inverse=True)
+    yes, no = np.bincount(group, w * y), np.bincount(group, w * ~y)
+    below = np.cumsum(no) - no
+    pairs = yes.sum() * no.sum()
+    return float((yes * (below + no / 2)).sum() / pairs) if pairs else float("nan")
+
+
+class FunctionMetric(_Collecting):
+    """A metric from a function ``f(y_true, y_pred)`` of all rows, or ``f(y_true, y_pred, sample_weight=)``.
+
+    >>> def largest_error(y_true, y_pred):
+    ...     return abs(y_true - y_pred[:, 0]).max()
+    >>> metric = FunctionMetric(largest_error)
+    >>> metric.update(np.array([1.0, 2.0]), np.array([[1.5], [2.0]]))
+    >>> metric.name, metric.result()
+    ('largest_error', 0.5)
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.name = getattr(function, "__name__", type(function).__name__)
+
+    def result(self) -> float:
+        y_true, y_pred, weights = self._all()
+        if weights is None:
+            return float(self.function(y_true, y_pred))
+        if "sample_weight" not in inspect.signature(self.function).parameters:
+            raise ValueError(f"the metric {self.name} takes no sample_weight; give it one, or train without weights.")
+        return float(self.function(y_true, y_pred, sample_weight=weights))
+
+
+def _labels(metric: Metric, y_true: Any, y_pred: Array) -> Array:
+    """Integer labels (m,), from those or from rows (m, k)."""
+    if y_pred.ndim != 2 or y_pred.shape[1] < 2:
+        raise ValueError(f"{metric.name}: expected one output for each class, at least two, got {y_pred.shape}.")
+    y_true = np.asarray(y_true)
+    labels: Array = y_true.argmax(axis=1) if y_true.ndim == 2 and y_true.shape[1] > 1 else y_true.reshape(-1)
+    return labels
+
+
+def _targets(y_true: Any, y_pred: Array) -> Array:
+    """``y_true`` in the shape of ``y_pred``: (m,) is taken for (m, 1), and nothing is broadcast."""
+    return np.asarray(y_true).reshape(y_pred.shape)
+
+
+METRICS: dict[str, type[Metric]] = {
+    "binary_accuracy": BinaryAccuracy,
+    "categorical_accuracy": Accuracy,
+    "top_k_accuracy": TopKAccuracy,
+    "precision": Precision,
+    "recall": Recall,
+    "f1": F1,
+    "auc": AUC,
+    "mse": MeanSquaredErrorMetric,
+    "mean_squared_error": MeanSquaredErrorMetric,
+    "mae": MeanAbsoluteErrorMetric,
+    "mean_absolute_error": MeanAbsoluteErrorMetric,
+    "r2": R2,
+}
+
+
+def get_metric(metric: str | Metric | Callable[..., Any], accuracy: type[Metric] | None = Accuracy) -> Metric:
+    """A new metric of that name; an object as it is; a function (y_true, y_pred) as a metric.
+
+    "accuracy" is the one given as ``accuracy``, the right one for the loss; None means that there is none.
 
     >>> get_metric("accuracy")
     Accuracy()
@@ -68,5 +356,12 @@ def get_metric(metric: str | Metric) -> Metric:
     if isinstance(metric, Metric):
         return metric
     if isinstance(metric, str):
-        return lookup("metric", metric.lower(), METRICS)()
-    raise TypeError(f"metrics: expected names such as 'accuracy', got {metric!r}.")
+        if metric.lower() in ("accuracy", "acc"):
+            if accuracy is None:
+                raise ValueError("metrics: there is no accuracy under this loss; use 'mae', 'mse' or 'r2'.")
+            return accuracy()
+        known = METRICS if accuracy is None else {**METRICS, "accuracy": accuracy}
+        return lookup("metric", metric.lower(), known)()
+    if callable(metric) and not isinstance(metric, type):
+        return FunctionMetric(metric)
+    raise TypeError(f"metrics: expected names such as 'accuracy', metrics or functions, got {metric!r}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
@@ -15,7 +15,7 @@ from minidense.arguments import known_keywords, lookup, real_number, whole_numbe
 from minidense.blas import SMALL, one_thread_if
 from minidense.callbacks import Callback, History, Hooks, Logs, progress_callback
 from minidense.chain import Chain, inference
-from minidense.data import Feed, as_features, check_batch_size, check_features
+from minidense.data import Feed, as_features, check_batch_size, check_features, check_weights, class_weights
 from minidense.layers import Layer
 from minidense.losses import Loss, by_rows, get_loss
 from minidense.metrics import Metric, get_metric
@@ -225,16 +225,17 @@ class Sequential:
         self,
         optimizer: str | Optimizer = "sgd",
         loss: str | Loss = "sparse_categorical_crossentropy",
-        metrics: Sequence[str | Metric] = (),
+        metrics: Sequence[str | Metric | Callable[..., Any]] = (),
     ) -> Self:
         """Choose how to train. Strings are Keras' names. Returns the model.
 
+        metrics: names, Metric objects, or functions of (y_true, y_pred); "accuracy" is the right one for the loss.
         Raises ValueError for unknown names, with the nearest one, and for a last layer that does not suit the loss.
         """
         chosen = get_optimizer(optimizer), get_loss(loss)
         if isinstance(metrics, str | Metric):
             raise TypeError(f"metrics: expected a list, got {metrics!r}; use metrics=[{metrics!r}].")
-        chosen_metrics = [get_metric(metric) for metric in metrics]
+        chosen_metrics = [get_metric(metric, chosen[1].accuracy) for metric in metrics]
         names = [metric.name for metric in chosen_metrics]
         if len({"loss", *names}) <= len(names):
             raise ValueError(f"metrics: expected names that differ from each other and from 'loss', got {names}.")
@@ -251,18 +252,22 @@ class Sequential:
         *,
         batch_size: int | str = 32,
         epochs: int = 1,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: tuple[Any, ...] | None = None,
         validation_split: float = 0.0,
         shuffle: bool = True,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | str | None = None,
         callbacks: Sequence[Callback] = (),
         verbose: int | str = "auto",
     ) -> History:
         """Train for ``epochs`` passes over the data; a second call goes on from the first.
 
         x: (n, ...) real numbers, rows first, finite. y: what the loss takes, n of them. batch_size: rows an update;
-        1 for single-sample updates, "full" for all rows at once. validation_data: (x, y), evaluated after each
-        epoch. validation_split: or the last part of x and y, as a fraction, kept out of the training. shuffle: draw
-        a new order of the rows for each epoch, from the model's own stream. verbose: "auto" is a progress bar in a
+        1 for single-sample updates, "full" for all rows at once. validation_data: (x, y) or (x, y, sample_weight),
+        evaluated after each epoch. validation_split: or the last part of x and y, as a fraction, kept out of the
+        training. shuffle: draw a new order of the rows for each epoch, from the model's own stream. sample_weight:
+        (n,), how many times each row counts; a mean is then divided by the sum of the weights. class_weight: a dict
+        from label to weight, or "balanced"; it multiplies sample_weight. verbose: "auto" is a progress bar in a
         terminal and a line an epoch elsewhere; 0 is silent, 1 the bar, 2 the lines.
 
         Returns a History. Raises ValueError or TypeError for input that does not fit, before anything has changed,
@@ -274,16 +279,25 @@ class Sequential:
         split = real_number("validation_split", validation_split, at_least=0, below=1)
         bar = progress_callback(verbose)
         x, y = self._rows(x, y)
+        weights = None if sample_weight is None else check_weights(sample_weight, len(x))
         if validation_data is None and split:
-            (x, y), validation_data = _split(x, y, split)
+            keep = _split(len(x), split)
+            validation_data = (x[keep:], y[keep:], *([] if weights is None else [weights[keep:]]))
+            x, y, weights = x[:keep], y[:keep], None if weights is None else weights[:keep]
         if validation_data is not None and not (
-            isinstance(validation_data, tuple | list) and len(validation_data) == 2
+            isinstance(validation_data, tuple | list) and len(validation_data) in (2, 3)
         ):
-            raise TypeError(f"validation_data: expected a pair (x, y), got {_shortly(validation_data)}.")
+            raise TypeError(
+                f"validation_data: expected a pair (x, y) or (x, y, sample_weight), got {_shortly(validation_data)}."
+            )
         batch_rows = check_batch_size(batch_size, len(x))
         with self._exclusively(), self._building(x.shape[1:]) as output_shape:
-            feed = self._feed(*self._checked(x, y, output_shape), batch_rows, output_shape)
-            held_out = self._checked(*validation_data, output_shape, "validation_data: ") if validation_data else None
+            x, y = self._checked(x, y, output_shape)
+            if class_weight is not None:
+                by_class = class_weights(class_weight, _one_axis(loss.labels(y)))
+                weights = by_class if weights is None else weights * by_class
+            feed = self._feed(x, y, batch_rows, output_shape, weights)
+            held_out = self._held_out(validation_data, output_shape)
             params = {"epochs": epochs, "steps": feed.steps_per_epoch, "batch_size": batch_rows}
             hooks = Hooks(callbacks, bar, self, params)
             if hooks.per_batch:
@@ -311,14 +325,14 @@ class Sequential:
         return history
 
     @known_keywords
-    def train_on_batch(self, x: Any, y: Any) -> Logs:
+    def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None) -> Logs:
         """One update on all rows of ``x``. Returns the figures before the update. Raises what ``fit`` raises."""
         optimizer, _ = self._compiled()
         with self._exclusively():
-            return self._backpropagate(x, y, optimizer)
+            return self._backpropagate(x, y, sample_weight, optimizer).logs()
 
     @known_keywords
-    def loss_and_grad(self, x: Any, y: Any) -> float:
+    def loss_and_grad(self, x: Any, y: Any, *, sample_weight: Any = None) -> float:
         """The loss on all rows of ``x``; fills ``model.grad`` with its gradient and changes no parameter.
 
         The loss is scaled as its reduction says, so that ``grad`` is its gradient: this is the primitive for loops
@@ -326,14 +340,15 @@ class Sequential:
         """
         _, loss = self._compiled()
         with self._exclusively():
-            mean = self._backpropagate(x, y)["loss"]
-        return mean * len(x) if loss.reduction == "sum" else mean
+            report = self._backpropagate(x, y, sample_weight)
+        return report.loss_sum if loss.reduction == "sum" else report.logs()["loss"]
 
-    def _backpropagate(self, x: Any, y: Any, optimizer: Optimizer | None = None) -> Logs:
+    def _backpropagate(self, x: Any, y: Any, sample_weight: Any, optimizer: Optimizer | None = None) -> Report:
         _, loss = self._compiled()
         x, y = self._rows(x, y)
+        weights = None if sample_weight is None else check_weights(sample_weight, len(x))
         with self._building(x.shape[1:]) as output_shape:
-            feed = self._feed(*self._checked(x, y, output_shape), len(x), output_shape)
+            feed = self._feed(*self._checked(x, y, output_shape), len(x), output_shape, weights)
             self._allocate()
             report = Report(loss, self.metrics, self._output_of_scores)
             with self._learner(report, feed) as learner, np.errstate(over="ignore", invalid="ignore"):
@@ -344,7 +359,7 @@ class Sequential:
                     report.add(block)
                 if optimizer is not None:
                     learner.update(optimizer)
-        return report.logs()
+        return report
 
     # ------------------------------------------------------------------ using
 
@@ -369,19 +384,21 @@ class Sequential:
         return y
 
     @known_keywords
-    def evaluate(self, x: Any, y: Any, *, batch_size: int | str = 1024) -> Logs:
+    def evaluate(self, x: Any, y: Any, *, batch_size: int | str = 1024, sample_weight: Any = None) -> Logs:
         """The loss, as the mean over the rows, and the metrics: a dict. Pure, and safe in any thread.
 
+        sample_weight: (n,), how many times each row counts.
         Raises what ``predict`` raises, ValueError for a ``y`` that does not fit, RuntimeError before ``compile``.
         """
         self._compiled()
         _, output_shape = self._built_shapes()
         x, y = self._checked(x, y, output_shape)
-        return self._evaluate(x, y, check_batch_size(batch_size, len(x)), output_shape)
+        weights = None if sample_weight is None else check_weights(sample_weight, len(x))
+        return self._evaluate(x, y, weights, check_batch_size(batch_size, len(x)), output_shape)
 
-    def _evaluate(self, x: Array, y: Any, batch_rows: int, output_shape: Shape) -> Logs:
+    def _evaluate(self, x: Array, y: Any, weights: Array | None, batch_rows: int, output_shape: Shape) -> Logs:
         _, loss = self._compiled()
-        feed = self._feed(x, y, batch_rows, output_shape)
+        feed = self._feed(x, y, batch_rows, output_shape, weights)
         return evaluate(self._trunk(), feed, Report(copy.deepcopy(loss), self.metrics, self._output_of_scores))
 
     def forward(self, x: Any, training: bool = False) -> Array:
@@ -523,8 +540,9 @@ class Sequential:
         return self._layers[:-1] if fused else self._layers
 
     def _output_of_scores(self, scores: Array) -> Array:
-        included = self._layers[len(self._trunk()) :]
-        return inference(included)(scores) if included else scores.copy()
+        """What metrics see: probabilities where the loss works on scores, whether or not the model ends in them."""
+        included = self.loss.includes if self.loss is not None else None
+        return scores.copy() if included is None else included().forward(scores)
 
     def _rows(self, x: Any, y: Any, what: str = "") -> tuple[Array, Any]:
         """x and y as rows, as many of one as of the other."""
@@ -548,11 +566,31 @@ class Sequential:
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}{error}") from None
 
-    def _feed(self, x: Array, y: Any, batch_rows: int, output_shape: Shape) -> Feed:
+    def _held_out(self, data: Sequence[Any] | None, output_shape: Shape) -> tuple[Array, Any, Array | None] | None:
+        """The validation data, fit to be evaluated."""
+        if data is None:
+            return None
+        what = "validation_data: "
+        x, y = self._checked(data[0], data[1], output_shape, what)
+        return x, y, check_weights(data[2], len(x), what + "sample_weight") if len(data) == 3 else None
+
+    def _feed(self, x: Array, y: Any, batch_rows: int, output_shape: Shape, weights: Array | None) -> Feed:
         _, loss = self._compiled()
-        splittable = by_rows(loss) is not None and all(layer.rowwise for layer in self._layers)
+        row_loss = by_rows(loss)
+        if weights is not None and row_loss is None:
+            raise ValueError(
+                f"sample_weight: {loss!r} computes whole batches; derive it from md.RowLoss to use weights."
+            )
         return Feed(
-            x, y, batch_rows, dtype=self._dtype, output_shape=output_shape, encode=loss.encode, splittable=splittable
+            x,
+            y,
+            batch_rows,
+            dtype=self._dtype,
+            output_shape=output_shape,
+            encode=loss.encode,
+            splittable=row_loss is not None and all(layer.rowwise for layer in self._layers),
+            weights=weights,
+            shares=loss.reduction == "mean",
         )
 
 
@@ -561,12 +599,19 @@ def _model_dtype(dtype: Any) -> np.dtype[Any]:
     return lookup("dtype", name, DTYPES)
 
 
-def _split(x: Array, y: Any, fraction: float) -> tuple[tuple[Array, Any], tuple[Array, Any]]:
-    keep = int(len(x) * (1 - fraction))
-    if not 0 < keep < len(x):
-        raise ValueError(f"validation_split: {fraction:g} of {len(x)} rows leaves one of the two parts empty.")
-    return (x[:keep], y[:keep]), (x[keep:], y[keep:])
+def _split(n: int, fraction: float) -> int:
+    """How many of n rows are left to train on; Keras' rounding."""
+    keep = int(n * (1 - fraction))
+    if not 0 < keep < n:
+        raise ValueError(f"validation_split: {fraction:g} of {n} rows leaves one of the two parts empty.")
+    return keep
+
+
+def _one_axis(labels: Array) -> Array:
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def _shortly(thing: Any) -> str:
+    if isinstance(thing, tuple | list):
+        return f"{len(thing)} things"
     return f"an array of shape {thing.shape}" if hasattr(thing, "shape") else repr(thing)

@@ -91,11 +91,13 @@ class Learner:
 
     def backpropagate(self, step: Step) -> bool:
         """Fill ``grad`` for ``step`` and note its scores. False, and no gradient, where the loss is not finite."""
-        x, targets, noted_scores, batch_rows, opens, closes = step
+        x, targets, noted_scores, batch_rows, opens, closes, weights = step
         scores = self.chain.forward(x)
         if self.row_loss is not None:
             dscores = self.row_loss.gradient(scores, targets)
-            if batch_rows > 1 and self.row_loss.reduction == "mean":
+            if weights is not None:
+                dscores *= weights.reshape(-1, *[1] * (dscores.ndim - 1))
+            elif batch_rows > 1 and self.row_loss.reduction == "mean":
                 dscores *= 1 / batch_rows
             # One cheap number, finite only if all scores are. It may overflow where the loss does not: look closer.
             finite = math.isfinite(np.vdot(scores, dscores)) or self._rows_are_finite(self.row_loss, scores, targets)
@@ -187,29 +189,34 @@ class Report:
         self.reset()
 
     def reset(self) -> None:
-        self._rows, self._loss_sum = 0, 0.0
+        self._rows, self.loss_sum = 0.0, 0.0  # with weights, their sum instead of the number of rows
         for metric in self.metrics:
             metric.reset()
 
     def add(self, block: Block) -> None:
         """Add the rows of a block, whose scores have been noted."""
         if self.row_loss is not None:
-            self._loss_sum += float(self.row_loss.rows(block.scores, block.targets).sum(dtype=np.float64))
-            self._rows += len(block.scores)
+            rows = self.row_loss.rows(block.scores, block.targets)
+            weights = block.weights
+            self.loss_sum += float(rows.sum(dtype=np.float64) if weights is None else np.vdot(rows, weights))
+            self._rows += len(rows) if weights is None else float(weights.sum())
         if self.metrics:
-            y_pred = self.output(block.scores)
+            y_true, y_pred = self.loss.labels(block.y), self.output(block.scores)
             for metric in self.metrics:
-                metric.update(block.y, y_pred)
+                if block.weights is None:
+                    metric.update(y_true, y_pred)
+                else:
+                    metric.update(y_true, y_pred, block.weights)
 
     def add_value(self, value: float, rows: int) -> bool:
         """Add the value that a loss gave for a batch as a whole; return whether it is finite."""
-        self._loss_sum += value * (rows if self.loss.reduction == "mean" else 1)
+        self.loss_sum += value * (rows if self.loss.reduction == "mean" else 1)
         self._rows += rows
         return math.isfinite(value)
 
     def logs(self) -> Logs:
         """The figures by name; the loss is the mean over the rows, whatever the loss's reduction."""
-        logs = {"loss": self._loss_sum / self._rows}
+        logs = {"loss": self.loss_sum / self._rows if self._rows else 0.0}
         logs.update({metric.name: metric.result() for metric in self.metrics})
         return logs
 

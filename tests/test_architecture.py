@@ -1,6 +1,7 @@
 """The house: each file imports from the floors below it only, and the public names are those promised."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -85,26 +86,11 @@ def public_objects():
             yield name, thing
 
 
-INHERITED = {
-    "forward",
-    "backward",
-    "build",
-    "update",
-    "expand",
-    "join",
-    "reset",
-    "result",
-    "rows",
-    "gradient",
-    "encode",
-}
-INHERITED |= {"check_targets", "check_last_layer"}
-
-
 @pytest.mark.parametrize(("name", "thing"), list(public_objects()))
 def test_everything_public_is_documented(name, thing):
-    if name.split(".")[-1] not in INHERITED or "." not in name:
-        assert thing.__doc__, name
+    """An override may leave it to the method it overrides."""
+    described = name.split(".")[-1] in ("forward", "backward")  # of layers: in the class's own docstring
+    assert described or inspect.getdoc(thing), name
 
 
 def test_importing_loads_nothing_heavy():

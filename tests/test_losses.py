@@ -77,3 +77,110 @@ def test_lengths_must_agree():
 )
 def test_keras_names(name):
     assert type(md.losses.get_loss(name)) is md.SoftmaxCrossEntropy
+
+
+# ------------------------------------------------------------------ losses on targets
+
+
+def definitions(delta=0.7):
+    return {
+        md.MeanSquaredError: (md.MeanSquaredError(), lambda s, t: (s - t) ** 2),
+        md.MeanAbsoluteError: (md.MeanAbsoluteError(), lambda s, t: abs(s - t)),
+        md.Huber: (
+            md.Huber(delta),
+            lambda s, t: np.where(abs(s - t) <= delta, (s - t) ** 2 / 2, delta * (abs(s - t) - delta / 2)),
+        ),
+        md.SigmoidCrossEntropy: (
+            md.SigmoidCrossEntropy(),
+            lambda s, t: -t * np.log(1 / (1 + np.exp(-s))) - (1 - t) * np.log(1 - 1 / (1 + np.exp(-s))),
+        ),
+    }
+
+
+@pytest.mark.parametrize("cls", definitions())
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@given(scores=normal_arrays(scale=2.0), seed=seeds)
+def test_target_losses_are_their_definitions(cls, reduction, scores, seed):
+    loss, definition = definitions()[cls]
+    loss.reduction = reduction
+    targets = np.random.default_rng(seed).random(scores.shape)
+    rows = definition(scores, targets).mean(axis=1)
+    expected = rows.mean() if reduction == "mean" else rows.sum()
+    assert loss.forward(scores, targets) == pytest.approx(expected, rel=1e-9)
+    dscores, h = loss.backward(), 1e-6
+    for index in np.ndindex(*scores.shape):
+        step = np.zeros_like(scores)
+        step[index] = h
+        difference = (loss.forward(scores + step, targets) - loss.forward(scores - step, targets)) / (2 * h)
+        kink = abs(abs(scores[index] - targets[index]) - (0.7 if cls is md.Huber else 0)) < 2 * h
+        assert kink or dscores[index] == pytest.approx(difference, abs=1e-8)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("score", [0.0, 1e-6, 1.0, 17.0, 40.0, 80.0, 1e4, -0.5, -17.0, -80.0, -1e4])
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_sigmoid_cross_entropy_to_four_units_in_the_last_place(dtype, score, target):
+    s = np.array([[score]], dtype)
+    (found,) = md.SigmoidCrossEntropy().rows(s, np.array([[target]], dtype))
+    signed = np.longdouble(s[0, 0]) * (1 if target == 0 else -1)
+    exact = max(signed, np.longdouble(0)) + np.log1p(np.exp(-abs(signed)))
+    assert abs(np.longdouble(found) - exact) <= 4 * np.spacing(np.dtype(dtype).type(max(exact, np.finfo(dtype).tiny)))
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", "binary_crossentropy"])
+def test_targets_of_one_axis_go_with_one_output_and_nothing_is_broadcast(loss):
+    x, y = np.random.default_rng(0).normal(size=(12, 3)), np.arange(12) % 2
+    models = [md.Sequential([md.Dense(1)], rng=0).compile("sgd", loss) for _ in range(2)]
+    for model, targets in zip(models, (y, y[:, None]), strict=True):
+        model.fit(x, targets, verbose=0)
+    assert np.array_equal(models[0].theta, models[1].theta)
+    two = md.Sequential([md.Dense(2)], rng=0).compile("sgd", loss)
+    for wrong in (y, y[:, None], np.zeros((12, 3)), np.zeros((12, 2, 1))):
+        with pytest.raises(ValueError, match=r"the model's outputs, \(n, 2\); got \(12"):
+            two.fit(x, wrong, verbose=0)
+    with pytest.raises(ValueError, match=r"\(n, 1\) or \(n,\); got \(12, 2\)"):
+        models[0].fit(x, np.zeros((12, 2)), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "y", "message"),
+    [
+        ("mse", [1.0, np.nan], "finite numbers, got nan in row 1"),
+        ("mae", [np.inf, 0.0], "got inf in row 0"),
+        ("mse", ["a", "b"], "expected real numbers, got dtype <U1"),
+        ("binary_crossentropy", [0.0, 1.5], "expected 0, 1 or probabilities between, got 1.5 in row 1"),
+        ("binary_crossentropy", [-1, 1], "got -1 in row 0"),
+    ],
+)
+def test_bad_targets(loss, y, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        md.Sequential([md.Dense(1)]).compile("sgd", loss).fit(np.ones((2, 3)), y, verbose=0)
+
+
+def test_sigmoid_is_fused_as_softmax_is():
+    x, y = np.random.default_rng(0).normal(size=(40, 3)), np.random.default_rng(1).integers(0, 2, (40, 2))
+    models = [
+        md.Sequential([md.Dense(2), *last], rng=0).compile("sgd", "binary_crossentropy", ["accuracy"])
+        for last in ([], [md.Sigmoid()])
+    ]
+    histories = [model.fit(x, y, epochs=3, verbose=0).history for model in models]
+    assert np.array_equal(models[0].theta, models[1].theta)
+    assert histories[0] == histories[1]
+    np.testing.assert_allclose(models[1].predict(x), 1 / (1 + np.exp(-models[0].predict(x))), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"takes scores.*End it in Dense\(questions\)"):
+        md.Sequential([md.Dense(2), md.Softmax()]).compile("sgd", "binary_crossentropy")
+
+
+@pytest.mark.parametrize("e", [0.1, 0.5])
+def test_label_smoothing_is_training_on_smoothed_rows(e):
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(6, 4)), rng.integers(0, 4, 6)
+    smooth, plain = md.SoftmaxCrossEntropy(label_smoothing=e), md.SoftmaxCrossEntropy()
+    rows = (1 - e) * np.eye(4)[labels] + e / 4
+    assert smooth.forward(scores, labels) == pytest.approx(plain.forward(scores, rows), rel=1e-12)
+    np.testing.assert_allclose(smooth.backward(), plain.backward(), rtol=1e-12, atol=1e-15)
+    binary = (rng.random((6, 4)) > 0.5) * 1.0
+    smooth, plain = md.SigmoidCrossEntropy(label_smoothing=e), md.SigmoidCrossEntropy()
+    assert smooth.forward(scores, binary) == pytest.approx(plain.forward(scores, (1 - e) * binary + e / 2), rel=1e-12)
+    with pytest.raises(ValueError, match="label_smoothing"):
+        md.SoftmaxCrossEntropy(label_smoothing=1.0)

@@ -641,7 +641,7 @@ def test_a_metric_may_keep_what_it_is_given_and_the_models_own_stays_clean():
             return float(sum(p.sum(dtype="float64") for p in self.kept))
 
     x, y = np.random.default_rng(0).normal(size=(5000, 4)), np.arange(5000) % 3
-    model = md.Sequential([md.Dense(3)], rng=0).build(4).compile(metrics=[Keeps()])
+    model = md.Sequential([md.Dense(3), md.Softmax()], rng=0).build(4).compile(metrics=[Keeps()])
     expected = model.predict(x).sum(dtype="float64")
     assert model.evaluate(x, y)["sum"] == pytest.approx(expected)
     assert model.metrics[0].kept == []

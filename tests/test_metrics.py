@@ -1,0 +1,181 @@
+"""The metrics: exact whatever the batch size, with weights as copies, and as scikit-learn computes them."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import seeds
+
+import minidense as md
+from minidense.metrics import MeanAbsoluteErrorMetric, MeanSquaredErrorMetric, get_metric
+
+
+def classes_data(rng, n, k):
+    p = rng.dirichlet(np.ones(k), n).round(2)  # rounded, so that there are ties
+    return rng.integers(0, k, n), p
+
+
+def binary_data(rng, n, k):
+    return rng.integers(0, 2, (n, k)), rng.random((n, k)).round(1)
+
+
+def numbers(rng, n, k):
+    return rng.normal(3, 2, (n, k)), rng.normal(3, 2, (n, k))
+
+
+METRICS = {
+    "accuracy": (md.Accuracy(), classes_data),
+    "top-2": (md.TopKAccuracy(2), classes_data),
+    "binary": (md.BinaryAccuracy(), binary_data),
+    "precision": (md.Precision(), classes_data),
+    "recall": (md.Recall(), classes_data),
+    "f1": (md.F1(), classes_data),
+    "f1 micro": (md.F1("micro"), classes_data),
+    "precision of outputs": (md.Precision(), binary_data),
+    "auc": (md.AUC(), binary_data),
+    "auc of classes": (md.AUC(), classes_data),
+    "mse": (MeanSquaredErrorMetric(), numbers),
+    "mae": (MeanAbsoluteErrorMetric(), numbers),
+    "r2": (md.R2(), numbers),
+}
+
+
+def figure(metric, y, p, w=None, size=None):
+    metric.reset()
+    for start in range(0, len(p), size or len(p)):
+        rows = slice(start, start + (size or len(p)))
+        metric.update(y[rows], p[rows], *([] if w is None else [w[rows]]))
+    return metric.result()
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(n=st.integers(1, 30), k=st.integers(2, 4), seed=seeds)
+def test_the_batch_size_makes_no_difference(name, n, k, seed):
+    metric, draw = METRICS[name]
+    y, p = draw(np.random.default_rng(seed), n, k)
+    whole = figure(metric, y, p)
+    for size in (1, 7):
+        assert figure(metric, y, p, size=size) == pytest.approx(whole, rel=1e-9, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(n=st.integers(1, 20), k=st.integers(2, 4), seed=seeds)
+def test_a_weighted_row_counts_as_so_many_copies(name, n, k, seed):
+    metric, draw = METRICS[name]
+    rng = np.random.default_rng(seed)
+    y, p = draw(rng, n, k)
+    w = rng.integers(0, 4, n)
+    w[0] = 1
+    weighted = figure(metric, y, p, w.astype(float), size=7)
+    copies = figure(metric, np.repeat(y, w, axis=0), np.repeat(p, w, axis=0))
+    assert weighted == pytest.approx(copies, rel=1e-9, abs=1e-12, nan_ok=True)
+
+
+@settings(max_examples=30)
+@given(
+    n=st.integers(3, 40), k=st.integers(2, 4), seed=seeds, weighted=st.booleans(), size=st.sampled_from([1, 7, None])
+)
+def test_as_scikit_learn(n, k, seed, weighted, size):
+    sk = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(seed)
+    y, p = classes_data(rng, n, k)
+    w = rng.random(n) + 0.1 if weighted else None
+    options = {"labels": np.arange(k), "average": "macro", "zero_division": 0, "sample_weight": w}
+    hits = p.argmax(axis=1)
+    expected = {
+        "accuracy": sk.accuracy_score(y, hits, sample_weight=w),
+        "precision": sk.precision_score(y, hits, **options),
+        "recall": sk.recall_score(y, hits, **options),
+        "f1": sk.f1_score(y, hits, **options),
+        "f1 micro": sk.f1_score(y, hits, **{**options, "average": "micro"}),
+    }
+    for name, value in expected.items():
+        assert figure(METRICS[name][0], y, p, w, size) == pytest.approx(value, rel=1e-9, abs=1e-12), name
+    b, q = binary_data(rng, n, 1)
+    if 0 < b.sum() < n:
+        value = sk.roc_auc_score(b[:, 0], q[:, 0], sample_weight=w)
+        assert figure(md.AUC(), b, q, w, size) == pytest.approx(value, rel=1e-9)
+    t, s = numbers(rng, n, k)
+    assert figure(md.R2(), t, s, w, size) == pytest.approx(sk.r2_score(t, s, sample_weight=w), rel=1e-9)
+    assert figure(METRICS["mse"][0], t, s, w, size) == pytest.approx(sk.mean_squared_error(t, s, sample_weight=w))
+    assert figure(METRICS["mae"][0], t, s, w, size) == pytest.approx(sk.mean_absolute_error(t, s, sample_weight=w))
+
+
+@given(n=st.integers(2, 12), seed=seeds)
+def test_auc_is_the_share_of_pairs_in_order(n, seed):
+    y, p = binary_data(np.random.default_rng(seed), n, 1)
+    yes, no = p[y == 1], p[y == 0]
+    pairs = [(a > b) + (a == b) / 2 for a in yes for b in no]
+    expected = np.mean(pairs) if len(pairs) else math.nan
+    assert figure(md.AUC(), y, p) == pytest.approx(expected, nan_ok=True)
+
+
+def test_r2_far_from_zero_keeps_its_digits():
+    y = 1e9 + np.arange(100.0)[:, None]
+    p = y + 0.5
+    assert figure(md.R2(), y, p, size=7) == pytest.approx(1 - 0.25 / np.var(np.arange(100)), rel=1e-9)
+    assert figure(md.R2(), np.ones((5, 1)), np.ones((5, 1))) == 1
+    assert figure(md.R2(), np.ones((5, 1)), np.zeros((5, 1))) == 0
+
+
+def test_accuracy_is_the_right_one_for_the_loss():
+    def chosen(loss):
+        return type(md.Sequential([md.Dense(2)]).compile("sgd", loss, ["accuracy"]).metrics[0])
+
+    assert chosen("sparse_categorical_crossentropy") is md.Accuracy
+    assert chosen("binary_crossentropy") is md.BinaryAccuracy
+    with pytest.raises(ValueError, match="no accuracy under this loss"):
+        chosen("mse")
+
+
+@pytest.mark.parametrize("final", [[], [md.Sigmoid]])
+def test_metrics_see_probabilities_also_of_a_model_that_ends_in_scores(final):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 3)), rng.integers(0, 2, 50)
+    model = md.Sequential([md.Dense(1), *(cls() for cls in final)], rng=0).build(3)
+    model.compile("sgd", "binary_crossentropy", ["accuracy", "auc", "precision"])
+    scores = x @ model.layers[0].W[:, 0]
+    figures = model.evaluate(x, y)
+    assert figures["accuracy"] == pytest.approx(((scores > 0) == y).mean())
+    assert figures["precision"] == pytest.approx(y[scores > 0].mean())
+
+
+def test_a_function_is_a_metric(digits_like):
+    x, y = digits_like
+    calls = []
+
+    def worst(y_true, y_pred):
+        calls.append((y_true.shape, y_pred.shape))
+        return y_pred[np.arange(len(y_true)), y_true].min()
+
+    model = md.Sequential([md.Dense(3), md.Softmax()], rng=0).build(7).compile(metrics=[worst])
+    p = model.predict(x)
+    assert model.evaluate(x, y, batch_size=7) == {
+        "loss": model.evaluate(x, y)["loss"],
+        "worst": p[np.arange(60), y].min(),
+    }
+    assert calls[0] == ((60,), (60, 3))
+    with pytest.raises(ValueError, match="takes no sample_weight"):
+        model.evaluate(x, y, sample_weight=np.ones(60))
+
+    def weighted(y_true, y_pred, sample_weight=None):
+        return sample_weight.sum()
+
+    model.compile(metrics=[weighted])
+    assert model.evaluate(x, y, sample_weight=np.full(60, 2.0))["weighted"] == 120
+
+
+def test_one_hot_labels_are_labels_to_the_metrics(digits_like):
+    x, y = digits_like
+    model = md.Sequential([md.Dense(3)], rng=0).build(7).compile(metrics=["accuracy", "f1", "auc", "top_k_accuracy"])
+    assert model.evaluate(x, y) == model.evaluate(x, np.eye(3)[y])
+
+
+def test_names():
+    assert {type(get_metric(name)).__name__ for name in ("acc", "mse", "mae", "r2", "auc", "f1")}
+    with pytest.raises(ValueError, match="Did you mean 'precision'"):
+        get_metric("precison")
+    with pytest.raises(TypeError, match="names such as"):
+        get_metric(3)
