@@ -4,7 +4,7 @@
 >>> model = md.Sequential([md.Dense(100), md.ReLU(), md.Dense(10), md.Softmax()], rng=0)
 """
 
-from minidense import callbacks, datasets, initializers
+from minidense import callbacks, datasets, initializers, schedules
 from minidense.callbacks import Callback, History
 from minidense.gradcheck import check_layer
 from minidense.layers import (
@@ -37,7 +37,7 @@ from minidense.losses import (
 )
 from minidense.metrics import AUC, F1, R2, Accuracy, BinaryAccuracy, Metric, Precision, Recall, TopKAccuracy
 from minidense.model import Sequential
-from minidense.optimizers import SGD, Optimizer
+from minidense.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,8 @@ __all__ = [
     "SGD",
     "Accuracy",
     "Activation",
+    "Adam",
+    "AdamW",
     "BatchNormalization",
     "BinaryAccuracy",
     "Callback",
@@ -67,6 +69,7 @@ __all__ = [
     "Metric",
     "Optimizer",
     "Precision",
+    "RMSprop",
     "ReLU",
     "Recall",
     "RowLoss",
@@ -84,4 +87,5 @@ __all__ = [
     "check_layer",
     "datasets",
     "initializers",
+    "schedules",
 ]

@@ -358,6 +358,7 @@ class Sequential:
                             raise learner.diverged(step, "this batch", optimizer)
                     report.add(block)
                 if optimizer is not None:
+                    learner.prepare(optimizer)
                     learner.update(optimizer)
         return report
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +14,12 @@ from minidense.types import Array
 
 
 class Optimizer(Configurable):
-    """Base of all optimizers: a subclass implements ``update(theta, grad)``.
+    """Base of all optimizers: a subclass implements ``step(theta, grad, eta)``.
+
+    learning_rate: a number above 0, or a function of the step, from 0, such as those of md.schedules.
+    weight_decay: before each update, ``theta := theta - eta * weight_decay * theta`` (decoupled from the gradient, as
+    in AdamW and in Keras); it spares biases and the parameters of normalizations unless ``decay_all``.
+    global_clipnorm: a gradient longer than that is shortened to it.
 
     ``iterations`` counts the updates made. ``state`` holds what must survive from one update to the next, by
     name: vectors as long as ``theta``. All else can be thrown away at any time.
@@ -20,26 +27,72 @@ class Optimizer(Configurable):
 
     iterations: int
     state: dict[str, Array]
-    _learning_rate: float
+    decayed: Sequence[slice] | None
+    """The pieces of theta that decay; None for all of it. The model notes them before it trains."""
+
+    _learning_rate: float | Callable[[int], float]
     _add_scaled: AddScaled
+    _scratch: Array
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls, *args, **kwargs)
-        self.__dict__.update(iterations=0, state={}, _learning_rate=0.01, _add_scaled=AddScaled())
+        self.__dict__.update(iterations=0, state={}, decayed=None, _learning_rate=0.01)
+        self.__dict__.update(weight_decay=0.0, decay_all=False, global_clipnorm=None)
+        self.__dict__.update(_add_scaled=AddScaled(), _scratch=np.empty(0))
         return self
 
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.01,
+        weight_decay: float = 0.0,
+        decay_all: bool = False,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        name = type(self).__name__
+        self.learning_rate = learning_rate
+        self.weight_decay = real_number(f"{name}: weight_decay", weight_decay, at_least=0)
+        self.decay_all = bool(decay_all)
+        if global_clipnorm is not None:
+            global_clipnorm = real_number(f"{name}: global_clipnorm", global_clipnorm, above=0)
+        self.global_clipnorm = global_clipnorm
+
     @property
-    def learning_rate(self) -> float:
-        """The step size eta. Setting it checks it: a finite number above 0."""
+    def learning_rate(self) -> float | Callable[[int], float]:
+        """The step size eta, or the schedule it follows. Setting it checks it: a finite number above 0."""
         return self._learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._learning_rate = real_number(f"{type(self).__name__}: learning_rate", value, above=0)
+    def learning_rate(self, value: float | Callable[[int], float]) -> None:
+        name = f"{type(self).__name__}: learning_rate"
+        self._learning_rate = value if callable(value) else real_number(name, value, above=0)
+
+    @property
+    def rate(self) -> float:
+        """The step size of the next update."""
+        eta = self._learning_rate
+        if not callable(eta):
+            return eta
+        return real_number(f"{type(self).__name__}: learning_rate", eta(self.iterations), at_least=0)
 
     def update(self, theta: Array, grad: Array) -> None:
         """Change ``theta`` in place by one step against ``grad``, which stays as it is. Both are (p,)."""
+        eta = self.rate
+        if self.global_clipnorm is not None:
+            grad = self._clipped(grad)
+        if self.weight_decay:
+            for piece in [slice(None)] if self.decayed is None or self.decay_all else self.decayed:
+                theta[piece] *= 1 - eta * self.weight_decay
+        self.step(theta, grad, eta)
+        self.iterations += 1
+
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
+        """The rule itself: change ``theta`` in place, ``grad`` being clipped and ``theta`` having decayed."""
         raise NotImplementedError
+
+    def _clipped(self, grad: Array) -> Array:
+        norm = math.sqrt(np.vdot(grad, grad))
+        assert self.global_clipnorm is not None
+        return grad * (self.global_clipnorm / norm) if norm > self.global_clipnorm else grad
 
     def moment(self, name: str, theta: Array) -> Array:
         """The vector of that name in ``state``, zeros at first."""
@@ -53,6 +106,15 @@ class Optimizer(Configurable):
             )
         return vector
 
+    def scratch(self, theta: Array) -> Array:
+        """A vector like ``theta`` to compute in, its contents undefined."""
+        if self._scratch.shape != theta.shape or self._scratch.dtype != theta.dtype:
+            self._scratch = np.empty_like(theta)
+        return self._scratch
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_scratch": np.empty(0)}
+
 
 class SGD(Optimizer):
     """Gradient descent: ``theta := theta - eta * grad``, on as many rows as each batch has.
@@ -60,7 +122,7 @@ class SGD(Optimizer):
     With ``momentum`` mu (Polyak, 1964), Keras' form: ``v := mu v - eta grad``, then ``theta := theta + v``, or
     with ``nesterov`` (Sutskever et al., 2013) ``theta := theta + mu v - eta grad``.
 
-    learning_rate: above 0. momentum: in [0, 1). Raises ValueError otherwise.
+    momentum: in [0, 1). The other arguments are those of Optimizer. Raises ValueError for numbers out of range.
 
     >>> theta, grad = np.array([1.0, 2.0]), np.array([10.0, 0.0])
     >>> SGD(learning_rate=0.5).update(theta, grad)
@@ -68,26 +130,145 @@ class SGD(Optimizer):
     array([-4.,  2.])
     """
 
-    def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False) -> None:
-        self.learning_rate = learning_rate
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.01,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        decay_all: bool = False,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, decay_all, global_clipnorm)
         self.momentum = real_number("SGD: momentum", momentum, at_least=0, below=1)
         self.nesterov = bool(nesterov)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
 
-    def update(self, theta: Array, grad: Array) -> None:
-        eta = self._learning_rate
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
         if not self.momentum:
             self._add_scaled(-eta, grad, theta)
+            return
+        v = self.moment("velocity", theta)
+        v *= self.momentum
+        self._add_scaled(-eta, grad, v)
+        theta += self.momentum * v - eta * grad if self.nesterov else v
+
+
+class Adam(Optimizer):
+    """``m := b1 m + (1 - b1) g``, ``v := b2 v + (1 - b2) g**2``, ``theta := theta - eta_t m / (sqrt(v) + epsilon)``.
+
+    ``eta_t = eta sqrt(1 - b2**t) / (1 - b1**t)`` at the t-th update (Kingma and Ba, 2015, the form at the end of
+    their section 2, which is Keras'; PyTorch adds epsilon to the corrected root instead).
+
+    beta_1, beta_2: in [0, 1). epsilon: above 0. The other arguments are those of Optimizer.
+
+    >>> theta = np.array([1.0, 1.0])
+    >>> Adam(0.1).update(theta, np.array([3.0, -0.01]))
+    >>> theta.round(4)
+    array([0.9, 1.1])
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float = 0.0,
+        decay_all: bool = False,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, decay_all, global_clipnorm)
+        name = type(self).__name__
+        self.beta_1 = real_number(f"{name}: beta_1", beta_1, at_least=0, below=1)
+        self.beta_2 = real_number(f"{name}: beta_2", beta_2, at_least=0, below=1)
+        self.epsilon = real_number(f"{name}: epsilon", epsilon, above=0)
+
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
+        t, work = self.iterations + 1, self.scratch(theta)
+        m, v = self.moment("m", theta), self.moment("v", theta)
+        m *= self.beta_1
+        self._add_scaled(1 - self.beta_1, grad, m)
+        np.multiply(grad, grad, out=work)
+        work *= 1 - self.beta_2
+        v *= self.beta_2
+        v += work
+        np.sqrt(v, out=work)
+        work += self.epsilon
+        np.divide(m, work, out=work)
+        work *= eta * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        theta -= work
+
+
+class AdamW(Adam):
+    """Adam with a decoupled weight decay of 0.004 by default (Loshchilov and Hutter, 2019; Keras' default).
+
+    >>> AdamW(0.1).weight_decay
+    0.004
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.001,
+        weight_decay: float = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        decay_all: bool = False,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, decay_all, global_clipnorm)
+
+
+class RMSprop(Optimizer):
+    """``v := rho v + (1 - rho) g**2``, ``theta := theta - eta g / sqrt(v + epsilon)`` (Tieleman and Hinton, 2012).
+
+    Keras' form. With ``momentum`` mu: ``u := mu u + eta g / sqrt(v + epsilon)``, ``theta := theta - u``.
+
+    rho, momentum: in [0, 1). epsilon: above 0. The other arguments are those of Optimizer.
+
+    >>> theta = np.array([1.0])
+    >>> RMSprop(0.1, rho=0.0).update(theta, np.array([5.0]))
+    >>> theta.round(4)
+    array([0.9])
+    """
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        weight_decay: float = 0.0,
+        decay_all: bool = False,
+        global_clipnorm: float | None = None,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, decay_all, global_clipnorm)
+        self.rho = real_number("RMSprop: rho", rho, at_least=0, below=1)
+        self.momentum = real_number("RMSprop: momentum", momentum, at_least=0, below=1)
+        self.epsilon = real_number("RMSprop: epsilon", epsilon, above=0)
+
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
+        v, work = self.moment("v", theta), self.scratch(theta)
+        np.multiply(grad, grad, out=work)
+        work *= 1 - self.rho
+        v *= self.rho
+        v += work
+        np.add(v, self.epsilon, out=work)
+        np.sqrt(work, out=work)
+        np.divide(grad, work, out=work)
+        work *= eta
+        if self.momentum:
+            u = self.moment("momentum", theta)
+            u *= self.momentum
+            u += work
+            theta -= u
         else:
-            v = self.moment("velocity", theta)
-            v *= self.momentum
-            self._add_scaled(-eta, grad, v)
-            theta += self.momentum * v - eta * grad if self.nesterov else v
-        self.iterations += 1
+            theta -= work
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD}
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
 
 
 def get_optimizer(optimizer: str | Optimizer) -> Optimizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -32,6 +33,7 @@ def train(
     stopped: Callable[[], bool],
 ) -> None:
     """Run ``epochs`` epochs over ``feed``: forward, loss, backward, update, for each batch; note the figures."""
+    learner.prepare(optimizer)
     hooks.call("on_train_begin", {})
     try:
         for epoch in range(epochs):
@@ -115,6 +117,12 @@ class Learner:
             self._add_up(opens, closes)
         return True
 
+    def prepare(self, optimizer: Optimizer) -> None:
+        """Tell the optimizer which pieces of ``theta`` decay."""
+        declarations = [d for layer in self.layers for d in layer.declarations]
+        stops = list(itertools.accumulate(d.size for d in declarations))
+        optimizer.decayed = [slice(stop - d.size, stop) for d, stop in zip(declarations, stops, strict=True) if d.decay]
+
     def update(self, optimizer: Optimizer) -> None:
         """Let the optimizer change ``theta``, but for the parameters of frozen layers."""
         if not self.frozen:
@@ -175,7 +183,7 @@ def pieces(layers: Sequence[Layer]) -> Iterator[tuple[Layer, slice]]:
 
 
 def _advice(optimizer: Optimizer | None) -> str:
-    rate = f"a smaller learning rate (it is {optimizer.learning_rate:g}), or " if optimizer else ""
+    rate = f"a smaller learning rate (it is {optimizer.rate:g}), or " if optimizer else ""
     return f"Try {rate}inputs of about unit size."
 
 

@@ -15,7 +15,7 @@ PACKAGE = Path(md.__file__).parent
 FLOORS = [
     ["types"],
     ["arguments"],
-    ["blas", "functional", "initializers", "metrics", "data"],
+    ["blas", "functional", "initializers", "metrics", "data", "schedules"],
     ["optimizers"],
     ["datasets.idx"],
     ["datasets.digits", "datasets.fashion_mnist", "datasets.spirals"],

@@ -46,3 +46,95 @@ def test_a_copy_goes_on_alike():
     sgd.update(theta, np.ones(3))
     twin.update(other, np.ones(3))
     assert np.array_equal(theta, other)
+
+
+EVERY = [
+    md.SGD(0.1),
+    md.SGD(0.1, momentum=0.9),
+    md.Adam(0.01),
+    md.AdamW(0.01),
+    md.RMSprop(0.01),
+    md.RMSprop(0.01, momentum=0.5),
+]
+
+
+@pytest.mark.parametrize("optimizer", EVERY, ids=repr)
+def test_every_optimizer_is_deterministic_resumable_and_in_place(optimizer, digits_like):
+    def make():
+        return md.Sequential([md.Dense(6, "tanh"), md.Dense(3)], rng=0).compile(copy.deepcopy(optimizer))
+
+    once, twice = make(), make()
+    once.fit(*digits_like, epochs=4, verbose=0)
+    twice.fit(*digits_like, epochs=2, verbose=0)
+    twin = copy.deepcopy(twice)
+    for model in (twice, twin):
+        model.fit(*digits_like, epochs=2, verbose=0)
+        assert np.array_equal(model.theta, once.theta)
+    assert np.shares_memory(once.layers[0].W, once.theta)
+    history = make().fit(*digits_like, epochs=30, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+
+
+@pytest.mark.parametrize("cls", [md.SGD, md.Adam, md.AdamW, md.RMSprop])
+def test_weight_decay_shrinks_weights_and_spares_biases_and_normalizations(cls, digits_like):
+    def train(**options):
+        layers = [md.Dense(6, bias_initializer="ones"), md.BatchNormalization(), md.Dense(3)]
+        model = md.Sequential(layers, rng=0).compile(cls(1e-6, **options))
+        return model.fit(*digits_like, epochs=1, batch_size="full", verbose=0), model
+
+    _, plain = train(weight_decay=0.0)
+    _, decayed = train(weight_decay=1e5)  # times a rate of 1e-6: a tenth off
+    for a, b in zip(plain.get_weights(), decayed.get_weights(), strict=True):
+        if a.ndim > 1:
+            np.testing.assert_allclose(b, 0.9 * a, rtol=1e-3, atol=1e-5)
+        else:
+            np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-5)
+    _, everything = train(weight_decay=1e5, decay_all=True)
+    np.testing.assert_allclose(everything.layers[0].b, 0.9 * plain.layers[0].b, rtol=1e-3)
+
+
+def test_a_parameter_can_say_whether_it_decays():
+    class Gain(md.Layer):
+        def build(self, input_shape):
+            self.param("g", input_shape, "ones", decay=True)
+            return input_shape
+
+        def forward(self, x):
+            self.x = x
+            return x * self.g
+
+        def backward(self, dy):
+            self.dg = (dy * self.x).sum(axis=0)
+            return dy * self.g
+
+    model = md.Sequential([Gain()], rng=0).compile(md.SGD(1e-9, weight_decay=1e8))
+    model.fit(np.zeros((4, 3)), [0, 1, 2, 0], verbose=0)
+    np.testing.assert_allclose(model.theta, 0.9, rtol=1e-6)
+
+
+def test_clipping_shortens_long_gradients_only():
+    theta = np.zeros(2)
+    md.SGD(1.0, global_clipnorm=1.0).update(theta, np.array([3.0, 4.0]))
+    np.testing.assert_allclose(theta, [-0.6, -0.8])
+    theta = np.zeros(2)
+    md.SGD(1.0, global_clipnorm=10.0).update(theta, np.array([3.0, 4.0]))
+    assert theta.tolist() == [-3, -4]
+
+
+@pytest.mark.parametrize("cls", [md.Adam, md.AdamW, md.RMSprop, md.SGD])
+@pytest.mark.parametrize("option", ["learning_rate", "weight_decay", "global_clipnorm"])
+def test_numbers_out_of_range(cls, option):
+    with pytest.raises(ValueError, match=f"{cls.__name__}: {option}"):
+        cls(**{option: -1.0})
+    with pytest.raises(TypeError, match=f"{cls.__name__}: {option}"):
+        cls(**{option: "fast"})
+
+
+def test_an_optimizer_of_ones_own(digits_like):
+    class SignDescent(md.Optimizer):
+        def step(self, theta, grad, eta):
+            theta -= eta * np.sign(grad)
+
+    model = md.Sequential([md.Dense(3)], rng=0).compile(SignDescent(0.01))
+    history = model.fit(*digits_like, epochs=10, verbose=0).history["loss"]
+    assert history[-1] < history[0]

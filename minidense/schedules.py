@@ -1,0 +1,102 @@
+"""Learning-rate schedules: callables of the step, counted from 0. Any function of the step will do as well."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from minidense.arguments import Configurable, real_number, whole_number
+
+
+class Schedule(Configurable):
+    """Base of the schedules: ``schedule(step)`` is the learning rate of the update number ``step``, from 0."""
+
+    def __call__(self, step: int) -> float:
+        raise NotImplementedError
+
+
+class Constant(Schedule):
+    """The same rate at every step: for use within WarmUp.
+
+    >>> Constant(0.1)(1000)
+    0.1
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = real_number("Constant: rate", rate, above=0)
+
+    def __call__(self, step: int) -> float:
+        return self.rate
+
+
+class PiecewiseConstantDecay(Schedule):
+    """``values[0]`` up to and with step ``boundaries[0]``, then ``values[1]``, and so on: Keras' rule.
+
+    >>> [PiecewiseConstantDecay([10, 20], [1.0, 0.5, 0.1])(step) for step in (10, 11, 21)]
+    [1.0, 0.5, 0.1]
+    """
+
+    def __init__(self, boundaries: Sequence[int], values: Sequence[float]) -> None:
+        name = "PiecewiseConstantDecay"
+        self.boundaries = [whole_number(f"{name}: boundaries", b, 0) for b in boundaries]
+        self.values = [real_number(f"{name}: values", v, above=0) for v in values]
+        if len(self.values) != len(self.boundaries) + 1 or self.boundaries != sorted(self.boundaries):
+            raise ValueError(f"{name}: expected rising boundaries and one more value, got {boundaries}, {values}.")
+
+    def __call__(self, step: int) -> float:
+        return self.values[sum(step > boundary for boundary in self.boundaries)]
+
+
+class ExponentialDecay(Schedule):
+    """``rate * decay_rate ** (step / decay_steps)``; with ``staircase`` the exponent is rounded down.
+
+    >>> ExponentialDecay(1.0, decay_steps=10, decay_rate=0.5)(20)
+    0.25
+    """
+
+    def __init__(self, rate: float, decay_steps: int, decay_rate: float, staircase: bool = False) -> None:
+        self.rate = real_number("ExponentialDecay: rate", rate, above=0)
+        self.decay_steps = whole_number("ExponentialDecay: decay_steps", decay_steps)
+        self.decay_rate = real_number("ExponentialDecay: decay_rate", decay_rate, above=0)
+        self.staircase = bool(staircase)
+
+    def __call__(self, step: int) -> float:
+        exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
+        return self.rate * self.decay_rate**exponent
+
+
+class CosineDecay(Schedule):
+    """From ``rate`` along half a cosine down to ``alpha * rate`` at ``decay_steps``, and there from then on.
+
+    (Loshchilov and Hutter, 2017.)
+
+    >>> CosineDecay(1.0, decay_steps=100)(50)
+    0.5
+    """
+
+    def __init__(self, rate: float, decay_steps: int, alpha: float = 0.0) -> None:
+        self.rate = real_number("CosineDecay: rate", rate, above=0)
+        self.decay_steps = whole_number("CosineDecay: decay_steps", decay_steps)
+        self.alpha = real_number("CosineDecay: alpha", alpha, at_least=0)
+
+    def __call__(self, step: int) -> float:
+        share = 0.5 * (1 + math.cos(math.pi * min(step, self.decay_steps) / self.decay_steps))
+        return self.rate * ((1 - self.alpha) * share + self.alpha)
+
+
+class WarmUp(Schedule):
+    """A rising line over the first ``steps`` steps, up to the rate that ``schedule`` begins with, which then follows.
+
+    The first step already moves: step s, from 0, has ``(s + 1) / steps`` of that rate.
+
+    >>> [WarmUp(Constant(1.0), steps=4)(step) for step in range(5)]
+    [0.25, 0.5, 0.75, 1.0, 1.0]
+    """
+
+    def __init__(self, schedule: Callable[[int], float], steps: int) -> None:
+        self.schedule, self.steps = schedule, whole_number("WarmUp: steps", steps)
+
+    def __call__(self, step: int) -> float:
+        if step < self.steps:
+            return self.schedule(0) * (step + 1) / self.steps
+        return self.schedule(step - self.steps)

@@ -1,0 +1,118 @@
+"""Compute the golden figures with PyTorch and Keras: python tests/golden/make.py (needs torch, keras and jax).
+
+A small problem with fixed numbers, 100 steps for each optimizer and schedule, and each loss with its gradient. The
+tests compare the library with these, whether or not the frameworks are installed. Left out: PyTorch's clipping, which
+adds 1e-6 to the norm. RMSprop's rate is small, for near the minimum its steps of constant size magnify rounding.
+"""
+
+import json
+import os
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "jax"
+os.environ["JAX_ENABLE_X64"] = "1"
+
+import numpy as np
+
+
+def problem():
+    """A strictly convex function of 12 parameters: its gradient is A (theta - target) + sin(theta) / 10."""
+    rng = np.random.default_rng(42)
+    root = rng.normal(size=(12, 12))
+    return root @ root.T / 12 + np.eye(12), rng.normal(size=12), rng.normal(size=12)
+
+
+def gradient(A, target, theta):
+    return A @ (theta - target) + np.sin(theta) / 10
+
+
+def torch_runs():
+    import torch
+
+    def run(make, schedule=None):
+        A, target, start = problem()
+        theta = torch.tensor(start, requires_grad=True)
+        optimizer = make([theta])
+        scheduler = schedule(optimizer) if schedule else None
+        for _ in range(100):
+            theta.grad = torch.tensor(gradient(A, target, theta.detach().numpy()))
+            optimizer.step()
+            if scheduler:
+                scheduler.step()
+        return theta.detach().numpy().tolist()
+
+    o = torch.optim
+    s = o.lr_scheduler
+    return {
+        "sgd": run(lambda p: o.SGD(p, lr=0.05)),
+        "momentum": run(lambda p: o.SGD(p, lr=0.02, momentum=0.9)),
+        "nesterov": run(lambda p: o.SGD(p, lr=0.02, momentum=0.9, nesterov=True)),
+        "sgd decay": run(lambda p: o.SGD(p, lr=0.05, weight_decay=0.1)),
+        "adam": run(lambda p: o.Adam(p, lr=0.05, eps=1e-12)),
+        "adamw": run(lambda p: o.AdamW(p, lr=0.05, weight_decay=0.1, eps=1e-12)),
+        "rmsprop": run(lambda p: o.RMSprop(p, lr=0.002, alpha=0.9, eps=1e-12)),
+        "rmsprop momentum": run(lambda p: o.RMSprop(p, lr=0.002, alpha=0.9, eps=1e-12, momentum=0.8)),
+        "exponential": run(lambda p: o.SGD(p, lr=0.05), lambda opt: s.ExponentialLR(opt, 0.97)),
+        "step": run(lambda p: o.SGD(p, lr=0.05), lambda opt: s.StepLR(opt, 30, 0.5)),
+        "cosine": run(lambda p: o.SGD(p, lr=0.05), lambda opt: s.CosineAnnealingLR(opt, 100)),
+    }
+
+
+def torch_losses():
+    import torch
+
+    rng = np.random.default_rng(7)
+    scores, targets = rng.normal(0, 2, (6, 4)), rng.normal(0, 2, (6, 4))
+    labels, binary = rng.integers(0, 4, 6), rng.integers(0, 2, (6, 4)) * 1.0
+    n = torch.nn
+    cases = {
+        "softmax": (n.CrossEntropyLoss(), labels),
+        "softmax smoothed": (n.CrossEntropyLoss(label_smoothing=0.1), labels),
+        "sigmoid": (n.BCEWithLogitsLoss(), binary),
+        "mse": (n.MSELoss(), targets),
+        "mae": (n.L1Loss(), targets),
+        "huber": (n.HuberLoss(delta=0.7), targets),
+    }
+    results = {"scores": scores.tolist()}
+    for name, (loss, y) in cases.items():
+        s = torch.tensor(scores, requires_grad=True)
+        value = loss(s, torch.tensor(y))
+        value.backward()
+        results[name] = {"y": y.tolist(), "loss": value.item(), "dscores": s.grad.numpy().tolist()}
+    return results
+
+
+def keras_runs():
+    import keras
+
+    keras.config.set_floatx("float64")
+    o, s = keras.optimizers, keras.optimizers.schedules
+
+    def run(optimizer):
+        A, target, start = problem()
+        theta = keras.Variable(start, dtype="float64")
+        optimizer.build([theta])
+        for _ in range(100):
+            optimizer.apply([np.asarray(gradient(A, target, np.asarray(theta)))])
+        return np.asarray(theta).tolist()
+
+    return {
+        "sgd": run(o.SGD(0.05)),
+        "momentum": run(o.SGD(0.02, momentum=0.9)),
+        "nesterov": run(o.SGD(0.02, momentum=0.9, nesterov=True)),
+        "momentum decay": run(o.SGD(0.02, momentum=0.9, weight_decay=0.1)),
+        "clip": run(o.SGD(0.05, global_clipnorm=0.5)),
+        "adam": run(o.Adam(0.05)),
+        "adamw": run(o.AdamW(0.05, weight_decay=0.1)),
+        "rmsprop": run(o.RMSprop(0.002)),
+        "rmsprop momentum": run(o.RMSprop(0.002, momentum=0.8)),
+        "exponential": run(o.SGD(s.ExponentialDecay(0.05, 10, 0.8))),
+        "staircase": run(o.SGD(s.ExponentialDecay(0.05, 10, 0.8, staircase=True))),
+        "piecewise": run(o.SGD(s.PiecewiseConstantDecay([30, 60], [0.05, 0.02, 0.01]))),
+        "cosine": run(o.SGD(s.CosineDecay(0.05, 80, alpha=0.1))),
+    }
+
+
+if __name__ == "__main__":
+    figures = {"torch": torch_runs(), "torch losses": torch_losses(), "keras": keras_runs()}
+    Path(__file__).with_name("figures.json").write_text(json.dumps(figures))

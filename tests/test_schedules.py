@@ -1,0 +1,67 @@
+"""Schedules: their values at the corners, and what they refuse."""
+
+import numpy as np
+import pytest
+
+import minidense as md
+from minidense.schedules import Constant, CosineDecay, ExponentialDecay, PiecewiseConstantDecay, WarmUp
+
+
+def test_corners():
+    assert Constant(0.3)(0) == Constant(0.3)(10**9) == 0.3
+    cosine = CosineDecay(2.0, 10, alpha=0.1)
+    assert [cosine(0), cosine(10), cosine(99)] == pytest.approx([2.0, 0.2, 0.2])
+    assert cosine(5) == pytest.approx(1.1)
+    warm = WarmUp(cosine, 4)
+    assert [warm(step) for step in range(6)] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0, cosine(1)])
+    assert ExponentialDecay(1.0, 4, 0.5, staircase=True)(7) == 0.5
+
+
+def test_the_optimizer_follows_a_function_of_the_step():
+    theta, sgd = np.zeros(1), md.SGD(lambda step: 1.0 / (step + 1))
+    for _ in range(4):
+        sgd.update(theta, np.ones(1))
+    assert theta[0] == pytest.approx(-(1 + 1 / 2 + 1 / 3 + 1 / 4))
+    assert sgd.rate == 1 / 5
+
+
+def test_the_schedule_goes_on_over_fits(digits_like):
+    rates = []
+
+    def schedule(step):
+        rates.append(step)
+        return 0.1
+
+    model = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(schedule))
+    for _ in range(2):
+        model.fit(*digits_like, batch_size=20, verbose=0)
+    assert rates == list(range(6))
+
+
+def test_a_schedule_that_ends_at_zero_says_so():
+    sgd = md.SGD(CosineDecay(0.1, 2))
+    theta = np.zeros(1)
+    sgd.update(theta, np.ones(1))
+    sgd.update(theta, np.ones(1))
+    sgd.update(theta, np.ones(1))  # the end of a cosine: a rate of 0 changes nothing
+    before = theta.copy()
+    sgd.update(theta, np.ones(1))
+    assert np.array_equal(theta, before)
+    with pytest.raises(ValueError, match="learning_rate: expected a finite number at least 0, got -1"):
+        md.SGD(lambda step: -1.0).update(theta, np.ones(1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Constant(0),
+        lambda: CosineDecay(0.1, 0),
+        lambda: ExponentialDecay(0.1, 10, -1),
+        lambda: WarmUp(Constant(1.0), 0),
+        lambda: PiecewiseConstantDecay([10, 5], [1.0, 1.0, 1.0]),
+        lambda: PiecewiseConstantDecay([10], [1.0]),
+    ],
+)
+def test_what_they_refuse(make):
+    with pytest.raises(ValueError, match="expected"):
+        make()
