@@ -25,8 +25,8 @@ OPTIMIZERS = {
     ("torch", "sgd decay"): md.SGD(0.05, weight_decay=0.1),
     ("torch", "adam"): md.Adam(0.05, epsilon=1e-12),
     ("torch", "adamw"): md.AdamW(0.05, weight_decay=0.1, epsilon=1e-12),
-    ("torch", "rmsprop"): md.RMSprop(0.002, epsilon=1e-24),
-    ("torch", "rmsprop momentum"): md.RMSprop(0.002, epsilon=1e-24, momentum=0.8),
+    ("torch", "rmsprop"): md.RMSprop(0.0005, epsilon=1e-24),
+    ("torch", "rmsprop momentum"): md.RMSprop(0.0005, epsilon=1e-24, momentum=0.8),
     ("torch", "exponential"): md.SGD(s.ExponentialDecay(0.05, 1, 0.97)),
     ("torch", "step"): md.SGD(s.PiecewiseConstantDecay([29, 59, 89], [0.05, 0.025, 0.0125, 0.00625])),
     ("torch", "cosine"): md.SGD(s.CosineDecay(0.05, 100)),
@@ -37,8 +37,8 @@ OPTIMIZERS = {
     ("keras", "clip"): md.SGD(0.05, global_clipnorm=0.5),
     ("keras", "adam"): md.Adam(0.05),
     ("keras", "adamw"): md.AdamW(0.05, weight_decay=0.1),
-    ("keras", "rmsprop"): md.RMSprop(0.002),
-    ("keras", "rmsprop momentum"): md.RMSprop(0.002, momentum=0.8),
+    ("keras", "rmsprop"): md.RMSprop(0.0005),
+    ("keras", "rmsprop momentum"): md.RMSprop(0.0005, momentum=0.8),
     ("keras", "exponential"): md.SGD(s.ExponentialDecay(0.05, 10, 0.8)),
     ("keras", "staircase"): md.SGD(s.ExponentialDecay(0.05, 10, 0.8, staircase=True)),
     ("keras", "piecewise"): md.SGD(s.PiecewiseConstantDecay([30, 60], [0.05, 0.02, 0.01])),
@@ -63,7 +63,7 @@ def test_optimizers_and_schedules(case):
         optimizer.update(theta, grad)
         assert np.array_equal(grad, before)
     np.testing.assert_allclose(theta, FIGURES[framework][name], rtol=1e-6)
-    assert abs(theta - start).max() > 0.1
+    assert abs(theta - start).max() > 0.04
 
 
 LOSSES = {
