@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
-from minidense.arguments import Configurable, lookup, whole_number
+import numpy as np
+
+from minidense.arguments import Configurable, lookup, nearest, real_number, whole_number
+from minidense.layers import Layer, ReLU
+from minidense.types import Array
 
 Logs = dict[str, float]
 
@@ -65,6 +72,219 @@ class LambdaCallback(Callback):
                 setattr(self, hook, function)
 
 
+class _Monitor(Callback):
+    """Base of the callbacks that watch one figure and wait for it to improve."""
+
+    def __init__(self, monitor: str, min_delta: float, patience: int, mode: str) -> None:
+        name = type(self).__name__
+        self.monitor = monitor
+        self.min_delta = real_number(f"{name}: min_delta", min_delta, at_least=0)
+        self.patience = whole_number(f"{name}: patience", patience, 0)
+        self.mode = lookup("mode", mode, {"auto": "auto", "min": "min", "max": "max"})
+        self.reset()
+
+    def reset(self) -> None:
+        """Start anew."""
+        self.best, self.wait = float("nan"), 0
+
+    def improved(self, logs: Logs) -> bool:
+        """Whether the figure is better than the best so far, which it then becomes. A NaN never is."""
+        if self.monitor not in logs:
+            raise ValueError(
+                f"{type(self).__name__}: there is no figure {self.monitor!r} to monitor."
+                f"{nearest(self.monitor, logs)} There are: {', '.join(logs)}."
+            )
+        value = logs[self.monitor]
+        if math.isnan(value):
+            return False
+        up = self.mode == "max" or (self.mode == "auto" and self.monitor.removeprefix("val_") in _THE_HIGHER_THE_BETTER)
+        gain = value - self.best if up else self.best - value
+        if math.isnan(self.best) or gain > self.min_delta:
+            self.best = value
+            return True
+        return False
+
+
+_THE_HIGHER_THE_BETTER = {"accuracy", "top_k_accuracy", "precision", "recall", "f1", "auc", "r2"}
+
+
+class EarlyStopping(_Monitor):
+    """Stop when a figure has not improved for ``patience`` epochs.
+
+    monitor: the figure's name. min_delta: what counts as an improvement. mode: "min", "max", or "auto", which knows
+    that accuracy, precision, recall, f1, auc and r2 are to grow. restore_best_weights: at the end, go back to the
+    parameters and layer states of the best epoch. Raises ValueError where there is no such figure; a NaN is never
+    the best.
+
+    >>> EarlyStopping(patience=3)
+    EarlyStopping(patience=3)
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        mode: str = "auto",
+        restore_best_weights: bool = False,
+    ) -> None:
+        super().__init__(monitor, min_delta, patience, mode)
+        self.restore_best_weights = bool(restore_best_weights)
+
+    def reset(self) -> None:
+        super().reset()
+        self.stopped_epoch: int | None = None
+        self.best_epoch: int | None = None
+        self._kept: list[Array] | None = None
+
+    def on_train_begin(self, logs: Logs) -> None:
+        self.reset()
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        if self.improved(logs):
+            self.wait, self.best_epoch = 0, epoch
+            if self.restore_best_weights:
+                self._kept = [array.copy() for array in self._arrays()]
+            return
+        self.wait += 1
+        if self.wait >= max(1, self.patience):
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Logs) -> None:
+        if self._kept is not None:
+            for array, kept in zip(self._arrays(), self._kept, strict=True):
+                array[...] = kept
+
+    def _arrays(self) -> list[Array]:
+        states = [getattr(layer, name) for layer in self.model.layers for name in layer.states]
+        return [self.model.theta, *states]
+
+
+class ReduceLROnPlateau(_Monitor):
+    """Multiply the learning rate by ``factor`` when a figure has not improved for ``patience`` epochs.
+
+    After that it waits ``cooldown`` epochs before it counts again, and never goes below ``min_lr``. The other
+    arguments are those of EarlyStopping.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, min_delta, patience, mode)
+        self.factor = real_number("ReduceLROnPlateau: factor", factor, above=0, below=1)
+        self.cooldown = whole_number("ReduceLROnPlateau: cooldown", cooldown, 0)
+        self.min_lr = real_number("ReduceLROnPlateau: min_lr", min_lr, at_least=0)
+
+    def on_train_begin(self, logs: Logs) -> None:
+        self.reset()
+        self._resting = 0
+        _rate_that_can_be_set(self)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        improved = self.improved(logs)
+        self._resting = max(0, self._resting - 1)
+        if improved or self._resting:
+            self.wait = 0
+            return
+        self.wait += 1
+        if self.wait >= max(1, self.patience):
+            rate = _rate_that_can_be_set(self)
+            self.model.optimizer.learning_rate = max(rate * self.factor, min(self.min_lr, rate))
+            self._resting, self.wait = self.cooldown + (self.cooldown > 0), 0
+
+
+class LearningRateScheduler(Callback):
+    """Set the learning rate before each epoch to ``schedule(epoch, rate)``, epochs from 0.
+
+    >>> halve = LearningRateScheduler(lambda epoch, rate: rate / 2 if epoch else rate)
+    """
+
+    def __init__(self, schedule: Callable[[int, float], float]) -> None:
+        self.schedule = schedule
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        self.model.optimizer.learning_rate = self.schedule(epoch, _rate_that_can_be_set(self))
+
+
+def _rate_that_can_be_set(callback: Callback) -> float:
+    rate = callback.model.optimizer.learning_rate
+    if callable(rate):
+        raise ValueError(
+            f"{type(callback).__name__} sets the learning rate, which the optimizer takes from {rate!r}: use one."
+        )
+    return float(rate)
+
+
+class CSVLogger(Callback):
+    """Write the figures of each epoch to a file as soon as there are any: one line an epoch.
+
+    append: go on in a file that is there, rather than write over it.
+    """
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        self.filename, self.separator, self.append = filename, separator, bool(append)
+
+    def on_train_begin(self, logs: Logs) -> None:
+        there = self.append and os.path.exists(self.filename) and os.path.getsize(self.filename) > 0
+        self._header = not there
+        if not there:
+            with open(self.filename, "w"):
+                pass
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        with open(self.filename, "a", newline="") as file:
+            writer = csv.writer(file, delimiter=self.separator)
+            if self._header:
+                writer.writerow(["epoch", *logs])
+                self._header = False
+            writer.writerow([epoch, *logs.values()])
+
+
+class GradientHealth(Callback):
+    """Add to each epoch's figures how the layers fare, which tells a rate too large or too small, and dead units.
+
+    ``update_ratio_<layer>``: the norm of an update by that of the layer's parameters, the mean over the epoch's
+    steps; about 0.001 is usual. ``dead_<layer>``: for each ReLU, the share of units that no row of the epoch has
+    activated (of batches above 2,048 rows, the last 2,048). It makes each step somewhat slower.
+    """
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        self._steps = 0
+        self._ratios = {layer: 0.0 for layer in self.model.layers if layer.count_params}
+        self._alive: dict[Any, Array] = {}
+
+    def on_batch_begin(self, batch: int, logs: Logs) -> None:
+        self._before = {layer: self._parameters(layer) for layer in self._ratios}
+
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        self._steps += 1
+        for layer, before in self._before.items():
+            norm = np.linalg.norm(before)
+            self._ratios[layer] += float(np.linalg.norm(self._parameters(layer) - before) / norm) if norm else 0.0
+        for layer in self.model.layers:
+            if isinstance(layer, ReLU):
+                alive = np.asarray((layer.h > 0).any(axis=0))
+                self._alive[layer] = alive | self._alive.get(layer, alive)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        for layer, ratio in self._ratios.items():
+            logs[f"update_ratio_{layer.index}"] = ratio / self._steps
+        for layer, alive in self._alive.items():
+            logs[f"dead_{layer.index}"] = float(1 - alive.mean())
+
+    @staticmethod
+    def _parameters(layer: Layer) -> Array:
+        return np.concatenate([values.ravel() for values in layer.values.values()])
+
+
 class History:
     """The figures of a training run.
 
@@ -82,6 +302,35 @@ class History:
         self.epoch.append(epoch)
         for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a table with one line an epoch and one column for each figure."""
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", *self.history])
+            writer.writerows(zip(self.epoch, *self.history.values(), strict=True))
+
+    def plot(self, ax: Any = None, figures: Sequence[str] | None = None) -> Any:
+        """Draw the figures over the epochs, validation dashed; return the matplotlib axes.
+
+        ax: axes to draw into; without, new ones are made. figures: names, by default "loss" and its validation.
+        Raises ImportError where matplotlib is missing.
+        """
+        try:
+            from matplotlib import pyplot
+        except ImportError:
+            raise ImportError('History.plot draws with matplotlib: pip install "minidense[plot]"') from None
+        if ax is None:
+            _, ax = pyplot.subplots()
+        for name in figures or ["loss"]:
+            values = lookup("figure", name, self.history)
+            (line,) = ax.plot(self.epoch, values, label=name)
+            if f"val_{name}" in self.history:
+                held_out = self.history[f"val_{name}"]
+                ax.plot(self.epoch, held_out, "--", color=line.get_color(), label=f"val_{name}")
+        ax.set_xlabel("epoch")
+        ax.legend()
+        return ax
 
     def __repr__(self) -> str:
         last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items())

@@ -7,6 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from html import escape
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -21,7 +22,7 @@ from minidense.losses import Loss, by_rows, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.parameters import allocate
-from minidense.training import Learner, Report, evaluate, train
+from minidense.training import Learner, Report, deferred_interrupts, evaluate, train
 from minidense.types import Array, Shape
 
 DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
@@ -308,6 +309,7 @@ class Sequential:
             report = Report(loss, self.metrics, self._output_of_scores)
             with (
                 self._learner(report, feed, reuse_buffers=True) as learner,
+                deferred_interrupts() as interrupts,
                 np.errstate(over="ignore", invalid="ignore"),
             ):
                 train(
@@ -321,6 +323,7 @@ class Sequential:
                     hooks=hooks,
                     history=history,
                     stopped=lambda: self.stop_training,
+                    interrupts=interrupts,
                 )
         return history
 
@@ -449,11 +452,13 @@ class Sequential:
         """The number of parameters; 0 before the model is built."""
         return sum(layer.count_params for layer in self._layers)
 
-    def summary(self) -> str:
-        """A table of the layers, their output shapes and their parameters; "?" where not built yet. Print it.
+    def summary(self) -> Summary:
+        """A table of the layers, their output shapes and their parameters; "?" where not built yet.
+
+        A string, which shows as itself, and as a table in Jupyter.
 
         >>> import minidense as md
-        >>> print(md.Sequential([md.Dense(10)], name="linear").build(64).summary())
+        >>> md.Sequential([md.Dense(10)], name="linear").build(64).summary()
         linear
         layer       output shape    parameters
         Dense(10)   (n, 10)                650
@@ -462,12 +467,11 @@ class Sequential:
         rows = [("layer", "output shape", "parameters")]
         for layer in self._layers:
             shape = "?" if not self.built else "(n, " + ", ".join(map(str, layer.output_shape or ())) + ")"
-            rows.append((repr(layer), shape, f"{layer.count_params:,}" if self.built else "?"))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = [f"{a:<{widths[0]}}   {b:<{widths[1]}}    {c:>{widths[2]}}" for a, b, c in rows]
+            frozen = "" if layer.trainable else ", frozen"
+            rows.append((f"{layer!r}{frozen}", shape, f"{layer.count_params:,}" if self.built else "?"))
         total = self.count_params
         totals = f"{total:,} parameters, {total * self._dtype.itemsize:,} bytes" if self.built else "? parameters"
-        return "\n".join([self.name or "Sequential", *lines, f"{totals} ({self._dtype})"])
+        return Summary(self.name or "Sequential", rows, f"{totals} ({self._dtype})")
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self._layers))
@@ -616,3 +620,24 @@ def _shortly(thing: Any) -> str:
     if isinstance(thing, tuple | list):
         return f"{len(thing)} things"
     return f"an array of shape {thing.shape}" if hasattr(thing, "shape") else repr(thing)
+
+
+class Summary(str):
+    """A table as text, whose ``repr`` is the text itself, and which Jupyter shows as a table."""
+
+    html: str
+
+    def __new__(cls, title: str, rows: Sequence[tuple[str, str, str]], totals: str) -> Self:
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = [f"{a:<{widths[0]}}   {b:<{widths[1]}}    {c:>{widths[2]}}" for a, b, c in rows]
+        self = super().__new__(cls, "\n".join([title, *lines, totals]))
+        cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        self.html = f"<table><caption>{escape(title)}</caption>{body}</table><p>{escape(totals)}</p>"
+        return self
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return self.html

@@ -5,7 +5,11 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import numpy as np
 
@@ -31,6 +35,7 @@ def train(
     hooks: Hooks,
     history: History,
     stopped: Callable[[], bool],
+    interrupts: Sequence[object] = (),
 ) -> None:
     """Run ``epochs`` epochs over ``feed``: forward, loss, backward, update, for each batch; note the figures."""
     learner.prepare(optimizer)
@@ -50,6 +55,8 @@ def train(
                     if step.closes:
                         learner.update(optimizer)
                         batch += 1
+                        if interrupts:
+                            raise KeyboardInterrupt
                 report.add(block)
                 if hooks.wants("on_block_end"):
                     hooks.call("on_block_end", batch - first, report.logs())
@@ -59,12 +66,35 @@ def train(
                     break
             learner.check_epoch(report.logs(), f"epoch {epoch + 1}", optimizer)
             logs = report.logs() | {f"val_{name}": value for name, value in validate().items()}
-            history.append(epoch, logs)
-            hooks.call("on_epoch_end", epoch, logs)
+            try:
+                hooks.call("on_epoch_end", epoch, logs)  # which may add figures
+            finally:
+                history.append(epoch, logs)
             if stopped():
                 break
     finally:
         hooks.call("on_train_end", {})
+
+
+@contextmanager
+def deferred_interrupts() -> Iterator[Sequence[object]]:
+    """A list that a Ctrl-C is noted in, for the loop to end at a whole step; the second one ends it at once."""
+    interrupts: list[object] = []
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupts  # somebody else sees to it
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        if len(interrupts) > 1:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def permutation(rng: np.random.Generator, n: int) -> Array:
