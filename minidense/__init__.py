@@ -6,6 +6,7 @@
 
 from minidense import callbacks, datasets, initializers, schedules
 from minidense.callbacks import Callback, History
+from minidense.data import ClassLabels
 from minidense.gradcheck import check_layer
 from minidense.layers import (
     ELU,
@@ -55,6 +56,7 @@ __all__ = [
     "BatchNormalization",
     "BinaryAccuracy",
     "Callback",
+    "ClassLabels",
     "Dense",
     "Dropout",
     "Flatten",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -27,31 +27,122 @@ SLICE_ROWS = 2048
 """Larger batches are computed in slices of so many rows, whose activations stay in the processor's cache."""
 
 
-def as_features(x: Any, what: str = "x") -> Array:
-    """``x`` as an array of numbers, not copied where it is one already. Raises TypeError for other contents."""
+class Blockwise:
+    """Rows ``start`` to ``stop`` of something with a shape, a dtype and ``[...]``, such as an HDF5 or zarr array.
+
+    Asking for rows reads these rows and no others. Rows in any order are read in rising order, which is what files
+    can do, and put into the order asked for.
+    """
+
+    def __init__(self, source: Any, start: int = 0, stop: int | None = None) -> None:
+        self.source, self.start = source, start
+        self.stop = source.shape[0] if stop is None else stop
+        self.shape: Shape = (self.stop - start, *source.shape[1:])
+        self.dtype = np.dtype(source.dtype)
+        self.ndim, self.itemsize = len(self.shape), self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self[:], dtype)
+
+    def __getitem__(self, rows: slice | Array) -> Array:
+        if isinstance(rows, slice):
+            start, stop, _ = rows.indices(len(self))
+            return np.asarray(self.source[self.start + start : self.start + stop])
+        rising = np.argsort(rows)
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        found[rising] = self.source[self.start + rows[rising].astype(np.intp)]
+        return found
+
+
+Rows: TypeAlias = Array | Blockwise
+
+
+def part(x: Any, start: int, stop: int) -> Any:
+    """The rows from ``start`` to ``stop``, not read yet where ``x`` is read blockwise."""
+    if isinstance(x, Blockwise):
+        return Blockwise(x.source, x.start + start, x.start + stop)
+    return x[start:stop]
+
+
+def as_features(x: Any, what: str = "x") -> Rows:
+    """``x`` as an array of numbers, not copied where it is one already. Raises TypeError for other contents.
+
+    What has a shape, a NumPy dtype and ``[...]``, but is no array and no frame, is left where it is and read by
+    blocks: HDF5 and zarr arrays, for example.
+    """
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{what}: expected an array without a mask; fill or drop what is masked first.")
-    try:
-        array: Array = np.asarray(x)
-    except ValueError as error:
-        raise ValueError(f"{what}: expected an array of numbers, rows of equal length; {error}.") from None
+    lazy = not isinstance(x, np.ndarray) and not hasattr(x, "to_numpy") and hasattr(x, "__getitem__")
+    array: Rows
+    if isinstance(x, Blockwise):
+        array = x
+    elif lazy and isinstance(getattr(x, "dtype", None), np.dtype) and isinstance(getattr(x, "shape", None), tuple):
+        array = Blockwise(x)
+    else:
+        try:
+            array = np.asarray(x)
+        except ValueError as error:
+            raise ValueError(f"{what}: expected an array of numbers, rows of equal length; {error}.") from None
     if array.dtype.kind not in "biuf":
         contents = {"O": "objects", "U": "strings", "S": "bytes", "c": "complex numbers"}
-        found = contents.get(array.dtype.kind, "something else")
-        raise TypeError(
-            f"{what}: expected real numbers, got {found} (dtype {array.dtype}). Convert or encode them first."
-        )
+        found = contents.get(array.dtype.kind, "something else") + f" (dtype {array.dtype})"
+        raise TypeError(f"{what}: expected real numbers, got {found}{_wrong_columns(x)}. Convert or encode them first.")
     if 0 in array.shape:
         missing = "row" if len(array) == 0 else "feature"
         raise ValueError(f"{what}: expected at least one {missing}, got shape {array.shape}.")
     return array
 
 
-def check_features(x: Array, input_shape: Shape, dtype: np.dtype[Any], what: str = "x") -> None:
+def _wrong_columns(frame: Any) -> str:
+    """Which columns of a data frame are not numbers."""
+    names = list(getattr(frame, "columns", ()))
+    wrong = [str(name) for name in names if np.asarray(frame[name]).dtype.kind not in "biuf"]
+    return f" in the column{'s' * (len(wrong) > 1)} {', '.join(map(repr, wrong))}" if wrong else ""
+
+
+class ClassLabels:
+    """Class names and their numbers: names in sorted order are 0, 1, 2, ...
+
+    y: the labels, strings or anything that sorts. ``encode`` turns labels into numbers, ``decode`` numbers, or rows
+    of scores or probabilities, into labels.
+
+    >>> labels = ClassLabels(["dog", "cat", "dog"])
+    >>> labels.encode(["dog", "cat"])
+    array([1, 0])
+    >>> labels.decode(np.array([[0.1, 0.9], [0.8, 0.2]])).tolist()
+    ['dog', 'cat']
+    """
+
+    def __init__(self, y: Any) -> None:
+        self.names = np.unique(np.asarray(y))
+
+    def encode(self, y: Any) -> Array:
+        """The number of each label, (n,). Raises ValueError for labels that were not there at first."""
+        y = np.asarray(y)
+        numbers = np.minimum(np.searchsorted(self.names, y), len(self.names) - 1)
+        unknown = self.names[numbers] != y
+        if unknown.any():
+            row = int(np.argmax(unknown))
+            raise ValueError(f"y: {y[row].item()!r} in row {row} is none of the classes {self.names.tolist()}.")
+        return np.asarray(numbers)
+
+    def decode(self, numbers: Any) -> Array:
+        """The label of each number, or of the largest value in each row."""
+        numbers = np.asarray(numbers)
+        return np.asarray(self.names[numbers.argmax(axis=1) if numbers.ndim == 2 else numbers])
+
+    def __repr__(self) -> str:
+        return f"ClassLabels({self.names.tolist()})"
+
+
+def check_features(x: Rows, input_shape: Shape, dtype: np.dtype[Any], what: str = "x") -> None:
     """Raise ValueError unless ``x`` has rows of ``input_shape`` that are finite in ``dtype``."""
     if x.shape[1:] != input_shape or x.ndim == 0:
         raise ValueError(_wrong_shape(x.shape, input_shape, what))
-    if x.dtype.kind == "f" and x.nbytes <= CHECK_BYTES:
+    if x.dtype.kind == "f" and isinstance(x, np.ndarray) and x.nbytes <= CHECK_BYTES:
         _check_finite(x, 0, dtype, what)
     elif x.dtype.kind == "f":
         size = max(1, CHECK_BYTES // max(1, x.itemsize * math.prod(input_shape)))
@@ -98,7 +189,7 @@ def check_batch_size(batch_size: int | str, n: int) -> int:
 
 def check_weights(weights: Any, n: int, what: str = "sample_weight") -> Array:
     """``weights`` as float64 (n,); ValueError unless they are n finite numbers of at least 0 and not all 0."""
-    array = as_features(weights, what)
+    array = as_features(weights, what)[:]
     if array.shape != (n,):
         raise ValueError(f"{what}: expected one weight for each of the {n} rows, shape ({n},), got {array.shape}.")
     valid = np.isfinite(array) & (array >= 0)
@@ -175,7 +266,7 @@ class Feed:
 
     def __init__(
         self,
-        x: Array,
+        x: Rows,
         y: Array,
         batch_rows: int,
         *,
@@ -190,7 +281,7 @@ class Feed:
         self.weights, self.shares = weights, shares
         self.n, self.batch_rows = len(x), batch_rows
         self.dtype, self.output_shape = dtype, output_shape
-        self.direct = x.dtype == dtype and x.flags.c_contiguous
+        self.direct = isinstance(x, np.ndarray) and x.dtype == dtype and x.flags.c_contiguous
         self.step_rows = min(batch_rows, SLICE_ROWS) if splittable else batch_rows
         gathered = max(self.step_rows, GATHER_BYTES // max(1, dtype.itemsize * math.prod(x.shape[1:])))
         self._plan(gathered, max(gathered, BLOCK_ROWS))
@@ -263,7 +354,7 @@ class Feed:
         if order is None:
             block[...] = self.x[start:stop]
         elif self.direct:
-            np.take(self.x, order[start:stop], axis=0, out=block, mode="clip")
+            np.take(np.asarray(self.x), order[start:stop], axis=0, out=block, mode="clip")
         else:
             block[...] = self.x[order[start:stop]]
         return block
@@ -291,6 +382,105 @@ class Feed:
     def _end_of_batch(self, row: int) -> int:
         """Where the batch that ``row`` is in ends."""
         return min((row // self.batch_rows + 1) * self.batch_rows, self.n)
+
+
+class BatchFeed:
+    """Batches that somebody else makes: from a generator, or by Keras' PyDataset protocol.
+
+    source: an iterator of (x, y) or (x, y, sample_weight); or an object with ``__len__``, the number of batches, and
+    ``__getitem__``, and perhaps ``on_epoch_end``. check(x, y, weights) returns them fit to be fed to the model.
+    """
+
+    direct = False
+
+    def __init__(self, source: Any, steps_per_epoch: int | None) -> None:
+        self.random_access = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+        if self.random_access:
+            length = whole_number(f"{type(source).__name__}: number of batches", len(source))
+            steps_per_epoch = length if steps_per_epoch is None else steps_per_epoch
+            if whole_number("steps_per_epoch", steps_per_epoch) > length:
+                raise ValueError(f"steps_per_epoch: {steps_per_epoch} are more than the {length} batches there are.")
+        elif steps_per_epoch is None:
+            raise ValueError("steps_per_epoch: a generator does not say how many batches an epoch has; pass a number.")
+        self.source = source if self.random_access else iter(source)
+        self.steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch)
+        self.n = len(source) if self.random_access else 0
+        self.batch_rows = 1
+        self._ahead: list[Any] = []
+        self.epoch = 0
+
+    def first(self) -> Any:
+        """The first batch, which is kept for the first step."""
+        batch = self._next(0)
+        if not self.random_access:
+            self._ahead.append(batch)
+        return batch
+
+    def prepare(
+        self,
+        check: Callable[..., tuple[Rows, Any, Array | None]],
+        *,
+        dtype: np.dtype[Any],
+        output_shape: Shape,
+        encode: Callable[[Any, Array], Array],
+        shares: bool,
+    ) -> None:
+        """What it takes to turn a batch into a step."""
+        self.check, self.dtype, self.output_shape, self.encode, self.shares = check, dtype, output_shape, encode, shares
+
+    def one_batch_a_block(self) -> None:
+        """They are that already."""
+
+    def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
+        """The batches of one epoch, one block each."""
+        self.epoch += 1
+        for step in range(skip, self.steps_per_epoch):
+            where = f"epoch {self.epoch}, step {step + 1}"
+            try:
+                batch = self._ahead.pop() if self._ahead else self._next(step if order is None else int(order[step]))
+            except StopIteration:
+                raise ValueError(
+                    f"the generator ended before {where}; it must give {self.steps_per_epoch} batches in each epoch "
+                    f"(steps_per_epoch). The {step} steps before are kept."
+                ) from None
+            except Exception as error:
+                raise RuntimeError(
+                    f"the data source failed in {where}: {error!r}. The steps before are kept."
+                ) from error
+            try:
+                block = self._block(batch)
+            except (TypeError, ValueError) as error:
+                error.add_note(f"in the batch of {where}; the steps before are kept")
+                raise
+            yield block
+        if hasattr(self.source, "on_epoch_end"):
+            self.source.on_epoch_end()
+
+    def _next(self, index: int) -> Any:
+        return self.source[index] if self.random_access else next(self.source)
+
+    def _block(self, batch: Any) -> Block:
+        x, y, weights = self.check(*as_batch(batch))
+        targets = self.encode(y, np.empty((len(x), *self.output_shape), self.dtype))
+        scores = np.empty((len(x), *self.output_shape), self.dtype)
+        shares = weights if weights is None or not self.shares else weights / weights.sum()
+        x = np.asarray(x[:], self.dtype)
+        step = Step(x, targets, scores, len(x), True, True, shares)
+        return Block(y, targets, scores, [step], weights, True, True)
+
+
+def as_batch(batch: Any) -> tuple[Any, Any, Any]:
+    """(x, y, weights or None) from a tuple of two or three."""
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        found = f"{len(batch)} things" if isinstance(batch, tuple | list) else type(batch).__name__
+        raise TypeError(f"expected batches (x, y) or (x, y, sample_weight), got {found}.")
+    return batch[0], batch[1], batch[2] if len(batch) == 3 else None
+
+
+def is_source_of_batches(x: Any) -> bool:
+    """Whether ``x`` gives batches rather than being rows: an iterator, or a dataset in Keras' sense."""
+    rows = hasattr(x, "shape") or hasattr(x, "__array__") or isinstance(x, list | tuple | str | dict)
+    return not rows and (hasattr(x, "__next__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__")))
 
 
 def _whole_batches(rows: int, batch_rows: int) -> int:

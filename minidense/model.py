@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,21 @@ from minidense.arguments import known_keywords, lookup, real_number, whole_numbe
 from minidense.blas import SMALL, one_thread_if
 from minidense.callbacks import Callback, History, Hooks, Logs, progress_callback
 from minidense.chain import Chain, inference
-from minidense.data import Feed, as_features, check_batch_size, check_features, check_weights, class_weights
+from minidense.data import (
+    BatchFeed,
+    Feed,
+    Rows,
+    as_batch,
+    as_features,
+    check_batch_size,
+    check_features,
+    check_weights,
+    class_weights,
+    is_source_of_batches,
+    part,
+)
 from minidense.layers import Layer
-from minidense.losses import Loss, by_rows, get_loss
+from minidense.losses import Loss, as_array, by_rows, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.parameters import allocate
@@ -34,6 +47,10 @@ class Streams(NamedTuple):
     initial: Any  # a SeedSequence
     shuffle: np.random.Generator
     noise: Any  # a SeedSequence
+
+    def split_order(self, n: int) -> Array:
+        """The order in which a shuffled validation split takes the rows: the same at each ``fit``."""
+        return _stream_of_layer(self.initial, n).permutation(n)
 
 
 def _stream_of_layer(seed: Any, index: int) -> np.random.Generator:
@@ -101,12 +118,12 @@ class Sequential:
                 made = f" Make an object of it: {layer.__name__}(...)." if isinstance(layer, type) else ""
                 raise TypeError(f"layers: expected a Layer such as md.Dense(10), got {layer!r}.{made}")
             parts += layer.expand()
-        for i, part in enumerate(parts):
-            owner = part._owner() if part._owner is not None else None
-            if owner is not None or any(part is other for other in parts[:i]):
+        for i, new in enumerate(parts):
+            owner = new._owner() if new._owner is not None else None
+            if owner is not None or any(new is other for other in parts[:i]):
                 place = "part of another model" if owner not in (None, self) else "in this model already"
                 raise ValueError(
-                    f"{part.where} is {place}; a layer has one place and one set of parameters. Make a new one, or "
+                    f"{new.where} is {place}; a layer has one place and one set of parameters. Make a new one, or "
                     f"use copy.deepcopy(layer) to start from its values."
                 )
         before = self._layers, self._theta, self._grad
@@ -120,8 +137,8 @@ class Sequential:
                 raise
             if self.optimizer is not None:
                 self.optimizer.state.clear()  # its vectors were as long as the theta that was
-        for index, part in enumerate(parts, len(before[0])):
-            part.join(self, index)
+        for index, new in enumerate(parts, len(before[0])):
+            new.join(self, index)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -249,27 +266,36 @@ class Sequential:
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         batch_size: int | str = 32,
         epochs: int = 1,
         validation_data: tuple[Any, ...] | None = None,
         validation_split: float = 0.0,
+        validation_shuffle: bool = False,
         shuffle: bool = True,
         sample_weight: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
+        steps_per_epoch: int | None = None,
         callbacks: Sequence[Callback] = (),
         verbose: int | str = "auto",
     ) -> History:
         """Train for ``epochs`` passes over the data; a second call goes on from the first.
 
-        x: (n, ...) real numbers, rows first, finite. y: what the loss takes, n of them. batch_size: rows an update;
-        1 for single-sample updates, "full" for all rows at once. validation_data: (x, y) or (x, y, sample_weight),
-        evaluated after each epoch. validation_split: or the last part of x and y, as a fraction, kept out of the
-        training. shuffle: draw a new order of the rows for each epoch, from the model's own stream. sample_weight:
-        (n,), how many times each row counts; a mean is then divided by the sum of the weights. class_weight: a dict
-        from label to weight, or "balanced"; it multiplies sample_weight. verbose: "auto" is a progress bar in a
-        terminal and a line an epoch elsewhere; 0 is silent, 1 the bar, 2 the lines.
+        x: (n, ...) real numbers, rows first, finite: an array, a frame, a numpy.memmap, or anything with a shape, a
+        dtype and [...], which is read by blocks. y: what the loss takes, n of them. Or, instead of both, a generator of
+        batches (x, y), or an object that gives them by Keras' PyDataset protocol (``__len__``, ``__getitem__``,
+        ``on_epoch_end``); steps_per_epoch is then the number of batches an epoch has.
+
+        batch_size: rows an update; 1 for single-sample updates, "full" for all rows at once.
+        validation_data: (x, y) or (x, y, sample_weight), evaluated after each epoch.
+        validation_split: or the last part of x and y, as a fraction, kept out of the training; with
+        validation_shuffle, a random part, for which the data is copied.
+        shuffle: draw a new order of the rows for each epoch, from the model's own stream.
+        sample_weight: (n,), how many times each row counts; a mean is then divided by the sum of the weights.
+        class_weight: a dict from label to weight, or "balanced"; it multiplies sample_weight.
+        verbose: "auto" is a progress bar in a terminal and a line an epoch elsewhere; 0 is silent, 1 the bar, 2 the
+        lines.
 
         Returns a History. Raises ValueError or TypeError for input that does not fit, before anything has changed,
         RuntimeError before ``compile``, and FloatingPointError where the loss is not finite any more: the
@@ -279,25 +305,47 @@ class Sequential:
         epochs = whole_number("epochs", epochs)
         split = real_number("validation_split", validation_split, at_least=0, below=1)
         bar = progress_callback(verbose)
-        x, y = self._rows(x, y)
-        weights = None if sample_weight is None else check_weights(sample_weight, len(x))
-        if validation_data is None and split:
-            keep = _split(len(x), split)
-            validation_data = (x[keep:], y[keep:], *([] if weights is None else [weights[keep:]]))
-            x, y, weights = x[:keep], y[:keep], None if weights is None else weights[:keep]
+        if not isinstance(shuffle, bool | np.bool):
+            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}.")
+        source: BatchFeed | None = None
+        weights = None
+        if is_source_of_batches(x):
+            given = {
+                "y": y,
+                "sample_weight": sample_weight,
+                "class_weight": class_weight,
+                "validation_split": split or None,
+            }
+            if unused := [name for name, value in given.items() if value is not None]:
+                raise ValueError(f"fit: {unused[0]} goes with arrays; a source of batches gives (x, y, sample_weight).")
+            source = BatchFeed(x, steps_per_epoch)
+            x, y = self._rows(*as_batch(source.first())[:2])
+        else:
+            if steps_per_epoch is not None:
+                raise ValueError("steps_per_epoch goes with a generator; of arrays, an epoch is all rows.")
+            x, y = self._rows(x, y)
+            weights = None if sample_weight is None else check_weights(sample_weight, len(x))
+            if validation_data is None and split:
+                keep = _split(len(x), split)
+                if validation_shuffle:
+                    rows = self._streams.split_order(len(x))
+                    x, y, weights = x[rows], as_array(y)[rows], None if weights is None else weights[rows]
+                else:
+                    _warn_of_missing_classes(as_array(y), keep)
+                held = part(x, keep, len(x)), y[keep:], *([] if weights is None else [weights[keep:]])
+                validation_data, weights = held, None if weights is None else weights[:keep]
+                x, y = part(x, 0, keep), y[:keep]
         if validation_data is not None and not (
             isinstance(validation_data, tuple | list) and len(validation_data) in (2, 3)
         ):
             raise TypeError(
                 f"validation_data: expected a pair (x, y) or (x, y, sample_weight), got {_shortly(validation_data)}."
             )
-        batch_rows = check_batch_size(batch_size, len(x))
+        batch_rows = len(x) if source else check_batch_size(batch_size, len(x))
         with self._exclusively(), self._building(x.shape[1:]) as output_shape:
-            x, y = self._checked(x, y, output_shape)
-            if class_weight is not None:
-                by_class = class_weights(class_weight, _one_axis(loss.labels(y)))
-                weights = by_class if weights is None else weights * by_class
-            feed = self._feed(x, y, batch_rows, output_shape, weights)
+            feed = source or self._feed_of_rows(x, y, batch_rows, output_shape, weights, class_weight)
+            if source is not None:
+                self._prepare(source, output_shape)
             held_out = self._held_out(validation_data, output_shape)
             params = {"epochs": epochs, "steps": feed.steps_per_epoch, "batch_size": batch_rows}
             hooks = Hooks(callbacks, bar, self, params)
@@ -308,7 +356,7 @@ class Sequential:
             self.stop_training = False
             report = Report(loss, self.metrics, self._output_of_scores)
             with (
-                self._learner(report, feed, reuse_buffers=True) as learner,
+                self._learner(report, batch_rows, reuse_buffers=True) as learner,
                 deferred_interrupts() as interrupts,
                 np.errstate(over="ignore", invalid="ignore"),
             ):
@@ -318,7 +366,7 @@ class Sequential:
                     feed,
                     report,
                     epochs=epochs,
-                    shuffle=self._streams.shuffle if shuffle and batch_rows < len(x) else None,
+                    shuffle=self._streams.shuffle if shuffle and feed.batch_rows < feed.n else None,
                     validate=lambda: self._evaluate(*held_out, 1024, output_shape) if held_out else {},
                     hooks=hooks,
                     history=history,
@@ -354,7 +402,7 @@ class Sequential:
             feed = self._feed(*self._checked(x, y, output_shape), len(x), output_shape, weights)
             self._allocate()
             report = Report(loss, self.metrics, self._output_of_scores)
-            with self._learner(report, feed) as learner, np.errstate(over="ignore", invalid="ignore"):
+            with self._learner(report, len(x)) as learner, np.errstate(over="ignore", invalid="ignore"):
                 for block in feed.blocks():
                     for step in block.steps:
                         if not learner.backpropagate(step):
@@ -378,7 +426,7 @@ class Sequential:
         x = as_features(x)
         check_features(x, input_shape, self._dtype)
         size = check_batch_size(batch_size, len(x))
-        if size == len(x):
+        if size == len(x) and isinstance(x, np.ndarray):
             y = inference(self._layers)(x if x.dtype == self._dtype else x.astype(self._dtype))
             return y if y is not x and y.flags.owndata and self._layers[-1].trusted else y.copy()
         infer = inference(self._layers, batches=True)
@@ -400,7 +448,7 @@ class Sequential:
         weights = None if sample_weight is None else check_weights(sample_weight, len(x))
         return self._evaluate(x, y, weights, check_batch_size(batch_size, len(x)), output_shape)
 
-    def _evaluate(self, x: Array, y: Any, weights: Array | None, batch_rows: int, output_shape: Shape) -> Logs:
+    def _evaluate(self, x: Rows, y: Any, weights: Array | None, batch_rows: int, output_shape: Shape) -> Logs:
         _, loss = self._compiled()
         feed = self._feed(x, y, batch_rows, output_shape, weights)
         return evaluate(self._trunk(), feed, Report(copy.deepcopy(loss), self.metrics, self._output_of_scores))
@@ -410,7 +458,7 @@ class Sequential:
         input_shape, _ = self._built_shapes()
         x = as_features(x)
         check_features(x, input_shape, self._dtype)
-        y = Chain(self._layers, training).forward(x.astype(self._dtype, copy=False))
+        y = Chain(self._layers, training).forward(x[:].astype(self._dtype, copy=False))
         self._rows_forward = len(x)
         return y.copy() if self._fitting.locked() else y  # while fit runs, the layers use their arrays again
 
@@ -437,7 +485,7 @@ class Sequential:
         targets = [(layer, d.name, getattr(layer, d.name)) for layer in self._layers for d in layer.declarations]
         if len(weights) != len(targets):
             raise ValueError(f"weights: expected {len(targets)} arrays, got {len(weights)}.")
-        arrays = [as_features(w, f"weights[{i}]") for i, w in enumerate(weights)]
+        arrays = [np.asarray(as_features(w, f"weights[{i}]")) for i, w in enumerate(weights)]
         for i, (array, (layer, name, view)) in enumerate(zip(arrays, targets, strict=True)):
             if array.shape != view.shape:
                 raise ValueError(
@@ -523,14 +571,14 @@ class Sequential:
             self._fitting.release()
 
     @contextmanager
-    def _learner(self, report: Report, feed: Feed, reuse_buffers: bool = False) -> Iterator[Learner]:
+    def _learner(self, report: Report, batch_rows: int, reuse_buffers: bool = False) -> Iterator[Learner]:
         _, loss = self._compiled()
         if reuse_buffers:
             for layer in self._layers:
                 layer.reuse_buffers()
         try:
             largest = max((d.size for layer in self._layers for d in layer.declarations), default=0)
-            with one_thread_if(2 * feed.step_rows * largest < SMALL):
+            with one_thread_if(2 * batch_rows * largest < SMALL):
                 yield Learner(self._trunk(), loss, *self._built_vectors(), report)
         finally:
             for layer in self._layers:
@@ -549,7 +597,7 @@ class Sequential:
         included = self.loss.includes if self.loss is not None else None
         return scores.copy() if included is None else included().forward(scores)
 
-    def _rows(self, x: Any, y: Any, what: str = "") -> tuple[Array, Any]:
+    def _rows(self, x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
         """x and y as rows, as many of one as of the other."""
         x = as_features(x, what + "x")
         if x.ndim < 2:
@@ -561,7 +609,7 @@ class Sequential:
             raise ValueError(f"{what}x has {len(x)} rows and y has {len(y)}; expected as many of one as of the other.")
         return x, y
 
-    def _checked(self, x: Any, y: Any, output_shape: Shape, what: str = "") -> tuple[Array, Any]:
+    def _checked(self, x: Any, y: Any, output_shape: Shape, what: str = "") -> tuple[Rows, Any]:
         """x and y fit to be fed to the model."""
         _, loss = self._compiled()
         x, y = self._rows(x, y, what)
@@ -571,7 +619,7 @@ class Sequential:
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}{error}") from None
 
-    def _held_out(self, data: Sequence[Any] | None, output_shape: Shape) -> tuple[Array, Any, Array | None] | None:
+    def _held_out(self, data: Sequence[Any] | None, output_shape: Shape) -> tuple[Rows, Any, Array | None] | None:
         """The validation data, fit to be evaluated."""
         if data is None:
             return None
@@ -579,7 +627,34 @@ class Sequential:
         x, y = self._checked(data[0], data[1], output_shape, what)
         return x, y, check_weights(data[2], len(x), what + "sample_weight") if len(data) == 3 else None
 
-    def _feed(self, x: Array, y: Any, batch_rows: int, output_shape: Shape, weights: Array | None) -> Feed:
+    def _feed_of_rows(
+        self, x: Rows, y: Any, batch_rows: int, output_shape: Shape, weights: Array | None, class_weight: Any
+    ) -> Feed:
+        """The feed of checked rows, their weights multiplied by those of their classes."""
+        _, loss = self._compiled()
+        x, y = self._checked(x, y, output_shape)
+        if class_weight is not None:
+            by_class = class_weights(class_weight, _one_axis(loss.labels(y)))
+            weights = by_class if weights is None else weights * by_class
+        return self._feed(x, y, batch_rows, output_shape, weights)
+
+    def _prepare(self, source: BatchFeed, output_shape: Shape) -> None:
+        """Have each batch of ``source`` checked as rows are."""
+        _, loss = self._compiled()
+
+        def check(x: Any, y: Any, weights: Any) -> tuple[Rows, Any, Array | None]:
+            x, y = self._checked(x, y, output_shape)
+            if weights is not None and by_rows(loss) is None:
+                raise ValueError(
+                    f"sample_weight: {loss!r} computes whole batches; derive it from md.RowLoss to use weights."
+                )
+            return x, y, None if weights is None else check_weights(weights, len(x))
+
+        source.prepare(
+            check, dtype=self._dtype, output_shape=output_shape, encode=loss.encode, shares=loss.reduction == "mean"
+        )
+
+    def _feed(self, x: Rows, y: Any, batch_rows: int, output_shape: Shape, weights: Array | None) -> Feed:
         _, loss = self._compiled()
         row_loss = by_rows(loss)
         if weights is not None and row_loss is None:
@@ -610,6 +685,18 @@ def _split(n: int, fraction: float) -> int:
     if not 0 < keep < n:
         raise ValueError(f"validation_split: {fraction:g} of {n} rows leaves one of the two parts empty.")
     return keep
+
+
+def _warn_of_missing_classes(y: Array, keep: int) -> None:
+    if y.dtype.kind in "iubUSO" and (y.ndim == 1 or y.shape[1:] == (1,)):
+        missing = np.setdiff1d(y[:keep], y[keep:]), np.setdiff1d(y[keep:], y[:keep])
+        for classes, where in zip(missing, ("validation", "training"), strict=True):
+            if 0 < len(classes) < 20:
+                warnings.warn(
+                    f"validation_split takes the last rows, and leaves the {where} part without the classes "
+                    f"{classes.tolist()}. Are the rows sorted? Use validation_shuffle=True.",
+                    stacklevel=5,
+                )
 
 
 def _one_axis(labels: Array) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 
 from minidense.callbacks import History, Hooks, Logs
 from minidense.chain import Chain, first_not_finite, inference
-from minidense.data import Block, Feed, Step
+from minidense.data import BatchFeed, Block, Feed, Step
 from minidense.layers import Layer
 from minidense.losses import Loss, RowLoss, by_rows
 from minidense.metrics import Metric
@@ -26,7 +26,7 @@ from minidense.types import Array
 def train(
     learner: Learner,
     optimizer: Optimizer,
-    feed: Feed,
+    feed: Feed | BatchFeed,
     report: Report,
     *,
     epochs: int,

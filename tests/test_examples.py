@@ -50,7 +50,7 @@ def test_fashion_mnist_on_files_of_the_same_format(tmp_path):
         x = (rng.integers(0, 100, (n, 28, 28)) + 120 * y[:, None, None]).astype("uint8")
         write_idx(tmp_path / f"{part}-images-idx3-ubyte", x)
         write_idx(tmp_path / f"{part}-labels-idx1-ubyte", y)
-    assert run("fashion_mnist", "--folder", str(tmp_path), "--epochs", "5", "--seeds", "1") == 1.0
+    assert run("fashion_mnist", "--folder", str(tmp_path), "--epochs", "40", "--seeds", "1") >= 0.9
 
 
 @pytest.mark.skipif(not os.path.isdir("/usr/share/datasets/fashion-mnist"), reason="Debian's package is not installed")
