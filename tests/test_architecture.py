@@ -18,7 +18,7 @@ FLOORS = [
     ["blas", "functional", "initializers", "metrics", "data", "schedules"],
     ["optimizers"],
     ["datasets.idx"],
-    ["datasets.digits", "datasets.fashion_mnist", "datasets.spirals"],
+    ["datasets.digits", "datasets.fashion_mnist", "datasets.penguins", "datasets.spirals"],
     ["datasets", "parameters"],
     ["layers.base"],
     ["layers.activations", "layers.dropout", "layers.flatten", "layers.normalization"],

@@ -37,6 +37,24 @@ def test_custom_layer(capsys):
     assert "HastySwish(): dx" in capsys.readouterr().out
 
 
+def test_regression():
+    r2 = run("regression")
+    assert r2["the mean"] < 0.01
+    assert r2["network"] > 0.84
+    assert abs(r2["network"] - r2["least squares"]) < 0.03  # what the example says: about as good
+
+
+def test_imbalanced():
+    results = run("imbalanced")
+    plain, weighted = results["network"], results["... with class_weight"]
+    assert weighted["recall"] > plain["recall"] + 0.05
+    assert weighted["auc"] > 0.95
+
+
+def test_digits_best():
+    assert run("digits_best", "--epochs", "25", "--seeds", "1") >= 0.97
+
+
 def write_idx(path, array):
     header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
     path.write_bytes(header + array.tobytes())

@@ -40,7 +40,7 @@ def test_frames(library):
 
 
 class OnDisk:
-    """What HDF5's and zarr's arrays have in common, refusing what they refuse, and noting how many rows are read at once."""
+    """What HDF5's and zarr's arrays have in common, refusing what they refuse, and noting the most rows read."""
 
     def __init__(self, array):
         self._array, self.shape, self.dtype, self.largest = array, array.shape, array.dtype, 0

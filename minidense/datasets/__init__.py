@@ -1,11 +1,13 @@
 """Data to learn with, offline: nothing is downloaded.
 
-Loaders return ``(x_train, y_train), (x_test, y_test)`` as they are stored; makers draw from the ``rng`` given.
+Loaders return ``(x_train, y_train), (x_test, y_test)`` as they are stored, or ``x, y``. Makers draw from the ``rng``
+given.
 """
 
 from minidense.datasets.digits import load_digits
 from minidense.datasets.fashion_mnist import load_fashion_mnist
 from minidense.datasets.idx import load_idx
+from minidense.datasets.penguins import load_penguins
 from minidense.datasets.spirals import make_spirals
 
-__all__ = ["load_digits", "load_fashion_mnist", "load_idx", "make_spirals"]
+__all__ = ["load_digits", "load_fashion_mnist", "load_idx", "load_penguins", "make_spirals"]
