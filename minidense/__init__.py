@@ -5,9 +5,10 @@
 """
 
 from minidense import callbacks, datasets, initializers, schedules
-from minidense.callbacks import Callback, History
+from minidense.callbacks import Callback
 from minidense.data import ClassLabels
 from minidense.gradcheck import check_layer
+from minidense.history import History
 from minidense.layers import (
     ELU,
     GELU,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import math
 import os
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -283,116 +282,6 @@ class GradientHealth(Callback):
     @staticmethod
     def _parameters(layer: Layer) -> Array:
         return np.concatenate([values.ravel() for values in layer.values.values()])
-
-
-class History:
-    """The figures of a training run.
-
-    history: for each figure ("loss", "accuracy", "val_loss", ...) the list of its values, one an epoch.
-    epoch: the epochs' numbers, from 0. params: what ``fit`` was told.
-    """
-
-    def __init__(self, params: dict[str, Any] | None = None) -> None:
-        self.history: dict[str, list[float]] = {}
-        self.epoch: list[int] = []
-        self.params = params or {}
-
-    def append(self, epoch: int, logs: Logs) -> None:
-        """Note the figures of one epoch."""
-        self.epoch.append(epoch)
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
-
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a table with one line an epoch and one column for each figure."""
-        with open(path, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["epoch", *self.history])
-            writer.writerows(zip(self.epoch, *self.history.values(), strict=True))
-
-    def plot(self, ax: Any = None, figures: Sequence[str] | None = None) -> Any:
-        """Draw the figures over the epochs, validation dashed; return the matplotlib axes.
-
-        ax: axes to draw into; without, new ones are made. figures: names, by default "loss" and its validation.
-        Raises ImportError where matplotlib is missing.
-        """
-        try:
-            from matplotlib import pyplot
-        except ImportError:
-            raise ImportError('History.plot draws with matplotlib: pip install "minidense[plot]"') from None
-        if ax is None:
-            _, ax = pyplot.subplots()
-        for name in figures or ["loss"]:
-            values = lookup("figure", name, self.history)
-            (line,) = ax.plot(self.epoch, values, label=name)
-            if f"val_{name}" in self.history:
-                held_out = self.history[f"val_{name}"]
-                ax.plot(self.epoch, held_out, "--", color=line.get_color(), label=f"val_{name}")
-        ax.set_xlabel("epoch")
-        ax.legend()
-        return ax
-
-    def __repr__(self) -> str:
-        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items())
-        return f"History({len(self.epoch)} epochs{', last: ' + last if last else ''})"
-
-
-class ProgressBar(Callback):
-    """One tqdm bar for the whole run: epoch, step, loss, metrics, and the last validation figures."""
-
-    def __init__(self, file: TextIO | None = None) -> None:
-        self.file = file
-
-    def on_train_begin(self, logs: Logs) -> None:
-        from tqdm import tqdm
-
-        self._validation: Logs = {}
-        self._bar = tqdm(
-            total=self.params["epochs"] * self.params["steps"],
-            file=self.file,
-            unit="step",
-            dynamic_ncols=True,
-        )
-
-    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        self._bar.set_description(f"epoch {epoch + 1}/{self.params['epochs']}", refresh=False)
-
-    def on_block_end(self, steps: int, logs: Logs) -> None:
-        self._bar.set_postfix_str(_figures({**self._validation, **logs}), refresh=False)
-        self._bar.update(steps)
-
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        self._validation = {name: value for name, value in logs.items() if name.startswith("val_")}
-        self._bar.set_postfix_str(_figures(logs))
-
-    def on_train_end(self, logs: Logs) -> None:
-        self._bar.close()
-
-
-class ProgressLines(Callback):
-    """One line an epoch, for logs and pipes."""
-
-    def __init__(self, file: TextIO | None = None) -> None:
-        self.file = file
-
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        line = f"epoch {epoch + 1}/{self.params['epochs']}: {_figures(logs)}"
-        print(line, file=self.file or sys.stdout, flush=True)
-
-
-def _figures(logs: Logs) -> str:
-    return ", ".join(f"{name}={value:.4g}" for name, value in logs.items())
-
-
-def progress_callback(verbose: int | str) -> Callback | None:
-    """The callback for fit's ``verbose``: "auto" a bar in a terminal and lines elsewhere, 0, 1 a bar, 2 lines."""
-    if isinstance(verbose, str):
-        lookup("verbose", verbose, {"auto": 1})
-        return ProgressBar() if sys.stderr.isatty() else ProgressLines()
-    level = whole_number("verbose", verbose if not isinstance(verbose, bool) else int(verbose), 0)
-    if level > 2:
-        raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}.")
-    return (None, ProgressBar(), ProgressLines())[level]
 
 
 class Hooks:

@@ -8,14 +8,13 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from html import escape
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
 from minidense.arguments import known_keywords, lookup, real_number, whole_number
 from minidense.blas import SMALL, one_thread_if
-from minidense.callbacks import Callback, History, Hooks, Logs, progress_callback
+from minidense.callbacks import Callback, Hooks, Logs
 from minidense.chain import Chain, inference
 from minidense.data import (
     BatchFeed,
@@ -30,32 +29,19 @@ from minidense.data import (
     is_source_of_batches,
     part,
 )
+from minidense.history import History
 from minidense.layers import Layer
 from minidense.losses import Loss, as_array, by_rows, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.parameters import allocate
+from minidense.progress import progress_callback
+from minidense.streams import Streams
+from minidense.summary import Summary
 from minidense.training import Learner, Report, deferred_interrupts, evaluate, train
 from minidense.types import Array, Shape
 
 DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
-
-
-class Streams(NamedTuple):
-    """Separate random streams, so that what one draws does not change another."""
-
-    initial: Any  # a SeedSequence
-    shuffle: np.random.Generator
-    noise: Any  # a SeedSequence
-
-    def split_order(self, n: int) -> Array:
-        """The order in which a shuffled validation split takes the rows: the same at each ``fit``."""
-        return _stream_of_layer(self.initial, n).permutation(n)
-
-
-def _stream_of_layer(seed: Any, index: int) -> np.random.Generator:
-    """That layer's own stream: the same whenever it is asked for, whatever other layers there are."""
-    return np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index)))
 
 
 class Sequential:
@@ -81,13 +67,7 @@ class Sequential:
         name: str | None = None,
     ) -> None:
         self._dtype = _model_dtype(dtype)
-        try:
-            initial, shuffle, noise = np.random.default_rng(rng).spawn(3)
-        except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"rng: expected None, an int or a numpy.random.Generator, got {rng!r}; {error}."
-            ) from None
-        self._streams = Streams(initial.bit_generator.seed_seq, shuffle, noise.bit_generator.seed_seq)
+        self._streams = Streams.from_rng(rng)
         self.name = name
         self.stop_training = False
         self.history: History | None = None
@@ -222,11 +202,11 @@ class Sequential:
 
     def _allocate(self) -> None:
         if not self.built:
-            streams = [_stream_of_layer(self._streams.initial, index) for index in range(len(self._layers))]
+            streams = [self._streams.start_of_layer(index) for index in range(len(self._layers))]
             self._theta, self._grad = allocate(self._layers, self._dtype, streams)
             for index, layer in enumerate(self._layers):
                 if layer.draws and "rng" not in layer.__dict__:
-                    layer.rng = _stream_of_layer(self._streams.noise, index)
+                    layer.rng = self._streams.noise_of_layer(index)
 
     def _built_vectors(self) -> tuple[Array, Array]:
         if self._theta is None or self._grad is None:
@@ -707,24 +687,3 @@ def _shortly(thing: Any) -> str:
     if isinstance(thing, tuple | list):
         return f"{len(thing)} things"
     return f"an array of shape {thing.shape}" if hasattr(thing, "shape") else repr(thing)
-
-
-class Summary(str):
-    """A table as text, whose ``repr`` is the text itself, and which Jupyter shows as a table."""
-
-    html: str
-
-    def __new__(cls, title: str, rows: Sequence[tuple[str, str, str]], totals: str) -> Self:
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = [f"{a:<{widths[0]}}   {b:<{widths[1]}}    {c:>{widths[2]}}" for a, b, c in rows]
-        self = super().__new__(cls, "\n".join([title, *lines, totals]))
-        cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
-        body = "".join(f"<tr>{row}</tr>" for row in cells)
-        self.html = f"<table><caption>{escape(title)}</caption>{body}</table><p>{escape(totals)}</p>"
-        return self
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    def _repr_html_(self) -> str:
-        return self.html

@@ -13,9 +13,10 @@ from types import FrameType
 
 import numpy as np
 
-from minidense.callbacks import History, Hooks, Logs
+from minidense.callbacks import Hooks, Logs
 from minidense.chain import Chain, first_not_finite, inference
 from minidense.data import BatchFeed, Block, Feed, Step
+from minidense.history import History
 from minidense.layers import Layer
 from minidense.losses import Loss, RowLoss, by_rows
 from minidense.metrics import Metric

@@ -15,7 +15,7 @@ PACKAGE = Path(md.__file__).parent
 FLOORS = [
     ["types"],
     ["arguments"],
-    ["blas", "functional", "initializers", "metrics", "data", "schedules"],
+    ["blas", "functional", "initializers", "metrics", "data", "schedules", "history", "summary", "streams"],
     ["optimizers"],
     ["datasets.idx"],
     ["datasets.digits", "datasets.fashion_mnist", "datasets.penguins", "datasets.spirals"],
@@ -25,7 +25,7 @@ FLOORS = [
     ["layers.dense"],
     ["layers"],
     ["losses", "callbacks"],
-    ["chain"],
+    ["chain", "progress"],
     ["gradcheck", "training"],
     ["model"],
     [""],

@@ -11,7 +11,8 @@ import pytest
 
 import minidense as md
 from minidense import callbacks
-from minidense.callbacks import LambdaCallback, ProgressBar
+from minidense.callbacks import LambdaCallback
+from minidense.progress import ProgressBar
 
 X, Y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
 

@@ -1,0 +1,62 @@
+"""``History``: the figures of a training run, as a table and as a plot."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from minidense.arguments import lookup
+
+
+class History:
+    """The figures of a training run.
+
+    history: for each figure ("loss", "accuracy", "val_loss", ...) the list of its values, one an epoch.
+    epoch: the epochs' numbers, from 0. params: what ``fit`` was told.
+    """
+
+    def __init__(self, params: dict[str, Any] | None = None) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+        self.params = params or {}
+
+    def append(self, epoch: int, logs: dict[str, float]) -> None:
+        """Note the figures of one epoch."""
+        self.epoch.append(epoch)
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(value)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a table with one line an epoch and one column for each figure."""
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", *self.history])
+            writer.writerows(zip(self.epoch, *self.history.values(), strict=True))
+
+    def plot(self, ax: Any = None, figures: Sequence[str] | None = None) -> Any:
+        """Draw the figures over the epochs, validation dashed; return the matplotlib axes.
+
+        ax: axes to draw into; without, new ones are made. figures: names, by default "loss" and its validation.
+        Raises ImportError where matplotlib is missing.
+        """
+        try:
+            from matplotlib import pyplot
+        except ImportError:
+            raise ImportError('History.plot draws with matplotlib: pip install "minidense[plot]"') from None
+        if ax is None:
+            _, ax = pyplot.subplots()
+        for name in figures or ["loss"]:
+            values = lookup("figure", name, self.history)
+            (line,) = ax.plot(self.epoch, values, label=name)
+            if f"val_{name}" in self.history:
+                held_out = self.history[f"val_{name}"]
+                ax.plot(self.epoch, held_out, "--", color=line.get_color(), label=f"val_{name}")
+        ax.set_xlabel("epoch")
+        ax.legend()
+        return ax
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items())
+        return f"History({len(self.epoch)} epochs{', last: ' + last if last else ''})"
