@@ -49,11 +49,12 @@ def inference(layers: Sequence[Layer], batches: bool = False) -> Callable[[Array
 
     batches: the function will be called for one batch after the other, and may write each output over the last.
     """
-    clones = [layer.clone() for layer in layers]
-    if batches:
-        for clone in clones:
+    forwards = []
+    for layer in layers:
+        clone = layer.clone()
+        if batches:
             clone.reuse_buffers()
-    forwards = [_forward_of(clone, False) for clone in clones]
+        forwards.append(_forward_of(clone, False))
 
     def infer(x: Array) -> Array:
         for forward in forwards:
@@ -73,9 +74,9 @@ def first_not_finite(layers: Sequence[Layer], x: Array) -> Layer | None:
 
 
 def _forward_of(layer: Layer, training: bool) -> Callable[[Array], Array]:
-    if not layer.trusted:
-        return partial(_guarded_forward, layer, training)
-    return partial(layer.forward, training=training) if layer.takes_training else layer.forward
+    if layer.trusted and not layer.takes_training:
+        return layer.forward
+    return partial(layer.forward, training=training) if layer.trusted else partial(_guarded_forward, layer, training)
 
 
 def _backward_of(layer: Layer) -> Callable[[Array], Any]:

@@ -538,8 +538,9 @@ class Sequential:
             loss.check_last_layer(trunk[-1])
 
     def _built_shapes(self) -> tuple[Shape, Shape]:
-        self._built_vectors()
-        return self.input_shape or (), self.output_shape or ()
+        if self._theta is None:
+            self._built_vectors()  # says what to do
+        return self._layers[0].input_shape or (), self._layers[-1].output_shape or ()
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
