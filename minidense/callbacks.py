@@ -96,14 +96,24 @@ class _Monitor(Callback):
         value = logs[self.monitor]
         if math.isnan(value):
             return False
-        up = self.mode == "max" or (self.mode == "auto" and self.monitor.removeprefix("val_") in _THE_HIGHER_THE_BETTER)
-        gain = value - self.best if up else self.best - value
+        gain = value - self.best if self._upwards() else self.best - value
         if math.isnan(self.best) or gain > self.min_delta:
             self.best = value
             return True
         return False
 
+    def _upwards(self) -> bool:
+        if self.mode != "auto":
+            return self.mode == "max"
+        name = self.monitor.removeprefix("val_")
+        if name not in _THE_HIGHER_THE_BETTER | _THE_LOWER_THE_BETTER:
+            raise ValueError(
+                f"{type(self).__name__}: is {self.monitor!r} to grow or to fall? Say mode='max' or mode='min'."
+            )
+        return name in _THE_HIGHER_THE_BETTER
 
+
+_THE_LOWER_THE_BETTER = {"loss", "mse", "mae"}
 _THE_HIGHER_THE_BETTER = {"accuracy", "top_k_accuracy", "precision", "recall", "f1", "auc", "r2"}
 
 
@@ -232,19 +242,23 @@ class CSVLogger(Callback):
         self.filename, self.separator, self.append = filename, separator, bool(append)
 
     def on_train_begin(self, logs: Logs) -> None:
-        there = self.append and os.path.exists(self.filename) and os.path.getsize(self.filename) > 0
-        self._header = not there
-        if not there:
+        self._columns: list[str] | None = None
+        if self.append and os.path.exists(self.filename) and os.path.getsize(self.filename):
+            with open(self.filename, newline="") as file:
+                self._columns = next(csv.reader(file, delimiter=self.separator))[1:]
+        else:
             with open(self.filename, "w"):
                 pass
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         with open(self.filename, "a", newline="") as file:
             writer = csv.writer(file, delimiter=self.separator)
-            if self._header:
-                writer.writerow(["epoch", *logs])
-                self._header = False
-            writer.writerow([epoch, *logs.values()])
+            if self._columns is None:
+                self._columns = list(logs)
+                writer.writerow(["epoch", *self._columns])
+            if new := [name for name in logs if name not in self._columns]:
+                raise ValueError(f"CSVLogger: {self.filename} has no columns for {new}; it has {self._columns}.")
+            writer.writerow([epoch, *(logs.get(name, "") for name in self._columns)])
 
 
 class GradientHealth(Callback):

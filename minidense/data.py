@@ -77,6 +77,10 @@ def as_features(x: Any, what: str = "x") -> Rows:
         return x
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{what}: expected an array without a mask; fill or drop what is masked first.")
+    if hasattr(x, "toarray"):
+        raise TypeError(
+            f"{what}: expected a dense array, got {type(x).__name__}; use x.toarray() if it fits in memory."
+        )
     lazy = not isinstance(x, np.ndarray) and not hasattr(x, "to_numpy") and hasattr(x, "__getitem__")
     array: Rows
     if isinstance(x, Blockwise):
@@ -88,6 +92,8 @@ def as_features(x: Any, what: str = "x") -> Rows:
             array = np.asarray(x)
         except ValueError as error:
             raise ValueError(f"{what}: expected an array of numbers, rows of equal length; {error}.") from None
+    if array.dtype.kind == "O" and getattr(x, "columns", None) is not None and not _wrong_columns(x):
+        array = np.asarray(x, np.float64)  # a frame of numbers and booleans
     if array.dtype.kind not in "biuf":
         contents = {"O": "objects", "U": "strings", "S": "bytes", "c": "complex numbers"}
         found = contents.get(array.dtype.kind, "something else") + f" (dtype {array.dtype})"
@@ -120,6 +126,8 @@ class ClassLabels:
 
     def __init__(self, y: Any) -> None:
         self.names = np.unique(np.asarray(y))
+        if not len(self.names):
+            raise ValueError("ClassLabels: expected at least one label.")
 
     def encode(self, y: Any) -> Array:
         """The number of each label, (n,). Raises ValueError for labels that were not there at first."""
@@ -128,13 +136,19 @@ class ClassLabels:
         unknown = self.names[numbers] != y
         if unknown.any():
             row = int(np.argmax(unknown))
-            raise ValueError(f"y: {y[row].item()!r} in row {row} is none of the classes {self.names.tolist()}.")
+            raise ValueError(f"y: {y.tolist()[row]!r} in row {row} is none of the classes {self.names.tolist()}.")
         return np.asarray(numbers)
 
     def decode(self, numbers: Any) -> Array:
-        """The label of each number, or of the largest value in each row."""
-        numbers = np.asarray(numbers)
-        return np.asarray(self.names[numbers.argmax(axis=1) if numbers.ndim == 2 else numbers])
+        """The label of each number; of the largest value in each row (n, k); of a probability (n, 1), at a half."""
+        numbers, k = np.asarray(numbers), len(self.names)
+        if numbers.ndim == 2 and numbers.shape[1] == 1 and k == 2:
+            numbers = (numbers[:, 0] > 0.5).astype(int)
+        elif numbers.ndim == 2 and numbers.shape[1] == k:
+            numbers = numbers.argmax(axis=1)
+        if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or ((numbers < 0) | (numbers >= k)).any():
+            raise ValueError(f"expected numbers from 0 to {k - 1}, or rows of {k} values, got shape {numbers.shape}.")
+        return np.asarray(self.names[numbers])
 
     def __repr__(self) -> str:
         return f"ClassLabels({self.names.tolist()})"
@@ -189,22 +203,26 @@ def check_batch_size(batch_size: int | str, n: int) -> int:
     return min(whole_number("batch_size", batch_size), n)
 
 
-def check_weights(weights: Any, n: int, what: str = "sample_weight") -> Array:
-    """``weights`` as float64 (n,); ValueError unless they are n finite numbers of at least 0 and not all 0."""
-    array = as_features(weights, what)[:]
-    if array.shape != (n,):
-        raise ValueError(f"{what}: expected one weight for each of the {n} rows, shape ({n},), got {array.shape}.")
+def check_weights(weights: Any, n: int, what: str = "sample_weight", all_zero: bool = False) -> Array:
+    """``weights`` as float64 (n,); ValueError unless they are n finite numbers of at least 0.
+
+    That all of them are 0 is an error too, unless ``all_zero``.
+    """
+    given = as_features(weights, what)
+    if given.shape != (n,):
+        raise ValueError(f"{what}: expected one weight for each of the {n} rows, shape ({n},), got {given.shape}.")
+    array = given[:]
     valid = np.isfinite(array) & (array >= 0)
     if not valid.all():
         row = int(np.argmin(valid))
         raise ValueError(f"{what}: expected finite weights of at least 0, got {array[row]} in row {row}.")
-    if not array.any():
+    if not array.any() and not all_zero:
         raise ValueError(f"{what}: all weights are 0; there is nothing to learn from.")
     return array.astype(np.float64)
 
 
-def class_weights(class_weight: Any, labels: Array) -> Array:
-    """The weight of each row, (n,) float64, by its label.
+def class_weights(class_weight: Any, labels: Array, weights: Array | None = None) -> Array:
+    """The weight of each row, (n,) float64, by its label; times the row's own, where it has ``weights``.
 
     class_weight: a dict from label to weight, which must name every label there is; or "balanced", for weights
     ``n / (classes * count)``, under which all classes weigh the same and the mean is 1.
@@ -214,18 +232,21 @@ def class_weights(class_weight: Any, labels: Array) -> Array:
     """
     if labels.ndim != 1:
         raise ValueError(f"class_weight: expected one label for each row, got y of shape {labels.shape}.")
-    names, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    own = np.ones(len(labels)) if weights is None else weights
+    names, place = np.unique(labels, return_inverse=True)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             guess = nearest(class_weight, ["balanced"])
             raise ValueError(f"class_weight: expected a dict or 'balanced', got {class_weight!r}.{guess}")
-        return np.asarray((len(labels) / (len(names) * counts))[place])
+        counts = np.bincount(place, own)
+        return np.asarray((own.sum() / (len(names) * np.where(counts, counts, 1)))[place] * own)
     if not isinstance(class_weight, dict):
         raise TypeError(f"class_weight: expected a dict from label to weight, or 'balanced', got {class_weight!r}.")
     missing = [name for name in names.tolist() if name not in class_weight]
     if missing:
         raise ValueError(f"class_weight: no weight for the labels {missing}; it has those for {list(class_weight)}.")
-    return check_weights([class_weight[name] for name in names.tolist()], len(names), "class_weight")[place]
+    by_class = check_weights([class_weight[name] for name in names.tolist()], len(names), "class_weight")
+    return by_class[place] * own
 
 
 class Step(NamedTuple):
@@ -408,15 +429,10 @@ class BatchFeed:
         self.steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch)
         self.n = len(source) if self.random_access else 0
         self.batch_rows = 1
-        self._ahead: list[Any] = []
         self.epoch = 0
-
-    def first(self) -> Any:
-        """The first batch, which is kept for the first step."""
-        batch = self._next(0)
-        if not self.random_access:
-            self._ahead.append(batch)
-        return batch
+        self.first = self._fetch(0, 0)
+        """The first batch, which a generator's first step takes."""
+        self._ahead = [] if self.random_access else [self.first]
 
     def prepare(
         self,
@@ -427,8 +443,9 @@ class BatchFeed:
         encode: Callable[[Any, Array], Array],
         shares: bool,
     ) -> None:
-        """What it takes to turn a batch into a step."""
+        """What it takes to turn a batch into a step. Raises what ``check`` raises for the first one."""
         self.check, self.dtype, self.output_shape, self.encode, self.shares = check, dtype, output_shape, encode, shares
+        check(*as_batch(self.first))
 
     def one_batch_a_block(self) -> None:
         """They are that already."""
@@ -438,17 +455,7 @@ class BatchFeed:
         self.epoch += 1
         for step in range(skip, self.steps_per_epoch):
             where = f"epoch {self.epoch}, step {step + 1}"
-            try:
-                batch = self._ahead.pop() if self._ahead else self._next(step if order is None else int(order[step]))
-            except StopIteration:
-                raise ValueError(
-                    f"the generator ended before {where}; it must give {self.steps_per_epoch} batches in each epoch "
-                    f"(steps_per_epoch). The {step} steps before are kept."
-                ) from None
-            except Exception as error:
-                raise RuntimeError(
-                    f"the data source failed in {where}: {error!r}. The steps before are kept."
-                ) from error
+            batch = self._ahead.pop() if self._ahead else self._fetch(step if order is None else int(order[step]), step)
             try:
                 block = self._block(batch)
             except (TypeError, ValueError) as error:
@@ -458,14 +465,23 @@ class BatchFeed:
         if hasattr(self.source, "on_epoch_end"):
             self.source.on_epoch_end()
 
-    def _next(self, index: int) -> Any:
-        return self.source[index] if self.random_access else next(self.source)
+    def _fetch(self, index: int, step: int) -> Any:
+        where = f"epoch {self.epoch or 1}, step {step + 1}"
+        try:
+            return self.source[index] if self.random_access else next(self.source)
+        except StopIteration:
+            raise ValueError(
+                f"the generator ended before {where}; it must give {self.steps_per_epoch} batches in each epoch "
+                f"(steps_per_epoch). The {step} steps before are kept."
+            ) from None
+        except Exception as error:
+            raise RuntimeError(f"the data source failed in {where}: {error!r}. The steps before are kept.") from error
 
     def _block(self, batch: Any) -> Block:
         x, y, weights = self.check(*as_batch(batch))
         targets = self.encode(y, np.empty((len(x), *self.output_shape), self.dtype))
         scores = np.empty((len(x), *self.output_shape), self.dtype)
-        shares = weights if weights is None or not self.shares else weights / weights.sum()
+        shares = weights if weights is None or not self.shares else weights / (weights.sum() or 1)
         x = np.asarray(x[:], self.dtype)
         step = Step(x, targets, scores, len(x), True, True, shares)
         return Block(y, targets, scores, [step], weights, True, True)

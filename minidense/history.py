@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -23,10 +24,12 @@ class History:
         self.params = params or {}
 
     def append(self, epoch: int, logs: dict[str, float]) -> None:
-        """Note the figures of one epoch."""
+        """Note the figures of one epoch; NaN for those that other epochs have and this one has not."""
+        for name in logs:
+            self.history.setdefault(name, [math.nan] * len(self.epoch))
+        for name, values in self.history.items():
+            values.append(logs.get(name, math.nan))
         self.epoch.append(epoch)
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table with one line an epoch and one column for each figure."""

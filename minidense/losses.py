@@ -59,6 +59,8 @@ class Loss(Configurable):
 
 def as_array(y: Any) -> Array:
     """``y`` as an array; ValueError for rows of unequal length."""
+    if isinstance(y, np.ma.MaskedArray):
+        raise TypeError("y: expected an array without a mask; drop the rows that are masked first.")
     try:
         return np.asarray(y)
     except ValueError as error:

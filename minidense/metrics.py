@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,6 +20,12 @@ class Metric(Configurable):
     """Base of all metrics: ``update`` takes some rows, ``result`` is the figure over all rows since ``reset``."""
 
     name = "metric"
+
+    running: ClassVar[bool] = True
+    """Whether ``result`` is cheap, and makes sense for some of the rows: it is then shown while an epoch runs."""
+
+    takes_weights: bool = True
+    """Whether ``update`` can be given weights."""
 
     def reset(self) -> None:
         """Forget all rows."""
@@ -245,6 +251,8 @@ class F1(_Counted):
 class _Collecting(Metric):
     """Base of the metrics that need all rows at once: they keep y_true, y_pred and the weights."""
 
+    running = False
+
     def __init__(self) -> None:
         self.reset()
 
@@ -256,7 +264,9 @@ class _Collecting(Metric):
 
     def _all(self) -> tuple[Array, Array, Array | None]:
         y_true, y_pred, weights = zip(*self._parts, strict=True)
-        return np.concatenate(y_true), np.concatenate(y_pred), None if weights[0] is None else np.concatenate(weights)
+        weighted = any(w is not None for w in weights)
+        rows = [np.ones(len(p)) if w is None else w for p, w in zip(y_pred, weights, strict=True)]
+        return np.concatenate(y_true), np.concatenate(y_pred), np.concatenate(rows) if weighted else None
 
 
 class AUC(_Collecting):
@@ -305,13 +315,12 @@ class FunctionMetric(_Collecting):
         super().__init__()
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
+        self.takes_weights = "sample_weight" in inspect.signature(function).parameters
 
     def result(self) -> float:
         y_true, y_pred, weights = self._all()
         if weights is None:
             return float(self.function(y_true, y_pred))
-        if "sample_weight" not in inspect.signature(self.function).parameters:
-            raise ValueError(f"the metric {self.name} takes no sample_weight; give it one, or train without weights.")
         return float(self.function(y_true, y_pred, sample_weight=weights))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
 import warnings
 import weakref
@@ -287,6 +288,8 @@ class Sequential:
         bar = progress_callback(verbose)
         if not isinstance(shuffle, bool | np.bool):
             raise TypeError(f"shuffle: expected True or False, got {shuffle!r}.")
+        if validation_shuffle and not split:
+            raise ValueError("validation_shuffle goes with validation_split, the share of rows to hold out.")
         source: BatchFeed | None = None
         weights = None
         if is_source_of_batches(x):
@@ -299,7 +302,7 @@ class Sequential:
             if unused := [name for name, value in given.items() if value is not None]:
                 raise ValueError(f"fit: {unused[0]} goes with arrays; a source of batches gives (x, y, sample_weight).")
             source = BatchFeed(x, steps_per_epoch)
-            x, y = self._rows(*as_batch(source.first())[:2])
+            x, y = self._rows(*as_batch(source.first)[:2])
         else:
             if steps_per_epoch is not None:
                 raise ValueError("steps_per_epoch goes with a generator; of arrays, an epoch is all rows.")
@@ -311,7 +314,7 @@ class Sequential:
                     rows = self._streams.split_order(len(x))
                     x, y, weights = x[rows], as_array(y)[rows], None if weights is None else weights[rows]
                 else:
-                    _warn_of_missing_classes(as_array(y), keep)
+                    _warn_of_missing_classes(loss, as_array(y), keep)
                 held = part(x, keep, len(x)), y[keep:], *([] if weights is None else [weights[keep:]])
                 validation_data, weights = held, None if weights is None else weights[:keep]
                 x, y = part(x, 0, keep), y[:keep]
@@ -322,6 +325,7 @@ class Sequential:
                 f"validation_data: expected a pair (x, y) or (x, y, sample_weight), got {_shortly(validation_data)}."
             )
         batch_rows = len(x) if source else check_batch_size(batch_size, len(x))
+        optimizer.claim(self)
         with self._exclusively(), self._building(x.shape[1:]) as output_shape:
             feed = source or self._feed_of_rows(x, y, batch_rows, output_shape, weights, class_weight)
             if source is not None:
@@ -359,6 +363,7 @@ class Sequential:
     def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None) -> Logs:
         """One update on all rows of ``x``. Returns the figures before the update. Raises what ``fit`` raises."""
         optimizer, _ = self._compiled()
+        optimizer.claim(self)
         with self._exclusively():
             return self._backpropagate(x, y, sample_weight, optimizer).logs()
 
@@ -416,16 +421,25 @@ class Sequential:
         return y
 
     @known_keywords
-    def evaluate(self, x: Any, y: Any, *, batch_size: int | str = 1024, sample_weight: Any = None) -> Logs:
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        batch_size: int | str = 1024,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+    ) -> Logs:
         """The loss, as the mean over the rows, and the metrics: a dict. Pure, and safe in any thread.
 
-        sample_weight: (n,), how many times each row counts.
+        sample_weight: (n,), how many times each row counts. class_weight: as for ``fit``.
         Raises what ``predict`` raises, ValueError for a ``y`` that does not fit, RuntimeError before ``compile``.
         """
         self._compiled()
         _, output_shape = self._built_shapes()
         x, y = self._checked(x, y, output_shape)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x))
+        weights = self._with_class_weights(y, weights, class_weight)
         return self._evaluate(x, y, weights, check_batch_size(batch_size, len(x)), output_shape)
 
     def _evaluate(self, x: Rows, y: Any, weights: Array | None, batch_rows: int, output_shape: Shape) -> Logs:
@@ -455,14 +469,21 @@ class Sequential:
     # ------------------------------------------------------------------ weights
 
     def get_weights(self) -> list[Array]:
-        """Copies of all parameters, in Keras' order and layout: W (in, out), b (out,), layer by layer."""
+        """Copies of all parameters and layer states, in Keras' order and layout: W (in, out), b (out,), layer by layer.
+
+        A batch normalization has gamma, beta, moving_mean and moving_variance.
+        """
+        return [array.copy() for _, _, array in self._arrays()]
+
+    def _arrays(self) -> list[tuple[Layer, str, Array]]:
+        """Each parameter and state: its layer, its name, and the array itself."""
         self._built_vectors()
-        return [getattr(layer, d.name).copy() for layer in self._layers for d in layer.declarations]
+        names = [(layer, [d.name for d in layer.declarations] + list(layer.states)) for layer in self._layers]
+        return [(layer, name, getattr(layer, name)) for layer, own in names for name in own]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Copy ``weights``, as ``get_weights`` gives them, into the parameters; all or, with a ValueError, none."""
-        self._built_vectors()
-        targets = [(layer, d.name, getattr(layer, d.name)) for layer in self._layers for d in layer.declarations]
+        """Copy ``weights``, as ``get_weights`` gives them, into the model; all or, with a ValueError, none."""
+        targets = self._arrays()
         if len(weights) != len(targets):
             raise ValueError(f"weights: expected {len(targets)} arrays, got {len(weights)}.")
         arrays = [np.asarray(as_features(w, f"weights[{i}]")) for i, w in enumerate(weights)]
@@ -581,6 +602,8 @@ class Sequential:
     def _rows(self, x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
         """x and y as rows, as many of one as of the other."""
         x = as_features(x, what + "x")
+        if not hasattr(y, "__len__") and hasattr(y, "shape") and len(y.shape) and hasattr(y, "__getitem__"):
+            y = np.asarray(y[:])
         if x.ndim < 2:
             one = " One sample? Use x[None, :] and y[None]. One feature? Use x[:, None]." if x.ndim else ""
             raise ValueError(f"{what}x: expected rows of features, shape (n, d), got {x.shape}.{one}")
@@ -612,12 +635,31 @@ class Sequential:
         self, x: Rows, y: Any, batch_rows: int, output_shape: Shape, weights: Array | None, class_weight: Any
     ) -> Feed:
         """The feed of checked rows, their weights multiplied by those of their classes."""
-        _, loss = self._compiled()
+        _, _loss = self._compiled()
         x, y = self._checked(x, y, output_shape)
-        if class_weight is not None:
-            by_class = class_weights(class_weight, _one_axis(loss.labels(y)))
-            weights = by_class if weights is None else weights * by_class
+        weights = self._with_class_weights(y, weights, class_weight)
         return self._feed(x, y, batch_rows, output_shape, weights)
+
+    def _with_class_weights(self, y: Any, weights: Array | None, class_weight: Any) -> Array | None:
+        _, loss = self._compiled()
+        if class_weight is not None:
+            weights = class_weights(class_weight, _one_axis(loss.labels(y)), weights)
+        if weights is not None and not weights.any():
+            raise ValueError("sample_weight: all weights of these rows are 0; there is nothing to learn from.")
+        return weights
+
+    def _check_weights_are_taken(self) -> None:
+        """Raise ValueError where the loss or a metric cannot do with weights."""
+        _, loss = self._compiled()
+        if by_rows(loss) is None:
+            raise ValueError(
+                f"sample_weight: {loss!r} computes whole batches; derive it from md.RowLoss to use weights."
+            )
+        for metric in self.metrics:
+            if not metric.takes_weights:
+                raise ValueError(
+                    f"the metric {metric.name} takes no sample_weight; give it one, or leave out the weights."
+                )
 
     def _prepare(self, source: BatchFeed, output_shape: Shape) -> None:
         """Have each batch of ``source`` checked as rows are."""
@@ -625,30 +667,27 @@ class Sequential:
 
         def check(x: Any, y: Any, weights: Any) -> tuple[Rows, Any, Array | None]:
             x, y = self._checked(x, y, output_shape)
-            if weights is not None and by_rows(loss) is None:
-                raise ValueError(
-                    f"sample_weight: {loss!r} computes whole batches; derive it from md.RowLoss to use weights."
-                )
-            return x, y, None if weights is None else check_weights(weights, len(x))
+            if weights is not None:
+                self._check_weights_are_taken()
+                weights = check_weights(weights, len(x), all_zero=True)
+            return x, y, weights
 
         source.prepare(
-            check, dtype=self._dtype, output_shape=output_shape, encode=loss.encode, shares=loss.reduction == "mean"
+            check, dtype=self._dtype, output_shape=output_shape, encode=_encoder(loss), shares=loss.reduction == "mean"
         )
 
     def _feed(self, x: Rows, y: Any, batch_rows: int, output_shape: Shape, weights: Array | None) -> Feed:
         _, loss = self._compiled()
         row_loss = by_rows(loss)
-        if weights is not None and row_loss is None:
-            raise ValueError(
-                f"sample_weight: {loss!r} computes whole batches; derive it from md.RowLoss to use weights."
-            )
+        if weights is not None:
+            self._check_weights_are_taken()
         return Feed(
             x,
             y,
             batch_rows,
             dtype=self._dtype,
             output_shape=output_shape,
-            encode=loss.encode,
+            encode=_encoder(loss),
             splittable=row_loss is not None and all(layer.rowwise for layer in self._layers),
             weights=weights,
             shares=loss.reduction == "mean",
@@ -668,16 +707,24 @@ def _split(n: int, fraction: float) -> int:
     return keep
 
 
-def _warn_of_missing_classes(y: Array, keep: int) -> None:
-    if y.dtype.kind in "iubUSO" and (y.ndim == 1 or y.shape[1:] == (1,)):
-        missing = np.setdiff1d(y[:keep], y[keep:]), np.setdiff1d(y[keep:], y[:keep])
-        for classes, where in zip(missing, ("validation", "training"), strict=True):
-            if 0 < len(classes) < 20:
-                warnings.warn(
-                    f"validation_split takes the last rows, and leaves the {where} part without the classes "
-                    f"{classes.tolist()}. Are the rows sorted? Use validation_shuffle=True.",
-                    stacklevel=5,
-                )
+def _warn_of_missing_classes(loss: Loss, y: Array, keep: int) -> None:
+    if loss.accuracy is None or y.dtype.kind not in "biuf" or y.ndim > 2:
+        return
+    labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+    missing = np.setdiff1d(labels[:keep], labels[keep:]), np.setdiff1d(labels[keep:], labels[:keep])
+    for classes, where in zip(missing, ("validation", "training"), strict=True):
+        if len(classes):
+            shown = ", ".join(map(str, classes.tolist()[:10])) + (", ..." if len(classes) > 10 else "")
+            warnings.warn(
+                f"validation_split takes the last rows, and leaves the {where} part without the classes [{shown}]. "
+                f"Are the rows sorted? Use validation_shuffle=True.",
+                stacklevel=5,
+            )
+
+
+def _encoder(loss: Loss) -> Callable[[Any, Array], Array]:
+    """What turns labels into targets; a loss that computes in its own way gets its labels as they are."""
+    return loss.encode if by_rows(loss) is not None else functools.partial(Loss.encode, loss)
 
 
 def _one_axis(labels: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -33,12 +34,13 @@ class Optimizer(Configurable):
     _learning_rate: float | Callable[[int], float]
     _add_scaled: AddScaled
     _scratch: Array
+    _owner: weakref.ref[Any] | None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls, *args, **kwargs)
         self.__dict__.update(iterations=0, state={}, decayed=None, _learning_rate=0.01)
         self.__dict__.update(weight_decay=0.0, decay_all=False, global_clipnorm=None)
-        self.__dict__.update(_add_scaled=AddScaled(), _scratch=np.empty(0))
+        self.__dict__.update(_add_scaled=AddScaled(), _scratch=np.empty(0), _owner=None)
         return self
 
     def __init__(
@@ -91,6 +93,8 @@ class Optimizer(Configurable):
 
     def _clipped(self, grad: Array) -> Array:
         norm = math.sqrt(np.vdot(grad, grad))
+        if math.isinf(norm):  # the squares overflowed
+            norm = float(np.linalg.norm(grad.astype(np.float64)))
         assert self.global_clipnorm is not None
         return grad * (self.global_clipnorm / norm) if norm > self.global_clipnorm else grad
 
@@ -113,7 +117,14 @@ class Optimizer(Configurable):
         return self._scratch
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_scratch": np.empty(0)}
+        return {**self.__dict__, "_scratch": np.empty(0), "_owner": None}
+
+    def claim(self, model: Any) -> None:
+        """Note that ``model`` trains with it; ValueError where it has the state of another model that still lives."""
+        owner = self._owner() if self._owner is not None else None
+        if owner is not None and owner is not model and self.state:
+            raise ValueError(f"{self!r} has the state of another model. Give each model an optimizer of its own.")
+        self._owner = weakref.ref(model)
 
 
 class SGD(Optimizer):
@@ -184,9 +195,12 @@ class Adam(Optimizer):
         self.beta_1 = real_number(f"{name}: beta_1", beta_1, at_least=0, below=1)
         self.beta_2 = real_number(f"{name}: beta_2", beta_2, at_least=0, below=1)
         self.epsilon = real_number(f"{name}: epsilon", epsilon, above=0)
+        self._begun = 0
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
-        t, work = self.iterations + 1, self.scratch(theta)
+        if not self.state:
+            self._begun = self.iterations  # the moments start from zero here, which t corrects for
+        t, work = self.iterations - self._begun + 1, self.scratch(theta)
         m, v = self.moment("m", theta), self.moment("v", theta)
         m *= self.beta_1
         self._add_scaled(1 - self.beta_1, grad, m)

@@ -60,17 +60,20 @@ def train(
                             raise KeyboardInterrupt
                 report.add(block)
                 if hooks.wants("on_block_end"):
-                    hooks.call("on_block_end", batch - first, report.logs())
+                    hooks.call("on_block_end", batch - first, report.logs(running=True))
                 if hooks.per_batch and block.closes:
-                    hooks.call("on_batch_end", batch - 1, report.logs())
+                    hooks.call("on_batch_end", batch - 1, report.logs(running=True))
                 if stopped():
                     break
-            learner.check_epoch(report.logs(), f"epoch {epoch + 1}", optimizer)
-            logs = report.logs() | {f"val_{name}": value for name, value in validate().items()}
+            logs = report.logs()
+            learner.check_epoch(logs, f"epoch {epoch + 1}", optimizer)
+            logs |= {f"val_{name}": value for name, value in validate().items()}
             try:
                 hooks.call("on_epoch_end", epoch, logs)  # which may add figures
             finally:
                 history.append(epoch, logs)
+            if interrupts:
+                raise KeyboardInterrupt
             if stopped():
                 break
     finally:
@@ -253,10 +256,13 @@ class Report:
         self._rows += rows
         return math.isfinite(value)
 
-    def logs(self) -> Logs:
-        """The figures by name; the loss is the mean over the rows, whatever the loss's reduction."""
+    def logs(self, running: bool = False) -> Logs:
+        """The figures by name; the loss is the mean over the rows, whatever the loss's reduction.
+
+        running: leave out those that are dear, or make sense for all rows only.
+        """
         logs = {"loss": self.loss_sum / self._rows if self._rows else 0.0}
-        logs.update({metric.name: metric.result() for metric in self.metrics})
+        logs.update({metric.name: metric.result() for metric in self.metrics if metric.running or not running})
         return logs
 
 

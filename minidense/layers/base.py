@@ -55,7 +55,7 @@ class Layer(Configurable):
     """Whether ``forward`` draws random numbers: the model then gives the layer a stream of its own, ``self.rng``."""
 
     trainable: bool = True
-    """Set it to False, and ``fit`` leaves this layer's parameters as they are."""
+    """Set it to False before ``fit``, and ``fit`` leaves this layer's parameters as they are."""
 
     def build(self, input_shape: Shape) -> Shape:
         """Declare the parameters with ``self.param``; return the output shape. Neither has a batch axis."""
@@ -200,6 +200,8 @@ class Layer(Configurable):
     def join(self, model: Any, index: int) -> None:
         """Be the layer number ``index`` of ``model``."""
         self.note(_owner=weakref.ref(model), index=index)
+        if self.draws:
+            self.__dict__.pop("rng", None)  # a copy's would draw what the original's draws
 
     def clone(self) -> Self:
         """A twin that shares the parameters and owns its caches: what ``predict`` runs on, in any thread."""
