@@ -14,7 +14,7 @@ import numpy as np
 from minidense.arguments import lookup
 from minidense.types import Array, Shape
 
-Initializer: TypeAlias = Callable[[np.random.Generator, Shape], Array]
+Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], Array]"  # a string: numpy.random is slow to import
 
 
 def zeros(rng: np.random.Generator, shape: Shape) -> Array:

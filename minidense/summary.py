@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Self
 
 
@@ -15,6 +14,8 @@ class Summary(str):
     def __new__(cls, title: str, rows: Sequence[tuple[str, str, str]], totals: str) -> Self:
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = [f"{a:<{widths[0]}}   {b:<{widths[1]}}    {c:>{widths[2]}}" for a, b, c in rows]
+        from html import escape  # here, for it is slow to import
+
         self = super().__new__(cls, "\n".join([title, *lines, totals]))
         cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
         body = "".join(f"<tr>{row}</tr>" for row in cells)
