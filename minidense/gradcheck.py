@@ -155,7 +155,8 @@ class _Check:
         found = np.array([analytic[index] for index in indices])
         numeric = np.full(len(indices), np.nan)
         error = np.full(len(indices), np.inf)
-        rounding = ROUNDING * float((abs(dy) * abs(self.forward(x))).sum())
+        # Intermediate results are of unit size at least, also where the outputs are small, as a sigmoid's may be.
+        rounding = ROUNDING * float((abs(dy) * np.maximum(abs(self.forward(x)), 1)).sum())
         for h in STEPS:
             wrong = np.flatnonzero(~(error <= self.tolerance))
             again = np.array([self._difference(argument, indices[i], x, dy, h) for i in wrong])

@@ -23,6 +23,10 @@ def test_dense_passes_the_gradient_check(units, features, bias, seed):
     assert md.check_layer(md.Dense(units, use_bias=bias), features, rng=seed, batch_sizes=(1, 3)) <= 1e-7
 
 
+def test_the_gradient_check_allows_for_the_rounding_of_a_saturated_sigmoid():
+    assert md.check_layer(md.Sigmoid(), 1, x=[[-17.52950034]], rng=755) <= 1e-7
+
+
 @pytest.mark.parametrize("layer", ELEMENTWISE)
 @given(features=sizes, rows=sizes, seed=seeds, scale=st.sampled_from([0.1, 1.0, 4.0]))
 def test_activations_pass_the_gradient_check(layer, features, rows, seed, scale):
