@@ -330,9 +330,9 @@ class Feed:
         """The number of batches, the smaller last one included."""
         return -(-self.n // self.batch_rows)
 
-    def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
-        """The blocks of one epoch, rows in ``order`` (or as they stand), without the first ``skip`` batches."""
-        for start, stop in spans(self.n, self.batch_rows, self.block_rows, skip * self.batch_rows):
+    def blocks(self, order: Array | None = None) -> Iterator[Block]:
+        """The blocks of one epoch, rows in ``order``, or as they stand."""
+        for start, stop in spans(self.n, self.batch_rows, self.block_rows):
             m = stop - start
             y = self.y[start:stop] if order is None else self.y[order[start:stop]]
             targets = self.encode(y, self._targets[:m])
@@ -450,10 +450,10 @@ class BatchFeed:
     def one_batch_a_block(self) -> None:
         """They are that already."""
 
-    def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
+    def blocks(self, order: Array | None = None) -> Iterator[Block]:
         """The batches of one epoch, one block each."""
         self.epoch += 1
-        for step in range(skip, self.steps_per_epoch):
+        for step in range(self.steps_per_epoch):
             where = f"epoch {self.epoch}, step {step + 1}"
             batch = self._ahead.pop() if self._ahead else self._fetch(step if order is None else int(order[step]), step)
             try:
