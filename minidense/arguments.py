@@ -9,6 +9,8 @@ import numbers
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, Self, TypeVar
 
+import numpy as np
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -50,6 +52,15 @@ def whole_number(name: str, value: Any, at_least: int = 1) -> int:
     if value < at_least:
         raise ValueError(f"{name}: expected a whole number of at least {at_least}, got {value!r}.")
     return int(value)
+
+
+def whole_numbers(name: str, shape: Any) -> tuple[int, ...]:
+    """``shape`` as a tuple of whole numbers of at least 1; a number ``n`` alone means ``(n,)``.
+
+    >>> whole_numbers("input_shape", 3), whole_numbers("input_shape", (28, 28))
+    ((3,), (28, 28))
+    """
+    return tuple(whole_number(name, size) for size in np.atleast_1d(np.array(shape, object)))
 
 
 def real_number(

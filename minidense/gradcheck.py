@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from minidense.arguments import whole_number
+from minidense.arguments import whole_number, whole_numbers
 from minidense.chain import Chain
 from minidense.layers import Layer
 from minidense.parameters import allocate
@@ -54,7 +54,7 @@ def check_layer(
     """
     if not isinstance(layer, Layer):
         raise TypeError(f"check_layer: expected a layer object such as md.Dense(3), got {layer!r}.")
-    shape = tuple(whole_number("input_shape", s) for s in np.atleast_1d(np.array(input_shape, object)))
+    shape = whole_numbers("input_shape", input_shape)
     sizes = [whole_number("batch_sizes", n) for n in batch_sizes]
     given = None if x is None else np.array(x, np.float64)
     if not sizes or (given is not None and (given.shape[1:] != shape or not len(given))):

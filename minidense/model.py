@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from minidense.arguments import known_keywords, lookup, real_number, whole_number
+from minidense.arguments import known_keywords, lookup, real_number, whole_number, whole_numbers
 from minidense.blas import SMALL, one_thread_if
 from minidense.callbacks import Callback, Hooks, Logs
 from minidense.chain import Chain, inference
@@ -169,7 +169,7 @@ class Sequential:
         ``fit`` does it by itself; early or late, one seed gives the same weights. Returns the model. Raises
         ValueError where a layer cannot take what the one before it gives, or the model is built for another shape.
         """
-        shape = tuple(whole_number("input_shape", s) for s in np.atleast_1d(np.array(input_shape, object)))
+        shape = whole_numbers("input_shape", input_shape)
         if self.built:
             if shape != self.input_shape:
                 raise ValueError(f"the model is built for inputs of shape {self.input_shape}, not {shape}.")

@@ -166,6 +166,14 @@ class SGD(Optimizer):
         theta += self.momentum * v - eta * grad if self.nesterov else v
 
 
+def _average_squares(v: Array, grad: Array, decay: float, work: Array) -> None:
+    """``v := decay v + (1 - decay) grad**2``, in place, computing in ``work``."""
+    np.multiply(grad, grad, out=work)
+    work *= 1 - decay
+    v *= decay
+    v += work
+
+
 class Adam(Optimizer):
     """``m := b1 m + (1 - b1) g``, ``v := b2 v + (1 - b2) g**2``, ``theta := theta - eta_t m / (sqrt(v) + epsilon)``.
 
@@ -204,10 +212,7 @@ class Adam(Optimizer):
         m, v = self.moment("m", theta), self.moment("v", theta)
         m *= self.beta_1
         self._add_scaled(1 - self.beta_1, grad, m)
-        np.multiply(grad, grad, out=work)
-        work *= 1 - self.beta_2
-        v *= self.beta_2
-        v += work
+        _average_squares(v, grad, self.beta_2, work)
         np.sqrt(v, out=work)
         work += self.epsilon
         np.divide(m, work, out=work)
@@ -265,10 +270,7 @@ class RMSprop(Optimizer):
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         v, work = self.moment("v", theta), self.scratch(theta)
-        np.multiply(grad, grad, out=work)
-        work *= 1 - self.rho
-        v *= self.rho
-        v += work
+        _average_squares(v, grad, self.rho, work)
         np.add(v, self.epsilon, out=work)
         np.sqrt(work, out=work)
         np.divide(grad, work, out=work)

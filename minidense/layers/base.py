@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from minidense.arguments import Configurable, whole_number
+from minidense.arguments import Configurable, whole_numbers
 from minidense.initializers import Initializer, get_initializer
 from minidense.parameters import Declaration
 from minidense.types import Array, Shape
@@ -81,8 +81,7 @@ class Layer(Configurable):
         optimizer's weight decay applies to it; by default, to parameters of two axes or more.
         Raises ValueError where the name is no identifier or is taken.
         """
-        sizes = np.atleast_1d(np.array(shape, object))
-        shape = tuple(whole_number(f"{type(self).__name__}: shape of {name}", size) for size in sizes)
+        shape = whole_numbers(f"{type(self).__name__}: shape of {name}", shape)
         for attribute in (name, "d" + name):
             declared = any(attribute in (d.name, "d" + d.name) for d in self._declared)
             taken = hasattr(type(self), attribute) or (attribute in self.__dict__ and attribute not in self._views)
