@@ -7,6 +7,7 @@
 from minidense import callbacks, datasets, initializers, schedules
 from minidense.callbacks import Callback
 from minidense.data import ClassLabels
+from minidense.errors import CorruptFileError
 from minidense.gradcheck import check_layer
 from minidense.history import History
 from minidense.layers import (
@@ -38,10 +39,9 @@ from minidense.losses import (
     TargetLoss,
 )
 from minidense.metrics import AUC, F1, R2, Accuracy, BinaryAccuracy, Metric, Precision, Recall, TopKAccuracy
-from minidense.model import Sequential
+from minidense.model import Sequential, load_model
 from minidense.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-
-__version__ = "0.1.0"
+from minidense.version import __version__ as __version__
 
 __all__ = [
     "AUC",
@@ -58,6 +58,7 @@ __all__ = [
     "BinaryAccuracy",
     "Callback",
     "ClassLabels",
+    "CorruptFileError",
     "Dense",
     "Dropout",
     "Flatten",
@@ -90,5 +91,6 @@ __all__ = [
     "check_layer",
     "datasets",
     "initializers",
+    "load_model",
     "schedules",
 ]

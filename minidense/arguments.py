@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import inspect
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 import numpy as np
 
@@ -119,6 +120,9 @@ class Configurable:
     {'amount': 3, 'bias': 1.0}
     """
 
+    transient: ClassVar[frozenset[str]] = frozenset({"_config"})
+    """Names of attributes that are not saved with the object: what follows from others, or belongs to one run."""
+
     _config: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
@@ -141,6 +145,18 @@ class Configurable:
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, defaults included, by name."""
         return dict(self._config)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """A new object from the arguments that ``get_config`` gives. Raises TypeError for others."""
+        signature = inspect.signature(cls.__init__)
+        check_keywords(cls.__name__, config, signature.parameters)
+        bound = inspect.BoundArguments(signature, collections.OrderedDict({"self": None, **config}))
+        return cls(*bound.args[1:], **bound.kwargs)
+
+    def attributes(self) -> dict[str, Any]:
+        """The attributes that are saved with the object."""
+        return {name: value for name, value in self.__dict__.items() if name not in self.transient}
 
     def __repr__(self) -> str:
         shown = []

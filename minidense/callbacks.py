@@ -166,7 +166,7 @@ class EarlyStopping(_Monitor):
                 array[...] = kept
 
     def _arrays(self) -> list[Array]:
-        states = [getattr(layer, name) for layer in self.model.layers for name in layer.states]
+        states = [state for layer in self.model.layers for state in layer.states.values()]
         return [self.model.theta, *states]
 
 

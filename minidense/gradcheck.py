@@ -11,7 +11,7 @@ import numpy as np
 from minidense.arguments import whole_number, whole_numbers
 from minidense.chain import Chain
 from minidense.layers import Layer
-from minidense.parameters import allocate
+from minidense.parameters import allocate, start_of
 from minidense.types import Array, Shape
 
 STEPS = (1e-3, 1e-4, 1e-5)
@@ -70,7 +70,7 @@ def check_layer(
         shape = part.declare(shape)
         if part.draws:
             part.rng = np.random.default_rng(random.integers(2**32))
-    theta, _ = allocate(parts, np.dtype("float64"), [random] * len(parts))
+    theta, _ = allocate(parts, np.dtype("float64"), start_of(parts, [random] * len(parts)))
     theta += 0.1 * random.standard_normal(theta.shape)  # zeros and ones hide mistakes
     worst = 0.0
     for part in parts:

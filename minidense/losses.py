@@ -79,6 +79,8 @@ class RowLoss(Loss):
     reduction: "mean" over the batch's rows, or "sum". Raises ValueError otherwise.
     """
 
+    transient = frozenset({"_config", "scores", "targets"})
+
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = lookup("reduction", reduction, {"mean": "mean", "sum": "sum"})
 
@@ -110,7 +112,7 @@ class RowLoss(Loss):
         return dscores
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("scores", "targets")}
+        return {"_config": self._config, **self.attributes()}
 
 
 class SoftmaxCrossEntropy(RowLoss):

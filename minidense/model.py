@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -35,12 +36,15 @@ from minidense.layers import Layer
 from minidense.losses import Loss, as_array, by_rows, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.optimizers import Optimizer, get_optimizer
-from minidense.parameters import allocate
+from minidense.parameters import Fill, allocate, start_of
 from minidense.progress import progress_callback
 from minidense.streams import Streams
 from minidense.summary import Summary
 from minidense.training import Learner, Report, deferred_interrupts, evaluate, train
 from minidense.types import Array, Shape
+
+if TYPE_CHECKING:
+    from minidense import persistence
 
 DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
 
@@ -80,6 +84,7 @@ class Sequential:
         self._grad: Array | None = None
         self._rows_forward: int | None = None
         self._fitting = threading.Lock()
+        self._fitting_thread: int | None = None
         if isinstance(layers, Layer):
             raise TypeError(f"layers: expected a list of layers, got one layer; use Sequential([{layers!r}]).")
         self._extend(list(layers))
@@ -201,10 +206,11 @@ class Sequential:
                     layer.__dict__.update(attributes)
             raise
 
-    def _allocate(self) -> None:
+    def _allocate(self, fill: Fill | None = None) -> None:
         if not self.built:
             streams = [self._streams.start_of_layer(index) for index in range(len(self._layers))]
-            self._theta, self._grad = allocate(self._layers, self._dtype, streams)
+            fill = fill or start_of(self._layers, streams)
+            self._theta, self._grad = allocate(self._layers, self._dtype, fill)
             for index, layer in enumerate(self._layers):
                 if layer.draws and "rng" not in layer.__dict__:
                     layer.rng = self._streams.noise_of_layer(index)
@@ -527,18 +533,94 @@ class Sequential:
         built = f", {self.count_params:,} parameters" if self.built else ", not built"
         return f"<Sequential [{layers}]{built}, {self._dtype}>"
 
+    # ------------------------------------------------------------------ saving
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save all of the model: layers, parameters, optimizer and its state, random streams, history.
+
+        ``md.load_model(path)`` gives a model that predicts, and trains on, as this one would. The file is an
+        uncompressed NumPy ``.npz``: ``numpy.load(path)["layers/0/W"]``. It is replaced as a whole or not at all.
+        Raises ValueError where something could not be loaded again, such as an unnamed function, and OSError.
+        """
+        from minidense import persistence  # here, for only those who save should wait for what it imports
+
+        with self._exclusively(within=True):
+            persistence.write(path, self._parts())
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Save the parameters and layer states only, under the same names. Raises RuntimeError before it is built."""
+        from minidense import persistence
+
+        self._built_vectors()
+        with self._exclusively(within=True):
+            persistence.write_weights(path, self._parts())
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Take the parameters and layer states from a file of ``save`` or ``save_weights``; all, or none.
+
+        The layers must declare arrays of the same names and shapes; a file of float64 is rounded for a float32 model.
+        Raises ValueError with all that does not fit, CorruptFileError, OSError, and RuntimeError before it is built.
+        """
+        from minidense import persistence
+
+        targets = {f"layers/{layer.index}/{name}": array for layer, name, array in self._arrays()}
+        with persistence.open_file(path) as file, self._exclusively(within=True):
+            file.check_shapes(self._layers)
+            arrays = {name: file.archive.read(name) for name in targets}
+            for name, array in arrays.items():
+                rows = np.atleast_2d(array)
+                check_features(rows, rows.shape[1:], self._dtype, f"{file.archive.path}: {name}")
+            for name, array in arrays.items():
+                targets[name][...] = array
+
+    def _parts(self) -> persistence.Parts:
+        from minidense import persistence
+
+        return persistence.Parts(
+            self.name,
+            self._dtype,
+            self.input_shape,
+            self._layers,
+            self._streams,
+            self.optimizer,
+            self.loss,
+            self.metrics,
+            self.history,
+        )
+
+    @classmethod
+    def _from_file(cls, file: persistence.SavedModel) -> Self:
+        parts = file.parts()
+        drawn_from = {layer: layer.rng for layer in parts.layers if "rng" in layer.__dict__}
+        model = cls(parts.layers, dtype=parts.dtype.name, name=parts.name)  # to whose streams layers begin anew
+        model._streams = parts.streams
+        if parts.input_shape is not None:
+            with model._building(parts.input_shape):
+                file.check_shapes(model._layers)
+                file.check_dtype(model._layers)
+                model._allocate(file.fill)
+            file.read_states(model._layers)
+        for layer, stream in drawn_from.items():
+            layer.rng = stream
+        if parts.optimizer is not None and parts.loss is not None:
+            file.read_optimizer(parts.optimizer, model._theta)
+            model.compile(parts.optimizer, parts.loss, parts.metrics)
+        model.history = parts.history
+        file.check_all_used()
+        return model
+
     # ------------------------------------------------------------------ copying
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)  # layers have one theta: there is no shallow copy
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name not in ("_theta", "_grad", "_fitting")}
+        state = {name: value for name, value in self.__dict__.items() if name not in _UNCOPIED}
         return state | {"built": self.built}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         built = state.pop("built")
-        self.__dict__.update(state, _theta=None, _grad=None, _fitting=threading.Lock())
+        self.__dict__.update(state, _theta=None, _grad=None, _fitting=threading.Lock(), _fitting_thread=None)
         for layer in self._layers:
             layer.note(_owner=weakref.ref(self))
         if built:  # the layers brought their values along; they become views of a theta of their own
@@ -564,12 +646,20 @@ class Sequential:
         return self._layers[0].input_shape or (), self._layers[-1].output_shape or ()
 
     @contextmanager
-    def _exclusively(self) -> Iterator[None]:
+    def _exclusively(self, within: bool = False) -> Iterator[None]:
+        """Keep all others from changing the model. within: callbacks of a running fit may do it too."""
+        if within and self._fitting_thread == threading.get_ident():
+            yield
+            return
         if not self._fitting.acquire(blocking=False):
-            raise RuntimeError("the model is being trained already, in another thread or by the caller of a callback.")
+            raise RuntimeError(
+                "the model is being trained already, or saved, in another thread or by the caller of a callback."
+            )
+        self._fitting_thread = threading.get_ident()
         try:
             yield
         finally:
+            self._fitting_thread = None
             self._fitting.release()
 
     @contextmanager
@@ -692,6 +782,32 @@ class Sequential:
             weights=weights,
             shares=loss.reduction == "mean",
         )
+
+
+def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+    """The model that ``model.save`` or a checkpoint has written to ``path``, ready to predict and to be trained on.
+
+    custom_objects: your own layers, losses, metrics, ... by the names of their classes, ``{"Scale": Scale}``. A file
+    is data: it names classes of the library and those passed here, and nothing that it has is ever run, imported or
+    opened. Raises CorruptFileError for a file that is damaged or something else, ValueError with all that cannot be
+    made of it, and OSError.
+
+    >>> import tempfile
+    >>> import minidense as md
+    >>> model = md.Sequential([md.Dense(3), md.Softmax()], rng=0).build(4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.npz")
+    ...     loaded = md.load_model(f"{folder}/model.npz")
+    >>> bool((loaded.theta == model.theta).all())
+    True
+    """
+    from minidense import persistence
+
+    with persistence.open_file(path, custom_objects) as file:
+        return Sequential._from_file(file)
+
+
+_UNCOPIED = ("_theta", "_grad", "_fitting", "_fitting_thread")
 
 
 def _model_dtype(dtype: Any) -> np.dtype[Any]:

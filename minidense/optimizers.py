@@ -26,6 +26,8 @@ class Optimizer(Configurable):
     name: vectors as long as ``theta``. All else can be thrown away at any time.
     """
 
+    transient = frozenset(["_config", "state", "decayed", "_learning_rate", "_add_scaled", "_scratch", "_owner"])
+
     iterations: int
     state: dict[str, Array]
     decayed: Sequence[slice] | None
@@ -118,6 +120,9 @@ class Optimizer(Configurable):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_scratch": np.empty(0), "_owner": None}
+
+    def attributes(self) -> dict[str, Any]:
+        return {**super().attributes(), "learning_rate": self._learning_rate}
 
     def claim(self, model: Any) -> None:
         """Note that ``model`` trains with it; ValueError where it has the state of another model that still lives."""

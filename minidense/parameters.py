@@ -7,9 +7,9 @@ gets its views: ``layer.W`` and ``layer.dW`` are pieces of the model's ``theta``
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -43,34 +43,49 @@ class Owner(Protocol):
     @property
     def where(self) -> str: ...
 
-    def bind(self, views: dict[str, Array]) -> None: ...
+    def starting_states(self) -> dict[str, Array]: ...
+
+    def bind(self, views: dict[str, Array], states: dict[str, Array]) -> None: ...
 
 
-def allocate(
-    layers: Sequence[Owner], dtype: np.dtype[Any], streams: Sequence[np.random.Generator]
-) -> tuple[Array, Array]:
-    """Allocate ``theta`` and ``grad`` for ``layers``, fill them, and bind each layer's views.
+Fill: TypeAlias = Callable[[int, Declaration, Array], None]
+"""``fill(layer's index, declaration, view)`` writes the values that a parameter starts from."""
 
-    A layer that has values already (a copied or unpickled one, or one built earlier) keeps them; the others start
-    from their initializers, each layer from its own stream, so that no layer's start depends on another's.
+
+def allocate(layers: Sequence[Owner], dtype: np.dtype[Any], fill: Fill) -> tuple[Array, Array]:
+    """Allocate ``theta`` and ``grad`` for ``layers``, fill ``theta``, and bind each layer's views and states.
+
     Returns (theta, grad), both (p,).
     """
     total = sum(d.size for layer in layers for d in layer.declarations)
     theta, grad = np.empty(total, dtype), np.zeros(total, dtype)
-    bound: list[tuple[Owner, dict[str, Array]]] = []
+    bound: list[tuple[Owner, dict[str, Array], dict[str, Array]]] = []
     start = 0
-    for layer, stream in zip(layers, streams, strict=True):
+    for index, layer in enumerate(layers):
         views: dict[str, Array] = {}
         for d in layer.declarations:
             stop = start + d.size
             views[d.name] = theta[start:stop].reshape(d.shape)
             views["d" + d.name] = grad[start:stop].reshape(d.shape)
-            views[d.name][...] = _starting_values(layer, d, stream)
+            fill(index, d, views[d.name])
             start = stop
-        bound.append((layer, views))
-    for layer, views in bound:  # only now that nothing can fail any more
-        layer.bind(views)
+        bound.append((layer, views, layer.starting_states()))
+    for layer, views, states in bound:  # only now that nothing can fail any more
+        layer.bind(views, states)
     return theta, grad
+
+
+def start_of(layers: Sequence[Owner], streams: Sequence[np.random.Generator]) -> Fill:
+    """The ``fill`` of a new model.
+
+    A layer that has values already (a copied or unpickled one, or one built earlier) keeps them; the others start
+    from their initializers, each layer from its own stream, so that no layer's start depends on another's.
+    """
+
+    def fill(index: int, d: Declaration, view: Array) -> None:
+        view[...] = _starting_values(layers[index], d, streams[index])
+
+    return fill
 
 
 def _starting_values(layer: Owner, d: Declaration, stream: np.random.Generator) -> Array:

@@ -13,19 +13,19 @@ import minidense as md
 PACKAGE = Path(md.__file__).parent
 
 FLOORS = [
-    ["types"],
-    ["arguments"],
+    ["types", "version", "errors", "atomic"],
+    ["arguments", "archive"],
     ["blas", "functional", "initializers", "metrics", "data", "schedules", "history", "summary", "streams"],
     ["optimizers"],
     ["datasets.idx"],
     ["datasets.digits", "datasets.fashion_mnist", "datasets.penguins", "datasets.spirals"],
-    ["datasets", "parameters"],
+    ["datasets", "parameters", "encoding"],
     ["layers.base"],
     ["layers.activations", "layers.dropout", "layers.flatten", "layers.normalization"],
     ["layers.dense"],
     ["layers"],
     ["losses", "callbacks"],
-    ["chain", "progress"],
+    ["chain", "progress", "persistence"],
     ["gradcheck", "training"],
     ["model"],
     [""],

@@ -54,6 +54,24 @@ class Layer(Configurable):
     draws: ClassVar[bool] = False
     """Whether ``forward`` draws random numbers: the model then gives the layer a stream of its own, ``self.rng``."""
 
+    transient = frozenset(
+        [
+            "_config",
+            "_declared",
+            "_declared_states",
+            "_views",
+            "_values",
+            "_buffers",
+            "_owner",
+            "_guarded",
+            "index",
+            "input_shape",
+            "output_shape",
+            "dtype",
+            "needs_dx",
+        ]
+    )
+
     trainable: bool = True
     """Set it to False before ``fit``, and ``fit`` leaves this layer's parameters as they are."""
 
@@ -96,16 +114,11 @@ class Layer(Configurable):
     def state(self, name: str, shape: int | Shape, initializer: str | Initializer = "zeros") -> None:
         """Have an array ``self.<name>`` that is no parameter, such as a moving average; call it in ``build``.
 
-        It starts from ``initializer`` once, and from then on is the layer's to change, in place; it is copied and
-        saved with the layer, and no optimizer sees it.
+        Like the parameters it exists once the model has been built. It starts from ``initializer``, and from then on
+        is the layer's to change, in place; it is copied and saved with the layer, and no optimizer sees it.
         """
-        sizes = tuple(int(size) for size in np.atleast_1d(shape))
-        present = self.__dict__.get(name)
-        if present is None or present.shape != sizes:
-            start = get_initializer(initializer)(np.random.default_rng(0), sizes)
-            setattr(self, name, np.asarray(start, self.dtype))
-        if name not in self.states:
-            self.note(states=(*self.states, name))
+        shape = whole_numbers(f"{type(self).__name__}: shape of {name}", shape)
+        self._declared_states.append(Declaration(name, shape, get_initializer(initializer), False))
 
     def empty(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """An uninitialised array to write a result into.
@@ -124,8 +137,6 @@ class Layer(Configurable):
     # ------------------------------------------------------------------ what the model notes and calls
 
     rng: np.random.Generator
-    states: tuple[str, ...] = ()
-    """Names of the arrays declared with ``state``."""
     index: int | None = None
     """The place in the model, from 0."""
     input_shape: Shape | None = None
@@ -140,6 +151,7 @@ class Layer(Configurable):
     """Whether it is the library's own, which needs no guard at each step."""
 
     _declared: list[Declaration]
+    _declared_states: list[Declaration]
     _views: dict[str, Array]  # the pieces of theta and grad, by attribute name; empty before the model is built
     _values: dict[str, Array]  # parameters that a copied or unpickled layer brought along
     _buffers: dict[str, Array] | None
@@ -148,7 +160,8 @@ class Layer(Configurable):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls, *args, **kwargs)
-        self.__dict__.update(_declared=[], _views={}, _values={}, _buffers=None, _owner=None, _guarded=_RESERVED)
+        self.__dict__.update(_declared=[], _declared_states=[], _views={}, _values={}, _guarded=_RESERVED)
+        self.__dict__.update(_buffers=None, _owner=None)
         return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -163,6 +176,17 @@ class Layer(Configurable):
     def declarations(self) -> list[Declaration]:
         """The parameters declared so far, in order."""
         return self._declared
+
+    @property
+    def declared_states(self) -> list[Declaration]:
+        """The states declared so far, in order."""
+        return self._declared_states
+
+    @property
+    def states(self) -> dict[str, Array]:
+        """The arrays declared with ``state``, by name, where they exist."""
+        names = [d.name for d in self._declared_states]
+        return {name: self.__dict__[name] for name in names if name in self.__dict__}
 
     @property
     def values(self) -> dict[str, Array]:
@@ -180,7 +204,7 @@ class Layer(Configurable):
 
     def declare(self, input_shape: Shape) -> Shape:
         """Call ``build`` and note the shapes."""
-        self.note(_declared=[])
+        self.note(_declared=[], _declared_states=[])
         shape = self.build(input_shape)
         if not isinstance(shape, tuple) or not all(isinstance(n, int | np.integer) for n in shape):
             raise TypeError(f"{self.where}: build must return the output shape as a tuple of ints, got {shape!r}.")
@@ -188,9 +212,23 @@ class Layer(Configurable):
         self.note(input_shape=input_shape, output_shape=output_shape)
         return output_shape
 
-    def bind(self, views: dict[str, Array]) -> None:
-        """Take ``views`` of theta and grad as the attributes of those names."""
-        self.note(_views=views, _values={}, _guarded=_RESERVED | views.keys(), **views)
+    def starting_states(self) -> dict[str, Array]:
+        """An array for each declared state: the one that is there, or a new one."""
+        states = {}
+        for d in self._declared_states:
+            array = self.__dict__.get(d.name)
+            if array is None or array.shape != d.shape:
+                array = np.asarray(d.initializer(np.random.default_rng(0), d.shape), self.dtype)
+            states[d.name] = array
+        return states
+
+    def bind(self, views: dict[str, Array], states: dict[str, Array]) -> None:
+        """Take ``views`` of theta and grad, and ``states``, as the attributes of those names."""
+        self.note(_views=views, _values={}, _guarded=_RESERVED | views.keys(), **views, **states)
+
+    def attributes(self) -> dict[str, Any]:
+        left_out = {*self._views, *self.states, *self.caches}
+        return {name: value for name, value in super().attributes().items() if name not in left_out}
 
     def expand(self) -> list[Layer]:
         """The layers that stand for this one in a model: itself, and perhaps an activation."""
@@ -212,7 +250,7 @@ class Layer(Configurable):
             for name, value in attributes.items():
                 if isinstance(value, Layer):
                     attributes[name] = value.clone()
-                elif name not in _SHARED and not isinstance(value, _IMMUTABLE):
+                elif name not in self.transient and not isinstance(value, _IMMUTABLE):
                     attributes[name] = copy.deepcopy(value)
         return twin
 
@@ -276,7 +314,6 @@ _RESERVED = frozenset(n for n in vars(Layer) if not n.startswith("_")) - {
     "trainable",
     "rng",
 }
-_SHARED = {"_config", "_declared", "_views", "_values", "_buffers", "_owner", "_guarded"}
 _IMMUTABLE: tuple[Any, ...] = (
     np.ndarray,
     np.generic,

@@ -17,6 +17,7 @@ class Flatten(Layer):
     """
 
     rowwise = True
+    caches = ("sample_shape",)
 
     def build(self, input_shape: Shape) -> Shape:
         return (math.prod(input_shape),)

@@ -19,10 +19,10 @@ class BatchNormalization(Layer):
 
     momentum: in [0, 1). epsilon: above 0. x: (n, ..., d), normalized for each of the d.
 
-    >>> x = np.array([[0.0], [2.0]])
+    >>> import minidense as md
     >>> layer = BatchNormalization(epsilon=1e-9)
-    >>> _ = layer.declare((1,)); layer.gamma, layer.beta = np.ones(1), np.zeros(1)
-    >>> layer.forward(x, training=True)
+    >>> model = md.Sequential([layer]).build(1)
+    >>> layer.forward(np.array([[0.0], [2.0]]), training=True)
     array([[-1.],
            [ 1.]])
     """

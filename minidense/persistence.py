@@ -1,0 +1,399 @@
+"""A model as a manifest and arrays, and back: all that using it takes, and all that training it on takes.
+
+A file is refused before anything is made from it, with all that is wrong at once. What it says is data: classes are
+looked up by name among the library's own and those that the caller passes.
+"""
+
+from __future__ import annotations
+
+import difflib  # noqa: F401 - errors guess names with it, and nothing is to be imported once a file is open
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from minidense import initializers, layers, losses, metrics, optimizers, schedules
+from minidense.archive import Archive, checked, write_archive
+from minidense.arguments import Configurable
+from minidense.encoding import Decoder, Encoder, put_back, remade, unknown_names
+from minidense.errors import CorruptFileError
+from minidense.history import History
+from minidense.layers import Layer
+from minidense.losses import Loss
+from minidense.metrics import Metric
+from minidense.optimizers import Optimizer
+from minidense.parameters import Declaration
+from minidense.streams import Streams
+from minidense.types import Array, Shape
+from minidense.version import __version__
+
+FORMAT = 1
+"""The version of the file's layout. A library reads all layouts up to its own."""
+
+_BASES = [
+    "Configurable",
+    "Layer",
+    "Activation",
+    "Loss",
+    "RowLoss",
+    "TargetLoss",
+    "Optimizer",
+    "Metric",
+    "MeanMetric",
+    "Schedule",
+]
+LIBRARY: dict[str, Any] = {
+    name: thing
+    for module in (layers, losses, optimizers, metrics, schedules)
+    for name, thing in vars(module).items()
+    if isinstance(thing, type) and issubclass(thing, Configurable)
+    if name not in _BASES and not name.startswith("_")
+} | initializers.INITIALIZERS
+"""What a file can name without the caller's help: the library's own classes and functions, and nothing else."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class Parts:
+    """What a model consists of."""
+
+    name: str | None
+    dtype: np.dtype[Any]
+    input_shape: Shape | None
+    """None for a model that is not built."""
+    layers: Sequence[Layer]
+    streams: Streams
+    optimizer: Optimizer | None
+    loss: Loss | None
+    metrics: list[Metric]
+    history: History | None
+
+
+# ---------------------------------------------------------------------- saving
+
+
+def write(path: str | os.PathLike[str], parts: Parts, training: dict[str, Any] | None = None) -> None:
+    """Save a model; training: where a training run stands, for a checkpoint.
+
+    Raises ValueError, naming all of it, for what could not be loaded again, and OSError.
+    """
+    write_archive(path, *encoded(parts, training))
+
+
+def write_weights(path: str | os.PathLike[str], parts: Parts) -> None:
+    """Save the parameters and the layers' states, and nothing else."""
+    write_archive(path, _manifest(None, None), weights(parts.layers))
+
+
+def weights(of: Sequence[Layer]) -> dict[str, Array]:
+    """The parameters and states by their names in a file."""
+    arrays: dict[str, Array] = {}
+    for i, layer in enumerate(of):
+        arrays |= {f"layers/{i}/{name}": array for name, array in (layer.values | layer.states).items()}
+    return arrays
+
+
+def encoded(parts: Parts, training: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The manifest and the arrays of a model. Raises ValueError for what could not be loaded again."""
+    encoder, problems = Encoder(LIBRARY), Problems()
+    built = parts.input_shape is not None
+
+    def described(thing: Configurable | None, where: str) -> Any:
+        return None if thing is None else problems.noted(lambda: encoder.object(thing, where))
+
+    def valued(value: Any, where: str) -> Any:
+        return problems.noted(lambda: encoder.value(value, where))
+
+    description = {
+        "name": parts.name,
+        "dtype": parts.dtype.name,
+        "input_shape": None if parts.input_shape is None else list(parts.input_shape),
+        "layers": [
+            problems.noted(functools.partial(_layer, encoder, layer, i, built)) for i, layer in enumerate(parts.layers)
+        ],
+        "streams": {name: valued(stream, f"streams/{name}") for name, stream in parts.streams._asdict().items()},
+        "optimizer": described(parts.optimizer, "optimizer"),
+        "loss": described(parts.loss, "loss"),
+        "metrics": [described(metric, f"metrics/{i}") for i, metric in enumerate(parts.metrics)],
+        "history": None if parts.history is None else valued(vars(parts.history), "history"),
+    }
+    run = valued(training, "training")
+    problems.raise_if_any("the model cannot be saved")
+    arrays = weights(parts.layers) if built else {}
+    if parts.optimizer is not None:
+        arrays |= {f"optimizer/{name}": vector for name, vector in parts.optimizer.state.items()}
+    return _manifest(description, run), arrays | encoder.arrays
+
+
+def _manifest(model: Any, training: Any) -> dict[str, Any]:
+    return {"format": FORMAT, "library": __version__, "model": model, "training": training}
+
+
+def _layer(encoder: Encoder, layer: Layer, index: int, built: bool) -> dict[str, Any]:
+    where = f"layers/{index}"
+    fresh = remade(layer, where)
+    assert isinstance(fresh, Layer)
+    if fresh.expand() != [fresh]:
+        raise ValueError(f"{where}: {layer!r} cannot be saved: made anew, it is several layers.")
+    if built:
+        fresh.note(dtype=layer.dtype)
+        fresh.declare(layer.input_shape or ())
+        if _shapes(fresh) != _shapes(layer):
+            raise ValueError(f"{where}: {layer!r} cannot be saved: made anew, it has {_shapes(fresh)}.")
+    elif layer.values:
+        raise ValueError(f"{where}: {layer!r} brought its values along as a copy; call model.build(input_shape) first.")
+    return encoder.object(layer, where, fresh)
+
+
+def _shapes(layer: Layer) -> dict[str, Shape]:
+    """The arrays that a layer declares."""
+    declared: list[Declaration] = [*layer.declarations, *layer.declared_states]
+    return {d.name: d.shape for d in declared}
+
+
+class Problems:
+    """All that is wrong, to be said at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def noted(self, call: Callable[[], T], what: str = "") -> T | None:
+        """What ``call`` returns; where it raises, note the error and return None."""
+        try:
+            return call()
+        except (CorruptFileError, OSError):
+            raise
+        except Exception as error:  # a constructor of the user's may raise anything
+            self.found.append(what + (str(error) or repr(error)))
+            return None
+
+    def raise_if_any(self, what: str) -> None:
+        """ValueError where there are any."""
+        if self.found:
+            raise ValueError(
+                f"{what}: {self.found[0]}" if len(self.found) == 1 else "\n- ".join([f"{what}:", *self.found])
+            )
+
+
+# ---------------------------------------------------------------------- loading
+
+
+@contextmanager
+def open_file(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Iterator[SavedModel]:
+    """The verified file, open. Raises CorruptFileError, ValueError for a newer layout, and OSError."""
+    with Archive(path) as archive:
+        yield SavedModel(archive, custom_objects)
+
+
+class SavedModel:
+    """An open, verified file and what is in it."""
+
+    def __init__(self, archive: Archive, custom_objects: Mapping[str, Any] | None) -> None:
+        self.archive = archive
+        self.custom = {} if custom_objects is None else custom_objects
+        if not isinstance(self.custom, Mapping):
+            raise TypeError(f"custom_objects: expected a dict from name to class, got {custom_objects!r}.")
+        manifest = archive.manifest
+        version = manifest.get("format")
+        if type(version) is int and version > FORMAT:
+            raise ValueError(
+                f"{archive.path}: written by minidense {manifest.get('library')} in the layout {version}; this one "
+                f"knows layouts up to {FORMAT}. Install a newer minidense."
+            )
+        if version != FORMAT or manifest.keys() != {"format", "library", "model", "training", "arrays"}:
+            raise CorruptFileError(f"{archive.path}: its manifest is not one of minidense's.")
+        self.training = manifest["training"]
+        self._unused = set(archive.entries)
+        self._decoder = Decoder(self._read, LIBRARY, self.custom)
+
+    def parts(self) -> Parts:
+        """The model's parts, layers not being built yet. Raises ValueError for what cannot be made, all at once."""
+        path, model = self.archive.path, self.archive.manifest["model"]
+        if model is None:
+            raise ValueError(f"{path} has weights only: make the model, and call model.load_weights({path!r}).")
+        self._check_names([model, self.training])
+        problems = Problems()
+        with self.archive.damage_named():
+            expected = ["name", "dtype", "input_shape", "layers", "streams", "optimizer", "loss", "metrics", "history"]
+            if list(checked(model, dict, "the model")) != expected:
+                raise ValueError("its description of the model has other parts")
+            streams = self._streams(checked(model["streams"], dict, "the streams"))
+            history = self._history(model["history"])
+            name, dtype = model["name"], model["dtype"]
+            if dtype not in ("float32", "float64") or not isinstance(name, str | None):
+                raise ValueError("its description of the model has an impossible dtype or name")
+            input_shape = _shape(model["input_shape"])
+            described = checked(model["layers"], list, "layers"), checked(model["metrics"], list, "metrics")
+
+        def made(data: Any, kind: type[Configurable], where: str) -> Any:
+            return None if data is None else problems.noted(lambda: self._decoder.object(data, kind), f"{where}: ")
+
+        parts = Parts(
+            name,
+            np.dtype(dtype),
+            input_shape,
+            [made(data, Layer, f"layers/{i}") for i, data in enumerate(described[0])],
+            streams,
+            made(model["optimizer"], Optimizer, "optimizer"),
+            made(model["loss"], Loss, "loss"),
+            [made(data, Metric, f"metrics/{i}") for i, data in enumerate(described[1])],
+            history,
+        )
+        problems.raise_if_any(f"{path} cannot be loaded")
+        return parts
+
+    def check_shapes(self, of: Sequence[Layer]) -> None:
+        """ValueError, naming all of them, where the layers declare other arrays than the file has."""
+        declared = {f"layers/{i}/{name}": shape for i, layer in enumerate(of) for name, shape in _shapes(layer).items()}
+        names = [f"layers/{i}/{name}" for i, layer in enumerate(of) for name in _shapes(layer)]
+        found = {name: self.archive.entries[name][1] for name in self.archive.entries if _is_weight(name)}
+        problems = Problems()
+        problems.found += [f"{name} is missing in the file" for name in names if name not in found]
+        problems.found += [f"{name} is not in the model" for name in found if name not in declared]
+        for name in names:
+            if name in found and found[name] != declared[name]:
+                i = int(name.split("/")[1])
+                problems.found.append(
+                    f"{name} has shape {found[name]} in the file, and {declared[name]} in {of[i].where}"
+                )
+        problems.raise_if_any(f"{self.archive.path} does not fit the model")
+
+    def check_dtype(self, of: Sequence[Layer]) -> None:
+        """ValueError where parameters are not of the layers' dtype."""
+        for i, layer in enumerate(of):
+            for name in _shapes(layer):
+                self._entry(f"layers/{i}/{name}", layer.dtype)
+
+    def fill(self, index: int, declaration: Declaration, view: Array) -> None:
+        """Write a parameter into its place."""
+        name = f"layers/{index}/{declaration.name}"
+        self._unused.discard(name)
+        self.archive.read_into(name, view)
+
+    def read_states(self, of: Sequence[Layer]) -> None:
+        """Write the layers' states into their places."""
+        for i, layer in enumerate(of):
+            for name, array in layer.states.items():
+                array[...] = self._read(f"layers/{i}/{name}")
+
+    def read_optimizer(self, optimizer: Optimizer, theta: Array | None) -> None:
+        """Give the optimizer its vectors."""
+        for name in [name for name in self.archive.entries if name.startswith("optimizer/") and name.count("/") == 1]:
+            vector = self._read(name)
+            own = type(optimizer) in LIBRARY.values()
+            if own and (theta is None or vector.shape != theta.shape or vector.dtype != theta.dtype):
+                raise ValueError(f"{self.archive.path}: {name} is no vector as long as the model's parameters.")
+            optimizer.state[name.removeprefix("optimizer/")] = vector
+
+    def check_all_used(self) -> None:
+        """CorruptFileError where there are arrays that nothing in the model asks for."""
+        if left := sorted(name for name in self._unused if not name.startswith("training/")):
+            raise CorruptFileError(f"{self.archive.path}: it has arrays that belong to nothing: {left[:5]}.")
+
+    def run(self) -> dict[str, Any]:
+        """Where the training run stood. Raises ValueError where the file has none."""
+        if self.training is None:
+            raise ValueError(
+                f"{self.archive.path} has a model, and no training run to resume: it was written by model.save. "
+                f"Load it with md.load_model, and fit it on; or save runs with md.callbacks.ModelCheckpoint."
+            )
+        with self.archive.damage_named():
+            run: dict[str, Any] = checked(self._decoder.value(self.training), dict, "the training run")
+        return run
+
+    def _check_names(self, data: Any) -> None:
+        strange, missing = unknown_names(data, LIBRARY, self.custom)
+        problems = Problems()
+        problems.found += [f"the library has no {name!r}" for name in sorted(strange)]
+        if missing:
+            wanted = ", ".join(f"{name!r}: {name}" for name in sorted(missing))
+            problems.found.append(f"it needs your own classes or functions; pass custom_objects={{{wanted}}}")
+        problems.raise_if_any(f"{self.archive.path} cannot be loaded")
+
+    def _entry(self, name: str, dtype: np.dtype[Any]) -> None:
+        if self.archive.entries[name][0] != dtype.newbyteorder("<").str:
+            raise ValueError(f"{self.archive.path}: {name} is of dtype {self.archive.entries[name][0]}, not {dtype}.")
+
+    def _read(self, name: str) -> Array:
+        if name not in self._unused:
+            raise ValueError(f"its manifest refers to an array {name!r} that is missing, or refers to it twice")
+        self._unused.remove(name)
+        return self.archive.read(name)
+
+    def _streams(self, data: dict[str, Any]) -> Streams:
+        if list(data) != list(Streams._fields):
+            raise ValueError("its random streams are others")
+        streams = Streams(**{name: self._decoder.value(stream) for name, stream in data.items()})
+        kinds = np.random.SeedSequence, np.random.Generator, np.random.SeedSequence
+        if not all(isinstance(stream, kind) for stream, kind in zip(streams, kinds, strict=True)):
+            raise ValueError("its random streams are others")
+        return streams
+
+    def _history(self, data: Any) -> History | None:
+        if data is None:
+            return None
+        if list(checked(data, dict, "the history")) != ["history", "epoch", "params"]:
+            raise ValueError("its history has other parts")
+        history = History()
+        for name, kind in (("history", dict), ("epoch", list), ("params", dict)):
+            setattr(history, name, checked(self._decoder.value(data[name]), kind, "the history"))
+        if not all(isinstance(v, list) and len(v) == len(history.epoch) for v in history.history.values()):
+            raise ValueError("its history has columns of unequal length")
+        return history
+
+
+def _is_weight(name: str) -> bool:
+    return name.startswith("layers/") and name.count("/") == 2
+
+
+def _shape(data: Any) -> Shape | None:
+    if data is None:
+        return None
+    if not all(type(size) is int and size > 0 for size in checked(data, list, "the input's shape")):
+        raise ValueError("its input's shape is none")
+    return tuple(data)
+
+
+def differences(mine: Parts, theirs: Parts) -> list[str]:
+    """How a model differs from the one in a file, apart from what training changes."""
+    found = []
+    alike = Encoder(LIBRARY).alike
+
+    def compare(what: str, a: Any, b: Any) -> None:
+        same = type(a) is type(b) and (alike(a.get_config(), b.get_config()) if isinstance(a, Configurable) else a == b)
+        if not same:
+            found.append(f"{what} is {b!r} in the file, and {a!r} here")
+
+    compare("the dtype", mine.dtype, theirs.dtype)
+    compare("the number of layers", len(mine.layers), len(theirs.layers))
+    compare("the input's shape", mine.input_shape, theirs.input_shape)
+    if len(mine.layers) == len(theirs.layers):
+        for i, (a, b) in enumerate(zip(mine.layers, theirs.layers, strict=True)):
+            compare(f"layer {i}", a, b)
+    compare("the optimizer", mine.optimizer, theirs.optimizer)
+    compare("the loss", mine.loss, theirs.loss)
+    compare("the number of metrics", len(mine.metrics), len(theirs.metrics))
+    for one, other in zip(mine.metrics, theirs.metrics, strict=False):
+        compare("a metric", one, other)
+    return found
+
+
+def take_over(mine: Parts, theirs: Parts) -> None:
+    """Make the objects of ``mine``, which are alike, what those of ``theirs`` are; the streams are the caller's."""
+    for a, b in zip(mine.layers, theirs.layers, strict=True):
+        for name, array in (b.values | b.states).items():
+            (a.values | a.states)[name][...] = array
+    for one, other in zip(_objects(mine), _objects(theirs), strict=True):
+        put_back(one, other.attributes())
+    if mine.optimizer is not None and theirs.optimizer is not None:
+        mine.optimizer.state = theirs.optimizer.state
+
+
+def _objects(parts: Parts) -> list[Configurable]:
+    others = [thing for thing in (parts.optimizer, parts.loss) if thing is not None]
+    return [*parts.layers, *parts.metrics, *others]
