@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from minidense.arguments import checked
 from minidense.atomic import replace_file
 from minidense.errors import CorruptFileError
 from minidense.types import Array, Shape
@@ -232,13 +233,6 @@ class Archive:
                 start += len(data)
         if head != _header(dtype, shape) or digest.hexdigest() != expected:
             raise ValueError(f"its member {name + '.npy'!r} is not the one that was written")
-
-
-def checked(value: Any, kind: type, what: str) -> Any:
-    """``value`` where it is of that kind; ValueError otherwise."""
-    if not isinstance(value, kind):
-        raise ValueError(f"{what} is of the kind {type(value).__name__}, not {kind.__name__}")
-    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

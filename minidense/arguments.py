@@ -64,6 +64,17 @@ def whole_numbers(name: str, shape: Any) -> tuple[int, ...]:
     return tuple(whole_number(name, size) for size in np.atleast_1d(np.array(shape, object)))
 
 
+def checked(value: Any, kind: type, what: str) -> Any:
+    """``value`` where it is of that kind; ValueError otherwise.
+
+    >>> checked([1], list, "a shape")
+    [1]
+    """
+    if not isinstance(value, kind):
+        raise ValueError(f"{what} is of the kind {type(value).__name__}, not {kind.__name__}")
+    return value
+
+
 def real_number(
     name: str, value: Any, *, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf
 ) -> float:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Callable, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
 from minidense.arguments import Configurable, lookup, nearest, real_number, whole_number
+from minidense.encoding import Encoder, changes, put_back
 from minidense.layers import Layer, ReLU
 from minidense.types import Array
 
@@ -20,13 +24,23 @@ Logs = dict[str, float]
 class Callback(Configurable):
     """Base of all callbacks: override the hooks you need.
 
-    ``self.model`` is the model and ``self.params`` a dict with ``epochs``, ``steps`` and ``batch_size``.
+    ``self.model`` is the model and ``self.params`` a dict with ``epochs``, ``steps`` and ``batch_size``; and for a run
+    that is ``resumed``, where it goes on, ``initial_epoch`` and ``initial_step``, which are 0 otherwise.
     ``logs`` has the figures so far: the loss, the metrics, and at an epoch's end the validation figures as
     ``val_...``. Setting ``self.model.stop_training = True`` ends the training after the step.
     """
 
+    transient = frozenset({"_config", "model", "params"})
+    """Names of attributes that are not saved in a checkpoint; all others are, and must be numbers, text or arrays."""
+
+    each_step: bool = False
+    """Whether ``on_save_point`` is to be called after steps too."""
+
+    part_of_training: ClassVar[bool] = True
+    """Whether a run that is resumed cannot do without it."""
+
     model: Any = None
-    params: dict[str, Any]
+    params: Mapping[str, Any] = MappingProxyType({})
 
     def on_train_begin(self, logs: Logs) -> None:
         """Before the first epoch."""
@@ -45,6 +59,9 @@ class Callback(Configurable):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """After an epoch and its validation."""
+
+    def on_save_point(self, run: Any) -> None:
+        """After an epoch, or a step, when all callbacks have been called: ``run.save(path)`` makes a checkpoint."""
 
     def on_train_end(self, logs: Logs) -> None:
         """After the last epoch, also where training ended early."""
@@ -239,19 +256,23 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        self.filename, self.separator, self.append = filename, separator, bool(append)
+        self.filename, self.separator, self.append = os.fspath(filename), separator, bool(append)
 
     def on_train_begin(self, logs: Logs) -> None:
         self._columns: list[str] | None = None
-        if self.append and os.path.exists(self.filename) and os.path.getsize(self.filename):
+        with open(self.filename, "a"):  # there is one
+            self._size = os.path.getsize(self.filename)
+        if self.append and self._size:
             with open(self.filename, newline="") as file:
                 self._columns = next(csv.reader(file, delimiter=self.separator))[1:]
-        else:
-            with open(self.filename, "w"):
-                pass
+        elif not self.params.get("resumed"):
+            self._size = 0
+            os.truncate(self.filename, 0)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        with open(self.filename, "a", newline="") as file:
+        with open(self.filename, "r+", newline="") as file:
+            file.truncate(min(self._size, os.path.getsize(self.filename)))  # lines of epochs that are made again
+            file.seek(0, os.SEEK_END)
             writer = csv.writer(file, delimiter=self.separator)
             if self._columns is None:
                 self._columns = list(logs)
@@ -259,6 +280,7 @@ class CSVLogger(Callback):
             if new := [name for name in logs if name not in self._columns]:
                 raise ValueError(f"CSVLogger: {self.filename} has no columns for {new}; it has {self._columns}.")
             writer.writerow([epoch, *(logs.get(name, "") for name in self._columns)])
+            self._size = file.tell()
 
 
 class GradientHealth(Callback):
@@ -269,33 +291,113 @@ class GradientHealth(Callback):
     activated (of batches above 2,048 rows, the last 2,048). It makes each step somewhat slower.
     """
 
+    transient = Callback.transient | {"_before"}
+
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         self._steps = 0
-        self._ratios = {layer: 0.0 for layer in self.model.layers if layer.count_params}
-        self._alive: dict[Any, Array] = {}
+        self._ratios = {i: 0.0 for i, layer in enumerate(self.model.layers) if layer.count_params}
+        self._alive: dict[int, Array] = {}
 
     def on_batch_begin(self, batch: int, logs: Logs) -> None:
-        self._before = {layer: self._parameters(layer) for layer in self._ratios}
+        self._before = {i: self._parameters(self.model.layers[i]) for i in self._ratios}
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         self._steps += 1
-        for layer, before in self._before.items():
+        for i, before in self._before.items():
             norm = np.linalg.norm(before)
-            self._ratios[layer] += float(np.linalg.norm(self._parameters(layer) - before) / norm) if norm else 0.0
-        for layer in self.model.layers:
+            now = self._parameters(self.model.layers[i])
+            self._ratios[i] += float(np.linalg.norm(now - before) / norm) if norm else 0.0
+        for i, layer in enumerate(self.model.layers):
             if isinstance(layer, ReLU):
                 alive = np.asarray((layer.h > 0).any(axis=0))
-                self._alive[layer] = alive | self._alive.get(layer, alive)
+                self._alive[i] = alive | self._alive.get(i, alive)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        for layer, ratio in self._ratios.items():
-            logs[f"update_ratio_{layer.index}"] = ratio / self._steps
-        for layer, alive in self._alive.items():
-            logs[f"dead_{layer.index}"] = float(1 - alive.mean())
+        for i, ratio in self._ratios.items():
+            logs[f"update_ratio_{i}"] = ratio / self._steps
+        for i, alive in self._alive.items():
+            logs[f"dead_{i}"] = float(1 - alive.mean())
 
     @staticmethod
     def _parameters(layer: Layer) -> Array:
         return np.concatenate([values.ravel() for values in layer.values.values()])
+
+
+class ModelCheckpoint(_Monitor):
+    """Save the whole run to a file, from which ``fit(..., resume=path)`` goes on as if nothing had happened.
+
+    path: may have ``{epoch}``, the epochs that are over, ``{step}``, all steps made, and figures: ``{val_loss:.3f}``.
+    every: "epoch", "5 epochs", "step" or "100 steps"; a number is steps. save_best_only: only when the figure
+    ``monitor`` is better than ever, by ``min_delta`` at least. mode: as for EarlyStopping. keep: how many files stay,
+    the last ones; more than one needs ``{epoch}`` or ``{step}`` in the path. A file is replaced as a whole or not at
+    all, and ``md.load_model`` loads it as a model too. Raises OSError where it cannot be written.
+
+    >>> ModelCheckpoint("digits.npz", every="2 epochs")
+    ModelCheckpoint('digits.npz', every='2 epochs')
+    """
+
+    part_of_training = False
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        every: str | int = "epoch",
+        save_best_only: bool = False,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        min_delta: float = 0.0,
+        keep: int = 1,
+    ) -> None:
+        super().__init__(monitor, min_delta, 0, mode)
+        self.path, self.save_best_only = os.fspath(path), bool(save_best_only)
+        self.keep = whole_number("ModelCheckpoint: keep", keep)
+        self.interval, self.each_step = _interval(every)
+        if self.keep > 1 and not re.search(r"\{(epoch|step)\b", self.path):
+            raise ValueError(f"ModelCheckpoint: keep={keep} files need names that differ: {{epoch}} in {self.path!r}.")
+
+    def reset(self) -> None:
+        super().reset()
+        self.saved: list[str] = []
+
+    def on_train_begin(self, logs: Logs) -> None:
+        self.reset()
+
+    def on_save_point(self, run: Any) -> None:
+        if self.each_step != bool(run.step) or (run.steps_made if self.each_step else run.epoch) % self.interval:
+            return
+        if self.save_best_only and not self.improved(run.logs):
+            return
+        path, before = self._path_now(run), self.saved
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        self.saved = [*(other for other in before if other != path), path]  # which the file is to know itself
+        try:
+            run.save(path)
+        except BaseException:
+            self.saved = before
+            raise
+        while len(self.saved) > self.keep:
+            with suppress(FileNotFoundError):
+                os.unlink(self.saved[0])
+            del self.saved[0]
+
+    def _path_now(self, run: Any) -> str:
+        known = {**run.logs, "epoch": run.epoch, "step": run.steps_made}
+        try:
+            return self.path.format_map(known)
+        except (LookupError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"ModelCheckpoint: the path {self.path!r} cannot be filled in: {error!r}. Known: {', '.join(known)}."
+            ) from None
+
+
+def _interval(every: str | int) -> tuple[int, bool]:
+    """How many, and whether they are steps."""
+    if not isinstance(every, str):
+        return whole_number("ModelCheckpoint: every", every), True
+    found = re.fullmatch(r"(?:([1-9]\d*) )?(epoch|step)s?", every)
+    if not found:
+        raise ValueError(f"ModelCheckpoint: every: expected 'epoch', '5 epochs', '100 steps' or steps, got {every!r}.")
+    return int(found[1] or 1), found[2] == "step"
 
 
 class Hooks:
@@ -319,7 +421,8 @@ class Hooks:
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks: expected md.callbacks.Callback objects, got {callback!r}.")
-        self.callbacks = [*callbacks, progress] if progress else list(callbacks)
+        self.given = list(callbacks)
+        self.callbacks = [*callbacks, progress] if progress else self.given
         for callback in self.callbacks:
             callback.model, callback.params = model, params
         self._hooks = {name: [getattr(c, name) for c in self.callbacks if _overrides(c, name)] for name in self.NAMES}
@@ -327,7 +430,8 @@ class Hooks:
     @property
     def per_batch(self) -> bool:
         """Whether any callback wants to be called for each batch."""
-        return bool(self._hooks["on_batch_begin"] or self._hooks["on_batch_end"])
+        each_step = any(callback.each_step for callback in self.given)
+        return bool(self._hooks["on_batch_begin"] or self._hooks["on_batch_end"] or each_step)
 
     def wants(self, name: str) -> bool:
         """Whether any callback overrides that hook."""
@@ -337,6 +441,69 @@ class Hooks:
         """Call that hook of each callback that overrides it."""
         for hook in self._hooks[name]:
             hook(*args)
+
+    @property
+    def save(self) -> bool:
+        """Whether any callback may save the run."""
+        return any(_overrides(callback, "on_save_point") for callback in self.given)
+
+    def save_point(self, run: Any, of_step: bool) -> None:
+        """Let those save the run who want to."""
+        for callback in self.given:
+            if (callback.each_step or not of_step) and _overrides(callback, "on_save_point"):
+                callback.on_save_point(run)
+
+    # ------------------------------------------------------------------ saving and resuming
+
+    def state(self) -> list[dict[str, Any]]:
+        """What of each callback has changed since it was made."""
+        alike = Encoder({}).alike
+        return [
+            {
+                "class": type(callback).__name__,
+                "needed": callback.part_of_training,
+                "attributes": changes(callback, _made_anew(callback), alike),
+            }
+            for callback in self.given
+        ]
+
+    def check(self, states: Any) -> list[str]:
+        """Why they cannot go on from what other callbacks have left."""
+        try:
+            missing = [
+                state["class"] for state, callback in self._matched(states) if callback is None and state["needed"]
+            ]
+        except (KeyError, TypeError):
+            return ["what it says about callbacks is incomplete"]
+        return [f"the callback {name} is missing here; pass one again" for name in missing]
+
+    def make_anew(self) -> None:
+        """Forget what earlier runs have left in the callbacks."""
+        for callback in self.given:
+            callback.__dict__.update(_made_anew(callback).attributes())
+
+    def go_on_from(self, states: list[dict[str, Any]]) -> None:
+        """Let each be what one of its class, in the same order, has been."""
+        for state, callback in self._matched(states):
+            if callback is not None:
+                put_back(callback, state["attributes"])
+
+    def _matched(self, states: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Callback | None]]:
+        left = list(self.given)
+        matched = []
+        for state in states:
+            found = next((c for c in left if type(c).__name__ == state["class"]), None)
+            if found is not None:
+                left.remove(found)
+            matched.append((state, found))
+        return matched
+
+
+def _made_anew(callback: Callback) -> Callback:
+    try:
+        return type(callback).from_config(callback.get_config())
+    except Exception:  # its constructor does not do with its own arguments: all that it has is its state
+        return Callback()
 
 
 def _overrides(callback: Callback, hook: str) -> bool:

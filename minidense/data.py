@@ -273,9 +273,12 @@ class Block(NamedTuple):
     scores: Array
     steps: Iterable[Step]
     weights: Array | None
-    opens: bool
-    closes: bool
-    """Whether its first row begins a batch, and its last row ends one."""
+
+    def part(self, start: int, stop: int) -> Block:
+        """Some of its rows, to be reported."""
+        rows = slice(start, stop)
+        weights = None if self.weights is None else self.weights[rows]
+        return Block(self.y[rows], self.targets[rows], self.scores[rows], (), weights)
 
 
 class Feed:
@@ -307,17 +310,10 @@ class Feed:
         self.direct = isinstance(x, np.ndarray) and x.dtype == dtype and x.flags.c_contiguous
         self.step_rows = min(batch_rows, SLICE_ROWS) if splittable else batch_rows
         gathered = max(self.step_rows, GATHER_BYTES // max(1, dtype.itemsize * math.prod(x.shape[1:])))
-        self._plan(gathered, max(gathered, BLOCK_ROWS))
-
-    def one_batch_a_block(self) -> None:
-        """Put no two batches into one block, for those who want to be called in between."""
-        self._plan(self.step_rows, self.step_rows)
-
-    def _plan(self, gathered: int, reported: int) -> None:
-        """Gather at most so many rows at a time, and report at most so many, in whole batches or parts of one."""
-        self.gather_rows = _whole_batches(gathered, self.batch_rows)
-        self.block_rows = _whole_batches(reported, self.batch_rows)
-        if self.batch_rows <= self.block_rows:
+        # So many rows are gathered, and reported, at a time: whole batches, or parts of one.
+        self.gather_rows = _whole_batches(gathered, batch_rows)
+        self.block_rows = _whole_batches(max(gathered, BLOCK_ROWS), batch_rows)
+        if batch_rows <= self.block_rows:
             self.block_rows = max(self.gather_rows, self.block_rows // self.gather_rows * self.gather_rows)
         self._x: Array | None = None
         rows = min(self.n, self.block_rows)
@@ -330,31 +326,44 @@ class Feed:
         """The number of batches, the smaller last one included."""
         return -(-self.n // self.batch_rows)
 
-    def blocks(self, order: Array | None = None) -> Iterator[Block]:
-        """The blocks of one epoch, rows in ``order``, or as they stand."""
-        for start, stop in spans(self.n, self.batch_rows, self.block_rows):
+    def rows_under_way(self, batches: int) -> int:
+        """How many of the rows of so many batches are in a block that is not over."""
+        rows = min(batches * self.batch_rows, self.n)
+        return rows % self.block_rows if self.batch_rows <= self.block_rows and rows < self.n else 0
+
+    def skip_epochs(self, epochs: int) -> None:
+        """Nothing: each epoch begins with the same rows."""
+
+    def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
+        """The blocks of one epoch, rows in ``order``, or as they stand; without the first ``skip`` batches' steps.
+
+        The first block may be one that has been begun: its steps are those that are left.
+        """
+        begin = min(skip * self.batch_rows, self.n) - self.rows_under_way(skip)
+        for start, stop in spans(self.n, self.batch_rows, self.block_rows, begin):
             m = stop - start
             y = self.y[start:stop] if order is None else self.y[order[start:stop]]
             targets = self.encode(y, self._targets[:m])
             scores = self._scores[:m]
-            steps = self._steps(start, stop, order, targets, scores)
-            weights = self._weights(start, stop, order)
-            yield Block(
-                y, targets, scores, steps, weights, start % self.batch_rows == 0, stop == self._end_of_batch(stop - 1)
-            )
+            steps = self._steps(start, stop, max(start, skip * self.batch_rows), order, targets, scores)
+            yield Block(y, targets, scores, steps, self._weights(start, stop, order))
 
-    def _steps(self, start: int, stop: int, order: Array | None, targets: Array, scores: Array) -> Iterator[Step]:
-        """The steps of the rows from ``start`` to ``stop``, gathered a few at a time.
+    def _steps(
+        self, start: int, stop: int, begin: int, order: Array | None, targets: Array, scores: Array
+    ) -> Iterator[Step]:
+        """The steps of the rows from ``start`` to ``stop``, gathered a few at a time, from the row ``begin`` on.
 
         The views that whole blocks of whole batches consist of are the same each time, and are made once.
         """
-        whole = stop - start == self.block_rows and start % self.batch_rows == 0 and self.batch_rows <= self.block_rows
+        whole = stop - start == self.block_rows and begin == start and self.batch_rows <= self.block_rows
         reusable = (
             whole and self.weights is None and targets.base is self._targets and not (self.direct and order is None)
         )
         known = self._full_block if reusable else None
         made = []
         for i, (first, last) in enumerate(spans(stop, self.batch_rows, self.gather_rows, start)):
+            if last <= begin:
+                continue
             x = self._read(first, last, order)
             if known is None:
                 part = slice(first - start, last - start)
@@ -362,7 +371,7 @@ class Feed:
                 made.append(steps)
             else:
                 steps = known[i]
-            yield from steps
+            yield from steps[max(0, begin - first) // self.batch_rows :]
         if reusable and known is None:
             self._full_block = made
 
@@ -447,13 +456,22 @@ class BatchFeed:
         self.check, self.dtype, self.output_shape, self.encode, self.shares = check, dtype, output_shape, encode, shares
         check(*as_batch(self.first))
 
-    def one_batch_a_block(self) -> None:
-        """They are that already."""
+    def rows_under_way(self, batches: int) -> int:
+        """None: each batch is a block."""
+        return 0
 
-    def blocks(self, order: Array | None = None) -> Iterator[Block]:
-        """The batches of one epoch, one block each."""
+    def skip_epochs(self, epochs: int) -> None:
+        """Read on to where the source was after so many epochs."""
+        for _ in range(epochs):
+            self.epoch += 1
+            self._skip(0 if self.random_access else self.steps_per_epoch)
+            self._end_epoch()
+
+    def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
+        """The batches of one epoch, one block each, without the first ``skip``."""
         self.epoch += 1
-        for step in range(self.steps_per_epoch):
+        self._skip(0 if self.random_access else skip)
+        for step in range(skip, self.steps_per_epoch):
             where = f"epoch {self.epoch}, step {step + 1}"
             batch = self._ahead.pop() if self._ahead else self._fetch(step if order is None else int(order[step]), step)
             try:
@@ -462,6 +480,16 @@ class BatchFeed:
                 error.add_note(f"in the batch of {where}; the steps before are kept")
                 raise
             yield block
+        self._end_epoch()
+
+    def _skip(self, batches: int) -> None:
+        for step in range(batches):
+            if self._ahead:
+                self._ahead.pop()
+            else:
+                self._fetch(step, step)
+
+    def _end_epoch(self) -> None:
         if hasattr(self.source, "on_epoch_end"):
             self.source.on_epoch_end()
 
@@ -484,7 +512,7 @@ class BatchFeed:
         shares = weights if weights is None or not self.shares else weights / (weights.sum() or 1)
         x = np.asarray(x[:], self.dtype)
         step = Step(x, targets, scores, len(x), True, True, shares)
-        return Block(y, targets, scores, [step], weights, True, True)
+        return Block(y, targets, scores, [step], weights)
 
 
 def as_batch(batch: Any) -> tuple[Any, Any, Any]:

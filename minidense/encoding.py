@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minidense.archive import checked
-from minidense.arguments import Configurable
+from minidense.arguments import Configurable, checked
 from minidense.types import Array
 
 Names = Mapping[str, Any]
@@ -76,7 +75,9 @@ class Encoder:
         if not self.alike(fresh.get_config(), thing.get_config()):
             raise ValueError(f"{where}: {thing!r} cannot be saved: made anew, it has other arguments, {fresh!r}.")
         changed = {}
-        for name, value in changes(thing, fresh, self.alike):
+        for name, value in changes(thing, fresh, self.alike).items():
+            if fresh.attributes().get(name) is None and (_has_arrays(value) or not _is_data(value)):
+                continue  # a cache
             changed[name] = self.value(value, f"{where}/attributes/{name}")
         return {**self._named(type(thing), "$object", where), "config": config, "attributes": changed}
 
@@ -129,18 +130,14 @@ def remade(thing: Configurable, where: str) -> Configurable:
         raise ValueError(f"{where}: {thing!r} cannot be saved: made anew from its arguments, {error!r}.") from error
 
 
-def changes(thing: Configurable, fresh: Configurable, alike: Callable[[Any, Any], bool]) -> Iterator[tuple[str, Any]]:
-    """The attributes of ``thing`` that are not what they are in ``fresh``, a new object from the same arguments.
-
-    Arrays that a new object does not have are taken for caches.
-    """
+def changes(thing: Configurable, fresh: Configurable, alike: Callable[[Any, Any], bool]) -> dict[str, Any]:
+    """The attributes of ``thing`` that are not what they are in ``fresh``, a new object from the same arguments."""
     new = fresh.attributes()
-    for name, value in thing.attributes().items():
-        absent = new.get(name) is None
-        if not (absent and (_has_arrays(value) or not _is_data(value))) and not (
-            name in new and alike(value, new[name])
-        ):
-            yield name, value
+    return {
+        name: value
+        for name, value in thing.attributes().items()
+        if name not in new or not (value is new[name] or alike(value, new[name]))
+    }
 
 
 def put_back(thing: Configurable, attributes: Mapping[str, Any]) -> None:

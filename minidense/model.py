@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import os
 import threading
@@ -10,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -40,7 +41,7 @@ from minidense.parameters import Fill, allocate, start_of
 from minidense.progress import progress_callback
 from minidense.streams import Streams
 from minidense.summary import Summary
-from minidense.training import Learner, Report, deferred_interrupts, evaluate, train
+from minidense.training import Learner, Report, Run, deferred_interrupts, evaluate
 from minidense.types import Array, Shape
 
 if TYPE_CHECKING:
@@ -265,6 +266,7 @@ class Sequential:
         class_weight: Mapping[Any, float] | str | None = None,
         steps_per_epoch: int | None = None,
         callbacks: Sequence[Callback] = (),
+        resume: str | os.PathLike[str] | None = None,
         verbose: int | str = "auto",
     ) -> History:
         """Train for ``epochs`` passes over the data; a second call goes on from the first.
@@ -281,14 +283,19 @@ class Sequential:
         shuffle: draw a new order of the rows for each epoch, from the model's own stream.
         sample_weight: (n,), how many times each row counts; a mean is then divided by the sum of the weights.
         class_weight: a dict from label to weight, or "balanced"; it multiplies sample_weight.
+        resume: a file of md.callbacks.ModelCheckpoint, written by the same call without it: the run goes on from
+        there, in the same process or another, to the bit as if it had not ended. A source of batches is made anew.
         verbose: "auto" is a progress bar in a terminal and a line an epoch elsewhere; 0 is silent, 1 the bar, 2 the
         lines.
 
         Returns a History. Raises ValueError or TypeError for input that does not fit, before anything has changed,
         RuntimeError before ``compile``, and FloatingPointError where the loss is not finite any more: the
-        parameters are then those before that update.
+        parameters are then those before that update. A file to resume from that is of another model or run is a
+        ValueError too, with all differences.
         """
         optimizer, loss = self._compiled()
+        saved = None if resume is None else self._saved_run(resume)
+        streams = self._streams if saved is None else saved.model._streams
         epochs = whole_number("epochs", epochs)
         split = real_number("validation_split", validation_split, at_least=0, below=1)
         bar = progress_callback(verbose)
@@ -317,7 +324,7 @@ class Sequential:
             if validation_data is None and split:
                 keep = _split(len(x), split)
                 if validation_shuffle:
-                    rows = self._streams.split_order(len(x))
+                    rows = streams.split_order(len(x))
                     x, y, weights = x[rows], as_array(y)[rows], None if weights is None else weights[rows]
                 else:
                     _warn_of_missing_classes(loss, as_array(y), keep)
@@ -338,32 +345,70 @@ class Sequential:
                 self._prepare(source, output_shape)
             held_out = self._held_out(validation_data, output_shape)
             params = {"epochs": epochs, "steps": feed.steps_per_epoch, "batch_size": batch_rows}
-            hooks = Hooks(callbacks, bar, self, params)
-            if hooks.per_batch:
-                feed.one_batch_a_block()
+            place = (0, 0) if saved is None else saved.place
+            begin = {"resumed": saved is not None, "initial_epoch": place[0], "initial_step": place[1]}
+            history = History() if saved is None or saved.model.history is None else saved.model.history
+            history.params = params
+            run = Run(
+                optimizer,
+                feed,
+                Report(loss, self.metrics, self._output_of_scores),
+                Hooks(callbacks, bar, self, params | begin),
+                history,
+                shuffle=streams.shuffle if shuffle and feed.batch_rows < feed.n else None,
+                validate=lambda: self._evaluate(*held_out, 1024, output_shape) if held_out else {},
+                stopped=lambda: self.stop_training,
+                write=self._save_run,
+            )
+            if saved is not None or run.hooks.save:
+                self._check_run(run, saved, x.shape[1:])
             self._allocate()
-            history = self.history = History(params)
-            self.stop_training = False
-            report = Report(loss, self.metrics, self._output_of_scores)
+            self.history, self.stop_training = history, False
+            if saved is not None:
+                self._take_over(saved)
             with (
-                self._learner(report, batch_rows, reuse_buffers=True) as learner,
+                self._learner(run.report, batch_rows, reuse_buffers=True) as learner,
                 deferred_interrupts() as interrupts,
                 np.errstate(over="ignore", invalid="ignore"),
             ):
-                train(
-                    learner,
-                    optimizer,
-                    feed,
-                    report,
-                    epochs=epochs,
-                    shuffle=self._streams.shuffle if shuffle and feed.batch_rows < feed.n else None,
-                    validate=lambda: self._evaluate(*held_out, 1024, output_shape) if held_out else {},
-                    hooks=hooks,
-                    history=history,
-                    stopped=lambda: self.stop_training,
-                    interrupts=interrupts,
-                )
+                run.train(learner, epochs, interrupts, saved and saved.state)
         return history
+
+    def _saved_run(self, path: str | os.PathLike[str]) -> _SavedRun:
+        from minidense import persistence
+
+        with persistence.open_file(path, persistence.custom_objects(self._parts())) as file:
+            return _SavedRun(os.fspath(path), Sequential._from_file(file), file.run())
+
+    def _check_run(self, run: Run, saved: _SavedRun | None, input_shape: Shape) -> None:
+        """Raise ValueError where a run cannot be saved as its callbacks want, or cannot go on from a saved one."""
+        from minidense import persistence
+
+        if saved is not None:
+            mine = dataclasses.replace(self._parts(), input_shape=input_shape)
+            problems = persistence.Problems()
+            problems.found += persistence.differences(mine, saved.model._parts()) or run.check(saved.state)
+            problems.raise_if_any(f"cannot resume from {saved.path}")
+        if run.hooks.save:
+            persistence.encoded(self._parts(), run.state())
+
+    def _take_over(self, saved: _SavedRun) -> None:
+        """Be, in the objects that the user holds, the model that was saved."""
+        from minidense import persistence
+
+        persistence.take_over(self._parts(), saved.model._parts())
+        self._streams = saved.model._streams
+        self.stop_training = bool(saved.state["stopped"])
+
+    def _save_run(self, path: str, run: Run) -> None:
+        from minidense import persistence
+
+        parts = self._parts()
+        if run.order_of_epoch is not None:
+            shuffle = copy.deepcopy(self._streams.shuffle)
+            shuffle.bit_generator.state = run.order_of_epoch
+            parts.streams = self._streams._replace(shuffle=shuffle)
+        persistence.write(path, parts, run.state())
 
     @known_keywords
     def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None) -> Logs:
@@ -805,6 +850,18 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
 
     with persistence.open_file(path, custom_objects) as file:
         return Sequential._from_file(file)
+
+
+class _SavedRun(NamedTuple):
+    """What ``fit`` goes on from."""
+
+    path: str
+    model: Sequential
+    state: dict[str, Any]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.state.get("epoch", 0), self.state.get("step", 0)
 
 
 _UNCOPIED = ("_theta", "_grad", "_fitting", "_fitting_thread")

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minidense import initializers, layers, losses, metrics, optimizers, schedules
-from minidense.archive import Archive, checked, write_archive
-from minidense.arguments import Configurable
+from minidense.archive import Archive, write_archive
+from minidense.arguments import Configurable, checked
 from minidense.encoding import Decoder, Encoder, put_back, remade, unknown_names
 from minidense.errors import CorruptFileError
 from minidense.history import History
@@ -100,7 +100,20 @@ def weights(of: Sequence[Layer]) -> dict[str, Array]:
 
 def encoded(parts: Parts, training: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Array]]:
     """The manifest and the arrays of a model. Raises ValueError for what could not be loaded again."""
-    encoder, problems = Encoder(LIBRARY), Problems()
+    return _encoded(parts, training, Encoder(LIBRARY))
+
+
+def custom_objects(parts: Parts) -> dict[str, Any]:
+    """What of a model is not the library's, by the names that a file has for it."""
+    encoder = Encoder(LIBRARY)
+    _encoded(parts, None, encoder)
+    return encoder.custom
+
+
+def _encoded(
+    parts: Parts, training: dict[str, Any] | None, encoder: Encoder
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    problems = Problems()
     built = parts.input_shape is not None
 
     def described(thing: Configurable | None, where: str) -> Any:

@@ -20,11 +20,13 @@ class ProgressBar(Callback):
 
         self._validation: Logs = {}
         self._bar = tqdm(
+            initial=self.params["initial_epoch"] * self.params["steps"] + self.params["initial_step"],
             total=self.params["epochs"] * self.params["steps"],
             file=self.file,
             unit="step",
             dynamic_ncols=True,
         )
+        self.on_epoch_begin(self.params["initial_epoch"], logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         self._bar.set_description(f"epoch {epoch + 1}/{self.params['epochs']}", refresh=False)

@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import numpy as np
 
 from minidense.callbacks import Hooks, Logs
 from minidense.chain import Chain, first_not_finite, inference
 from minidense.data import BatchFeed, Block, Feed, Step
+from minidense.encoding import put_back
 from minidense.history import History
 from minidense.layers import Layer
 from minidense.losses import Loss, RowLoss, by_rows
@@ -24,60 +26,210 @@ from minidense.optimizers import Optimizer
 from minidense.types import Array
 
 
-def train(
-    learner: Learner,
-    optimizer: Optimizer,
-    feed: Feed | BatchFeed,
-    report: Report,
-    *,
-    epochs: int,
-    shuffle: np.random.Generator | None,
-    validate: Callable[[], Logs],
-    hooks: Hooks,
-    history: History,
-    stopped: Callable[[], bool],
-    interrupts: Sequence[object] = (),
-) -> None:
-    """Run ``epochs`` epochs over ``feed``: forward, loss, backward, update, for each batch; note the figures."""
-    learner.prepare(optimizer)
-    hooks.call("on_train_begin", {})
-    try:
-        for epoch in range(epochs):
-            hooks.call("on_epoch_begin", epoch, {})
-            report.reset()
-            batch = 0
-            for block in feed.blocks(None if shuffle is None else permutation(shuffle, feed.n)):
-                if hooks.per_batch and block.opens:
-                    hooks.call("on_batch_begin", batch, {})
-                first = batch
-                for step in block.steps:
-                    if not learner.backpropagate(step):
-                        raise learner.diverged(step, f"epoch {epoch + 1}, step {batch + 1}", optimizer)
-                    if step.closes:
-                        learner.update(optimizer)
-                        batch += 1
-                        if interrupts:
-                            raise KeyboardInterrupt
-                report.add(block)
-                if hooks.wants("on_block_end"):
-                    hooks.call("on_block_end", batch - first, report.logs(running=True))
-                if hooks.per_batch and block.closes:
-                    hooks.call("on_batch_end", batch - 1, report.logs(running=True))
-                if stopped():
+class Run:
+    """A training run: where it stands, and all that it takes to go on from there.
+
+    epoch: the epochs that are over. step: the batches of the next one that are. validate: gives the figures of the
+    validation data. shuffle: the stream that orders the rows of each epoch; None for the order they have. write(path,
+    run): makes a checkpoint.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        feed: Feed | BatchFeed,
+        report: Report,
+        hooks: Hooks,
+        history: History,
+        *,
+        shuffle: np.random.Generator | None,
+        validate: Callable[[], Logs],
+        stopped: Callable[[], bool],
+        write: Callable[[str, Run], None],
+    ) -> None:
+        self.optimizer, self.feed, self.report = optimizer, feed, report
+        self.hooks, self.history = hooks, history
+        self.shuffle, self.validate, self.stopped = shuffle, validate, stopped
+        self.write = write
+        self.epoch = self.step = 0
+        self._order_from: Any = None
+        self._watched = hooks.per_batch
+        self._running = Report(report.loss, report.metrics, report.output)
+        self._unreported: Array | None = None
+        """Of a block that is under way, the scores that are not in the report yet; only where steps are watched."""
+
+    def train(
+        self,
+        learner: Learner,
+        epochs: int,
+        interrupts: Sequence[object] = (),
+        saved: dict[str, Any] | None = None,
+    ) -> None:
+        """Forward, loss, backward, update, for each batch, until ``epochs`` epochs are over.
+
+        saved: the state of a run that is to be gone on with, against which ``check`` has found nothing.
+        """
+        self.learner = learner
+        learner.prepare(self.optimizer)
+        if saved is not None:
+            self.hooks.make_anew()
+        self.hooks.call("on_train_begin", {})
+        try:
+            if saved is not None:
+                self._go_on_from(saved)
+            while self.epoch < epochs and not (self.stopped() and not self.step):
+                if not self.step:
+                    self.hooks.call("on_epoch_begin", self.epoch, {})
+                    self.report.reset()
+                    self._running.reset()
+                self._take_steps(interrupts)
+                self._end_epoch()
+                if interrupts:
+                    raise KeyboardInterrupt
+        finally:
+            self.hooks.call("on_train_end", {})
+
+    def _take_steps(self, interrupts: Sequence[object]) -> None:
+        """Take the steps of this epoch that have not been taken."""
+        order = None
+        if self.shuffle is not None:
+            self._order_from = self.shuffle.bit_generator.state
+            order = permutation(self.shuffle, self.feed.n)
+        told = self.step > 0 and self.stopped()  # it was saved after it had been told to stop
+        for block in self.feed.blocks(order, self.step):
+            first, done = self.step, self._reopen(block)
+            for step in () if told else block.steps:
+                if self._watched and step.opens:
+                    self.hooks.call("on_batch_begin", self.step, {})
+                if not self.learner.backpropagate(step):
+                    raise self.learner.diverged(step, f"epoch {self.epoch + 1}, step {self.step + 1}", self.optimizer)
+                if step.closes:
+                    self.learner.update(self.optimizer)
+                    self.step += 1
+                if self._watched:
+                    done = self._report_step(block, step, done)
+                if step.closes and interrupts:
+                    raise KeyboardInterrupt
+                if self._watched and self.stopped():
                     break
-            logs = report.logs()
-            learner.check_epoch(logs, f"epoch {epoch + 1}", optimizer)
-            logs |= {f"val_{name}": value for name, value in validate().items()}
-            try:
-                hooks.call("on_epoch_end", epoch, logs)  # which may add figures
-            finally:
-                history.append(epoch, logs)
-            if interrupts:
-                raise KeyboardInterrupt
-            if stopped():
-                break
-    finally:
-        hooks.call("on_train_end", {})
+            if told or (self._watched and self._unreported is not None):
+                self.report.add(block.part(0, done))
+            elif not self._watched:
+                self.report.add(block)
+            self._unreported = None
+            if self.hooks.wants("on_block_end"):
+                self.hooks.call("on_block_end", self.step - first, self.report.logs(running=True))
+            if self.stopped():
+                return
+
+    def _reopen(self, block: Block) -> int:
+        """Put the scores of a block that was under way back; return how many there are."""
+        if self._unreported is None:
+            return 0
+        block.scores[: len(self._unreported)] = self._unreported
+        return len(self._unreported)
+
+    def _report_step(self, block: Block, step: Step, done: int) -> int:
+        """Note a step for those who watch; return how many rows of the block are done.
+
+        The report proper is made of whole blocks, so that its sums do not depend on who watches.
+        """
+        now = done + len(step.scores)
+        self._running.add(block.part(done, now))
+        self._running.take_values(self.report)
+        if now == len(block.scores):
+            self.report.add(block)
+            self._unreported = None
+        else:
+            self._unreported = block.scores[:now]
+        if step.closes:
+            self.hooks.call("on_batch_end", self.step - 1, self._running.logs(running=True))
+            self.hooks.save_point(self, of_step=True)
+        return now
+
+    def _end_epoch(self) -> None:
+        logs = self.report.logs()
+        self.learner.check_epoch(logs, f"epoch {self.epoch + 1}", self.optimizer)
+        logs |= {f"val_{name}": value for name, value in self.validate().items()}
+        try:
+            self.hooks.call("on_epoch_end", self.epoch, logs)  # which may add figures
+        finally:
+            self.history.append(self.epoch, logs)
+            self.epoch, self.step = self.epoch + 1, 0
+        self.hooks.save_point(self, of_step=False)
+
+    def save(self, path: str) -> None:
+        """Write a checkpoint, from which ``fit(..., resume=path)`` goes on. Raises ValueError and OSError."""
+        self.write(path, self)
+
+    @property
+    def steps_made(self) -> int:
+        """All steps of the run so far."""
+        return self.epoch * self.feed.steps_per_epoch + self.step
+
+    @property
+    def logs(self) -> Logs:
+        """The figures of the epoch that is over, or of the one that is under way as far as it is."""
+        if self.step:
+            return self._running.logs(running=True)
+        return {name: values[-1] for name, values in self.history.history.items()}
+
+    @property
+    def order_of_epoch(self) -> Any:
+        """The state of ``shuffle`` from which the order of the epoch under way, or of the next one, is drawn."""
+        return self._order_from if self.step else self.shuffle and self.shuffle.bit_generator.state
+
+    def state(self) -> dict[str, Any]:
+        """Where the run stands, as plain values and arrays."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "facts": self._facts(),
+            "stopped": self.stopped(),
+            "report": self.report.state(),
+            "running": self._running.state(),
+            "unreported": None if self._unreported is None else self._unreported.copy(),
+            "callbacks": self.hooks.state(),
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        """What another run must have in common with this one, to go on with it."""
+        batches = isinstance(self.feed, BatchFeed)
+        return {
+            "rows": None if batches else self.feed.n,
+            "rows a batch": None if batches else self.feed.batch_rows,
+            "steps an epoch": self.feed.steps_per_epoch,
+            "shuffle": self.shuffle is not None,
+            "weights": not batches and self.feed.weights is not None,  # type: ignore[union-attr]
+        }
+
+    def check(self, state: dict[str, Any]) -> list[str]:
+        """Why this run cannot go on from ``state``, which another one has saved."""
+        expected = ["epoch", "step", "facts", "stopped", "report", "running", "unreported", "callbacks"]
+        facts = self._facts()
+        if list(state) != expected or list(state["facts"]) != list(facts):
+            return ["what it says about the run is incomplete"]
+        numbers = state["epoch"], state["step"]
+        if not all(type(n) is int and n >= 0 for n in numbers) or state["step"] > self.feed.steps_per_epoch:
+            return [f"its place, epoch {state['epoch']}, step {state['step']}, is none in this run"]
+        found = [
+            f"{name}: {state['facts'][name]} in the file, {value} here"
+            for name, value in facts.items()
+            if state["facts"][name] != value
+        ]
+        rows, scores = self.feed.rows_under_way(state["step"]), state["unreported"]
+        if (0 if scores is None else len(scores)) != rows or (rows and scores.shape[1:] != self.feed.output_shape):
+            found.append("its scores of the batches under way are others")
+        found += self.report.check(state["report"]) + self._running.check(state["running"])
+        return found + self.hooks.check(state["callbacks"])
+
+    def _go_on_from(self, state: dict[str, Any]) -> None:
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.report.go_on_from(state["report"])
+        self._running.go_on_from(state["running"])
+        self._unreported = state["unreported"]
+        self.hooks.go_on_from(state["callbacks"])
+        self.feed.skip_epochs(self.epoch)
 
 
 @contextmanager
@@ -235,6 +387,21 @@ class Report:
         for metric in self.metrics:
             metric.reset()
 
+    def state(self) -> dict[str, Any]:
+        """The sums so far."""
+        return {"sums": (self._rows, self.loss_sum), "metrics": [metric.attributes() for metric in self.metrics]}
+
+    def check(self, state: Any) -> list[str]:
+        """Why it cannot have been in that state."""
+        fits = isinstance(state, dict) and list(state) == ["sums", "metrics"] and len(state["sums"]) == 2
+        return [] if fits and len(state["metrics"]) == len(self.metrics) else ["its figures are of other metrics"]
+
+    def go_on_from(self, state: dict[str, Any]) -> None:
+        """Have the sums that another report had."""
+        self._rows, self.loss_sum = state["sums"]
+        for metric, attributes in zip(self.metrics, state["metrics"], strict=True):
+            put_back(metric, attributes)
+
     def add(self, block: Block) -> None:
         """Add the rows of a block, whose scores have been noted."""
         if self.row_loss is not None:
@@ -255,6 +422,11 @@ class Report:
         self.loss_sum += value * (rows if self.loss.reduction == "mean" else 1)
         self._rows += rows
         return math.isfinite(value)
+
+    def take_values(self, other: Report) -> None:
+        """Have the values of whole batches that another report of the same run was given."""
+        if self.row_loss is None:
+            self._rows, self.loss_sum = other._rows, other.loss_sum
 
     def logs(self, running: bool = False) -> Logs:
         """The figures by name; the loss is the mean over the rows, whatever the loss's reduction.

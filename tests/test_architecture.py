@@ -14,8 +14,8 @@ PACKAGE = Path(md.__file__).parent
 
 FLOORS = [
     ["types", "version", "errors", "atomic"],
-    ["arguments", "archive"],
-    ["blas", "functional", "initializers", "metrics", "data", "schedules", "history", "summary", "streams"],
+    ["arguments"],
+    ["archive", "blas", "functional", "initializers", "metrics", "data", "schedules", "history", "summary", "streams"],
     ["optimizers"],
     ["datasets.idx"],
     ["datasets.digits", "datasets.fashion_mnist", "datasets.penguins", "datasets.spirals"],

@@ -41,7 +41,8 @@ def test_logs_and_params():
     callback, model = Keeps(), make()
     history = model.fit(X, Y, batch_size=8, epochs=2, validation_data=(X, Y), callbacks=[callback], verbose=0)
     assert callback.model is model
-    assert callback.params == {"epochs": 2, "steps": 3, "batch_size": 8}
+    begin = {"resumed": False, "initial_epoch": 0, "initial_step": 0}
+    assert callback.params == {"epochs": 2, "steps": 3, "batch_size": 8} | begin
     assert callback.logs == {name: values[-1] for name, values in history.history.items()}
     assert list(callback.logs) == ["loss", "accuracy", "val_loss", "val_accuracy"]
     assert repr(history).startswith("History(2 epochs, last: loss=")
