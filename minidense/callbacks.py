@@ -36,8 +36,8 @@ class Callback(Configurable):
     each_step: bool = False
     """Whether ``on_save_point`` is to be called after steps too."""
 
-    part_of_training: ClassVar[bool] = True
-    """Whether a run that is resumed cannot do without it."""
+    steers: ClassVar[bool] = False
+    """Whether the run depends on it, so that it cannot be resumed without one."""
 
     model: Any = None
     params: Mapping[str, Any] = MappingProxyType({})
@@ -90,6 +90,8 @@ class LambdaCallback(Callback):
 
 class _Monitor(Callback):
     """Base of the callbacks that watch one figure and wait for it to improve."""
+
+    steers = True
 
     def __init__(self, monitor: str, min_delta: float, patience: int, mode: str) -> None:
         name = type(self).__name__
@@ -233,6 +235,8 @@ class LearningRateScheduler(Callback):
     >>> halve = LearningRateScheduler(lambda epoch, rate: rate / 2 if epoch else rate)
     """
 
+    steers = True
+
     def __init__(self, schedule: Callable[[int, float], float]) -> None:
         self.schedule = schedule
 
@@ -291,6 +295,7 @@ class GradientHealth(Callback):
     activated (of batches above 2,048 rows, the last 2,048). It makes each step somewhat slower.
     """
 
+    steers = True
     transient = Callback.transient | {"_before"}
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
@@ -336,7 +341,7 @@ class ModelCheckpoint(_Monitor):
     ModelCheckpoint('digits.npz', every='2 epochs')
     """
 
-    part_of_training = False
+    steers = False
 
     def __init__(
         self,
@@ -461,7 +466,7 @@ class Hooks:
         return [
             {
                 "class": type(callback).__name__,
-                "needed": callback.part_of_training,
+                "needed": callback.steers,
                 "attributes": changes(callback, _made_anew(callback), alike),
             }
             for callback in self.given

@@ -209,14 +209,16 @@ class Run:
         facts = self._facts()
         if list(state) != expected or list(state["facts"]) != list(facts):
             return ["what it says about the run is incomplete"]
-        numbers = state["epoch"], state["step"]
-        if not all(type(n) is int and n >= 0 for n in numbers) or state["step"] > self.feed.steps_per_epoch:
-            return [f"its place, epoch {state['epoch']}, step {state['step']}, is none in this run"]
         found = [
             f"{name}: {state['facts'][name]} in the file, {value} here"
             for name, value in facts.items()
             if state["facts"][name] != value
         ]
+        if found:
+            return found
+        numbers = state["epoch"], state["step"]
+        if not all(type(n) is int and n >= 0 for n in numbers) or state["step"] > self.feed.steps_per_epoch:
+            return [f"its place, epoch {state['epoch']}, step {state['step']}, is none in this run"]
         rows, scores = self.feed.rows_under_way(state["step"]), state["unreported"]
         if (0 if scores is None else len(scores)) != rows or (rows and scores.shape[1:] != self.feed.output_shape):
             found.append("its scores of the batches under way are others")
