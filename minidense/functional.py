@@ -9,26 +9,31 @@ import numpy as np
 
 from minidense.types import Array
 
-_HALF = np.full((), 0.5, "float32")  # exact in any dtype; as an array, cheaper to compute with than the number
+_ONE = np.ones((), "float32")  # as an array, cheaper to compute with than the number
+_EXP_OVERFLOWS = {"f": -88.0, "d": -709.0}  # exp(-z) does, below these
 _TRANSPOSED_FROM_ROWS = 8  # from here on, reducing over the transposed copy is the faster way
 _TRANSPOSED_TO_COLUMNS = 64
 
 
 def sigmoid(z: Array, out: Array | None = None) -> Array:
-    """``1 / (1 + exp(-z))``, elementwise, as ``(1 + tanh(z / 2)) / 2``, which cannot overflow.
+    """``1 / (1 + exp(-z))``, elementwise, to a few units in the last place everywhere; nothing overflows.
 
     z: any shape, floating. out: where to write, may be ``z`` itself. Returns an array of z's shape and dtype.
 
     >>> sigmoid(np.array([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
     """
-    h: Array = np.multiply(z, _HALF, out=out)
-    np.tanh(h, out=h)
-    h *= _HALF
-    h += _HALF
+    if not z.size or not np.minimum.reduce(z, axis=None) > _EXP_OVERFLOWS[z.dtype.char]:
+        e = np.exp(np.minimum(z, 0))  # the fraction times exp(z) where z is negative
+        return np.asarray(np.divide(e, 1 + np.exp(-abs(z)), out=out))
+    h: Array = np.negative(z, out=out)
+    np.exp(h, out=h)
+    h += _ONE
+    np.divide(_ONE, h, out=h)
     return h
 
 
+@np.errstate(over="ignore")
 def softmax(scores: Array, out: Array | None = None) -> Array:
     """``exp(s_j) / sum_k exp(s_k)`` for each row, shifted by the row's largest score, so that it cannot overflow.
 
@@ -38,6 +43,11 @@ def softmax(scores: Array, out: Array | None = None) -> Array:
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
+    return softmax_of(scores, out)
+
+
+def softmax_of(scores: Array, out: Array | None = None) -> Array:
+    """``softmax``, for callers that ignore overflow: of the smallest number less the largest one."""
     if len(scores) == 1:  # reductions over everything are the faster ones
         e = np.subtract(scores, np.maximum.reduce(scores, axis=None), out=out)
         np.exp(e, out=e)
@@ -67,6 +77,7 @@ def shifted(scores: Array) -> tuple[Array, int]:
     return z, axis
 
 
+@np.errstate(over="ignore")
 def log_sum_exp(scores: Array) -> Array:
     """``log sum_k exp(s_k)`` for each row. scores: (n, k). Returns (n,).
 
@@ -88,6 +99,21 @@ def log_sum_exp_shifted(z: Array, axis: int) -> Array:
     rest = np.add.reduce(e, axis=axis)
     # A total below 1.5 has one largest term only: with a tie it would be at least 2.
     return np.asarray(np.where(total < 1.5, np.log1p(rest), np.log(total)))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def mean(values: Array, axis: int | None = None) -> Array:
+    """The mean in float64 along ``axis``, or of all values, which is finite also where their sum is not.
+
+    >>> float(mean(np.array([1e308, 1e308])))
+    1e+308
+    """
+    found = np.asarray(values.mean(axis=axis, dtype=np.float64))
+    if not np.isfinite(found).all():
+        count = values.size // found.size
+        scale = 2.0 ** count.bit_length()  # a power of two, which rounds nothing
+        found = np.asarray((values.astype(np.float64) / scale).sum(axis=axis) / count * scale)
+    return found
 
 
 def softplus(z: Array) -> Array:

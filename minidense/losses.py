@@ -11,10 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidense.arguments import Configurable, lookup, real_number
-from minidense.functional import log_sum_exp_shifted, shifted, sigmoid, softmax
+from minidense.functional import log_sum_exp_shifted, mean, shifted, sigmoid, softmax_of
 from minidense.layers import Activation, Layer, Sigmoid, Softmax
 from minidense.metrics import Accuracy, BinaryAccuracy, Metric
 from minidense.types import Array, Shape
+
+
+_QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is inf, which is then looked for
 
 
 class Loss(Configurable):
@@ -92,6 +95,7 @@ class RowLoss(Loss):
         """The derivative of each row's loss by its scores, (n, k), a new array."""
         raise NotImplementedError
 
+    @_QUIET
     def forward(self, scores: Array, y: Any) -> float:
         """The mean or the sum of the rows' losses. scores: (n, k); y: labels or targets of n rows."""
         scores = np.asarray(scores)
@@ -99,9 +103,10 @@ class RowLoss(Loss):
         if len(checked) != len(scores):
             raise ValueError(f"{self!r}: {len(scores)} rows of scores, but {len(checked)} of y.")
         self.scores, self.targets = scores, self.encode(checked, np.empty_like(scores))
-        total = float(self.rows(scores, self.targets).sum(dtype=np.float64))
-        return total / len(scores) if self.reduction == "mean" else total
+        rows = self.rows(scores.astype(np.float64), self.targets.astype(np.float64))
+        return float(mean(rows) if self.reduction == "mean" else rows.sum())
 
+    @_QUIET
     def backward(self) -> Array:
         """dLoss/dscores of the last ``forward``, (n, k); divided by n for the mean."""
         if "scores" not in self.__dict__:
@@ -186,7 +191,7 @@ class SoftmaxCrossEntropy(RowLoss):
         return losses
 
     def gradient(self, scores: Array, targets: Array) -> Array:
-        dscores = softmax(scores)
+        dscores = softmax_of(scores)
         dscores -= targets
         return dscores
 
@@ -218,7 +223,8 @@ class TargetLoss(RowLoss):
         return out
 
     def rows(self, scores: Array, targets: Array) -> Array:
-        return np.asarray(self.elements(scores, targets).reshape(len(scores), -1).mean(axis=1))
+        elements = self.elements(scores, targets).reshape(len(scores), -1)
+        return elements[:, 0] if elements.shape[1] == 1 else mean(elements, axis=1)
 
     def gradient(self, scores: Array, targets: Array) -> Array:
         dscores = self.derivatives(scores, targets)
