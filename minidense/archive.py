@@ -58,9 +58,15 @@ def dump(file: BinaryIO, manifest: dict[str, Any], arrays: Mapping[str, Array]) 
         name: {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": _digest(array)}
         for name, array in portable.items()
     }
-    text = json.dumps({**manifest, "arrays": entries}, indent=1, allow_nan=False).encode()
+    content = {**manifest, "arrays": entries}
+    text = json.dumps(content, indent=1, allow_nan=False).encode()
     if len(text) > LARGEST_MANIFEST:
-        raise ValueError(f"the description of this model takes {len(text):,} bytes, and {LARGEST_MANIFEST:,} is all.")
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+    if len(text) > LARGEST_MANIFEST:
+        raise ValueError(
+            f"the description of this model, all but its arrays, takes {len(text):,} bytes, more than the "
+            f"{LARGEST_MANIFEST:,} that a file can have. Long lists are best kept as arrays, or lists of numbers."
+        )
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = _SEAL + hashlib.sha256(text).hexdigest().encode()
         _add(archive, MANIFEST, text, b"")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import functools
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+import string
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -14,7 +16,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidense.arguments import Configurable, lookup, nearest, real_number, whole_number
-from minidense.encoding import Encoder, changes, put_back
 from minidense.layers import Layer, ReLU
 from minidense.types import Array
 
@@ -60,8 +61,15 @@ class Callback(Configurable):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """After an epoch and its validation."""
 
-    def on_save_point(self, run: Any) -> None:
-        """After an epoch, or a step, when all callbacks have been called: ``run.save(path)`` makes a checkpoint."""
+    def on_save_point(self, run: Any) -> Callable[[], None] | None:
+        """After an epoch, or a step, when all callbacks have been called: what to call to have the run saved, if any.
+
+        Here it is decided, and then, when all have decided, it is called: ``run.save(path)`` makes a checkpoint.
+        """
+        return None
+
+    def make_up(self, run: Any) -> None:
+        """When a run goes on: save what, as its file says, was about to be saved when it ended."""
 
     def on_train_end(self, logs: Logs) -> None:
         """After the last epoch, also where training ended early."""
@@ -112,7 +120,7 @@ class _Monitor(Callback):
                 f"{type(self).__name__}: there is no figure {self.monitor!r} to monitor."
                 f"{nearest(self.monitor, logs)} There are: {', '.join(logs)}."
             )
-        value = logs[self.monitor]
+        value = float(logs[self.monitor])
         if math.isnan(value):
             return False
         gain = value - self.best if self._upwards() else self.best - value
@@ -256,8 +264,10 @@ def _rate_that_can_be_set(callback: Callback) -> float:
 class CSVLogger(Callback):
     """Write the figures of each epoch to a file as soon as there are any: one line an epoch.
 
-    append: go on in a file that is there, rather than write over it.
+    append: go on in a file that is there, rather than write over it. A run that is resumed goes on where it was.
     """
+
+    transient = Callback.transient | {"filename"}
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         self.filename, self.separator, self.append = os.fspath(filename), separator, bool(append)
@@ -275,9 +285,16 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         with open(self.filename, "r+", newline="") as file:
-            file.truncate(min(self._size, os.path.getsize(self.filename)))  # lines of epochs that are made again
+            there = os.path.getsize(self.filename)
+            file.truncate(min(self._size, there))  # lines of epochs that are made again
             file.seek(0, os.SEEK_END)
             writer = csv.writer(file, delimiter=self.separator)
+            if there < self._size and self._columns is not None:  # the file has been lost
+                file.truncate(0)
+                writer.writerow(["epoch", *self._columns])
+                past = self.model.history
+                for i, number in enumerate(past.epoch):
+                    writer.writerow([number, *(past.history[name][i] for name in self._columns)])
             if self._columns is None:
                 self._columns = list(logs)
                 writer.writerow(["epoch", *self._columns])
@@ -342,6 +359,7 @@ class ModelCheckpoint(_Monitor):
     """
 
     steers = False
+    transient = Callback.transient | {"path", "interval", "each_step"}
 
     def __init__(
         self,
@@ -357,24 +375,36 @@ class ModelCheckpoint(_Monitor):
         self.path, self.save_best_only = os.fspath(path), bool(save_best_only)
         self.keep = whole_number("ModelCheckpoint: keep", keep)
         self.interval, self.each_step = _interval(every)
+        _check_template(self.path)
         if self.keep > 1 and not re.search(r"\{(epoch|step)\b", self.path):
             raise ValueError(f"ModelCheckpoint: keep={keep} files need names that differ: {{epoch}} in {self.path!r}.")
 
     def reset(self) -> None:
         super().reset()
         self.saved: list[str] = []
+        self.due: str | None = None
 
     def on_train_begin(self, logs: Logs) -> None:
         self.reset()
 
-    def on_save_point(self, run: Any) -> None:
+    def on_save_point(self, run: Any) -> Callable[[], None] | None:
         if self.each_step != bool(run.step) or (run.steps_made if self.each_step else run.epoch) % self.interval:
-            return
+            return None
         if self.save_best_only and not self.improved(run.logs):
+            return None
+        self.due = self._path_now(run)
+        return functools.partial(self.save, run)
+
+    def make_up(self, run: Any) -> None:
+        self.save(run)
+
+    def save(self, run: Any) -> None:
+        """Save the run to the path that is due, and drop the oldest file where there are more than ``keep``."""
+        path, before = self.due, self.saved
+        if path is None:
             return
-        path, before = self._path_now(run), self.saved
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        self.saved = [*(other for other in before if other != path), path]  # which the file is to know itself
+        self.saved, self.due = [*(other for other in before if other != path), path], None  # as the file is to say
         try:
             run.save(path)
         except BaseException:
@@ -395,6 +425,15 @@ class ModelCheckpoint(_Monitor):
             ) from None
 
 
+def _check_template(path: str) -> None:
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(path) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"ModelCheckpoint: path: {path!r} is no template: {error}.") from None
+    if not all(name.isidentifier() for name in names):
+        raise ValueError(f"ModelCheckpoint: path: expected names such as {{epoch}} in {path!r}, got {names}.")
+
+
 def _interval(every: str | int) -> tuple[int, bool]:
     """How many, and whether they are steps."""
     if not isinstance(every, str):
@@ -403,113 +442,3 @@ def _interval(every: str | int) -> tuple[int, bool]:
     if not found:
         raise ValueError(f"ModelCheckpoint: every: expected 'epoch', '5 epochs', '100 steps' or steps, got {every!r}.")
     return int(found[1] or 1), found[2] == "step"
-
-
-class Hooks:
-    """Several callbacks as one: each hook calls those that override it, in the order given."""
-
-    NAMES = (
-        "on_train_begin",
-        "on_epoch_begin",
-        "on_batch_begin",
-        "on_batch_end",
-        "on_block_end",
-        "on_epoch_end",
-        "on_train_end",
-    )
-
-    def __init__(
-        self, callbacks: Sequence[Callback], progress: Callback | None, model: Any, params: dict[str, Any]
-    ) -> None:
-        if not isinstance(callbacks, list | tuple):
-            raise TypeError(f"callbacks: expected a list, got {callbacks!r}.")
-        for callback in callbacks:
-            if not isinstance(callback, Callback):
-                raise TypeError(f"callbacks: expected md.callbacks.Callback objects, got {callback!r}.")
-        self.given = list(callbacks)
-        self.callbacks = [*callbacks, progress] if progress else self.given
-        for callback in self.callbacks:
-            callback.model, callback.params = model, params
-        self._hooks = {name: [getattr(c, name) for c in self.callbacks if _overrides(c, name)] for name in self.NAMES}
-
-    @property
-    def per_batch(self) -> bool:
-        """Whether any callback wants to be called for each batch."""
-        each_step = any(callback.each_step for callback in self.given)
-        return bool(self._hooks["on_batch_begin"] or self._hooks["on_batch_end"] or each_step)
-
-    def wants(self, name: str) -> bool:
-        """Whether any callback overrides that hook."""
-        return bool(self._hooks[name])
-
-    def call(self, name: str, *args: Any) -> None:
-        """Call that hook of each callback that overrides it."""
-        for hook in self._hooks[name]:
-            hook(*args)
-
-    @property
-    def save(self) -> bool:
-        """Whether any callback may save the run."""
-        return any(_overrides(callback, "on_save_point") for callback in self.given)
-
-    def save_point(self, run: Any, of_step: bool) -> None:
-        """Let those save the run who want to."""
-        for callback in self.given:
-            if (callback.each_step or not of_step) and _overrides(callback, "on_save_point"):
-                callback.on_save_point(run)
-
-    # ------------------------------------------------------------------ saving and resuming
-
-    def state(self) -> list[dict[str, Any]]:
-        """What of each callback has changed since it was made."""
-        alike = Encoder({}).alike
-        return [
-            {
-                "class": type(callback).__name__,
-                "needed": callback.steers,
-                "attributes": changes(callback, _made_anew(callback), alike),
-            }
-            for callback in self.given
-        ]
-
-    def check(self, states: Any) -> list[str]:
-        """Why they cannot go on from what other callbacks have left."""
-        try:
-            missing = [
-                state["class"] for state, callback in self._matched(states) if callback is None and state["needed"]
-            ]
-        except (KeyError, TypeError):
-            return ["what it says about callbacks is incomplete"]
-        return [f"the callback {name} is missing here; pass one again" for name in missing]
-
-    def make_anew(self) -> None:
-        """Forget what earlier runs have left in the callbacks."""
-        for callback in self.given:
-            callback.__dict__.update(_made_anew(callback).attributes())
-
-    def go_on_from(self, states: list[dict[str, Any]]) -> None:
-        """Let each be what one of its class, in the same order, has been."""
-        for state, callback in self._matched(states):
-            if callback is not None:
-                put_back(callback, state["attributes"])
-
-    def _matched(self, states: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Callback | None]]:
-        left = list(self.given)
-        matched = []
-        for state in states:
-            found = next((c for c in left if type(c).__name__ == state["class"]), None)
-            if found is not None:
-                left.remove(found)
-            matched.append((state, found))
-        return matched
-
-
-def _made_anew(callback: Callback) -> Callback:
-    try:
-        return type(callback).from_config(callback.get_config())
-    except Exception:  # its constructor does not do with its own arguments: all that it has is its state
-        return Callback()
-
-
-def _overrides(callback: Callback, hook: str) -> bool:
-    return hook in callback.__dict__ or getattr(type(callback), hook) is not getattr(Callback, hook)

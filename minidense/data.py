@@ -6,6 +6,7 @@ A *block* is what is reported at a time: many small batches, or one, or a slice 
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -326,13 +327,21 @@ class Feed:
         """The number of batches, the smaller last one included."""
         return -(-self.n // self.batch_rows)
 
+    def facts(self) -> dict[str, Any]:
+        """What another run's feed must have in common with this one for the run to be gone on with."""
+        return {
+            "rows": self.n,
+            "rows a batch": self.batch_rows,
+            "weights": None if self.weights is None else f"with the checksum {zlib.crc32(self.weights.tobytes())}",
+        }
+
     def rows_under_way(self, batches: int) -> int:
         """How many of the rows of so many batches are in a block that is not over."""
         rows = min(batches * self.batch_rows, self.n)
         return rows % self.block_rows if self.batch_rows <= self.block_rows and rows < self.n else 0
 
-    def skip_epochs(self, epochs: int) -> None:
-        """Nothing: each epoch begins with the same rows."""
+    def skip(self, epochs: int, batches: int) -> None:
+        """Nothing: rows are where they are."""
 
     def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
         """The blocks of one epoch, rows in ``order``, or as they stand; without the first ``skip`` batches' steps.
@@ -439,6 +448,8 @@ class BatchFeed:
         self.n = len(source) if self.random_access else 0
         self.batch_rows = 1
         self.epoch = 0
+        self._skipping = False
+        self._ahead: list[Any] = []
         self.first = self._fetch(0, 0)
         """The first batch, which a generator's first step takes."""
         self._ahead = [] if self.random_access else [self.first]
@@ -456,24 +467,33 @@ class BatchFeed:
         self.check, self.dtype, self.output_shape, self.encode, self.shares = check, dtype, output_shape, encode, shares
         check(*as_batch(self.first))
 
+    def facts(self) -> dict[str, Any]:
+        """What another run's feed must have in common with this one for the run to be gone on with."""
+        return {"batches an epoch": self.steps_per_epoch}
+
     def rows_under_way(self, batches: int) -> int:
         """None: each batch is a block."""
         return 0
 
-    def skip_epochs(self, epochs: int) -> None:
-        """Read on to where the source was after so many epochs."""
-        for _ in range(epochs):
-            self.epoch += 1
-            self._skip(0 if self.random_access else self.steps_per_epoch)
-            self._end_epoch()
+    def skip(self, epochs: int, batches: int) -> None:
+        """Go to where the source was after so many epochs and batches: read a generator on, end a dataset's epochs."""
+        self._skipping = True
+        for epoch in range(epochs + 1):
+            over = epoch < epochs
+            if not self.random_access:
+                for step in range(self.steps_per_epoch if over else batches):
+                    self._fetch(step, step)
+            if over:
+                self.epoch += 1
+                self._end_epoch()
+        self._skipping = False
 
     def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
         """The batches of one epoch, one block each, without the first ``skip``."""
         self.epoch += 1
-        self._skip(0 if self.random_access else skip)
         for step in range(skip, self.steps_per_epoch):
             where = f"epoch {self.epoch}, step {step + 1}"
-            batch = self._ahead.pop() if self._ahead else self._fetch(step if order is None else int(order[step]), step)
+            batch = self._fetch(step if order is None else int(order[step]), step)
             try:
                 block = self._block(batch)
             except (TypeError, ValueError) as error:
@@ -482,28 +502,24 @@ class BatchFeed:
             yield block
         self._end_epoch()
 
-    def _skip(self, batches: int) -> None:
-        for step in range(batches):
-            if self._ahead:
-                self._ahead.pop()
-            else:
-                self._fetch(step, step)
-
     def _end_epoch(self) -> None:
         if hasattr(self.source, "on_epoch_end"):
             self.source.on_epoch_end()
 
     def _fetch(self, index: int, step: int) -> Any:
-        where = f"epoch {self.epoch or 1}, step {step + 1}"
+        if self._ahead:
+            return self._ahead.pop()
+        where = f"epoch {self.epoch + self._skipping or 1}, step {step + 1}"
+        kept = "It is on the way to where the run is to go on." if self._skipping else "The steps before are kept."
         try:
             return self.source[index] if self.random_access else next(self.source)
         except StopIteration:
             raise ValueError(
                 f"the generator ended before {where}; it must give {self.steps_per_epoch} batches in each epoch "
-                f"(steps_per_epoch). The {step} steps before are kept."
+                f"(steps_per_epoch). {kept}"
             ) from None
         except Exception as error:
-            raise RuntimeError(f"the data source failed in {where}: {error!r}. The steps before are kept.") from error
+            raise RuntimeError(f"the data source failed in {where}: {error!r}. {kept}") from error
 
     def _block(self, batch: Any) -> Block:
         x, y, weights = self.check(*as_batch(batch))

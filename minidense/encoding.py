@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import numbers
 import re
 from collections.abc import Callable, Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -30,8 +31,9 @@ _MANY = 16  # a list of so many numbers is an array
 class Encoder:
     """Turns values into JSON, noting their arrays in ``arrays`` and what is not the library's own in ``custom``."""
 
-    def __init__(self, library: Names) -> None:
+    def __init__(self, library: Names, streams: bool = True) -> None:
         self.names = {id(thing): name for name, thing in library.items()}
+        self.streams = streams
         self.arrays: dict[str, Array] = {}
         self.custom: dict[str, Any] = {}
 
@@ -49,19 +51,22 @@ class Encoder:
         if kind is dict:
             return self._dict(value, where)
         if kind is np.ndarray and value.dtype.kind in "biufU":
-            self.arrays[where] = value
-            return {"$array": where}
+            return {"$array": self._place(value, where)}
         if isinstance(value, np.generic) and value.dtype.kind in "biuf":
             return {"$number": value.dtype.str, "value": self.value(value.item(), where)}
         if isinstance(value, np.random.Generator):
-            return {"$generator": _plain_state(value.bit_generator.state)}
+            state = value.bit_generator.state
+            return {"$generator": _plain_state(state) if self.streams else state["bit_generator"]}
         if isinstance(value, np.random.SeedSequence):
             return {"$seed": [self.value(part, where) for part in _seed_parts(value)]}
         if isinstance(value, Configurable):
             return self.object(value, where)
         if isinstance(value, FunctionType | type | np.ufunc) or inspect.isbuiltin(value):
             return self._named(value, "$function", where)
-        raise TypeError(f"{where}: {_shown(value)} cannot be saved; numbers, text, arrays and lists of them can.")
+        raise TypeError(
+            f"{where}: {_shown(value)} cannot be saved; numbers, text, arrays and lists of them can. What need not be, "
+            f"a layer names in its `caches`, and a callback in its `transient`."
+        )
 
     def object(self, thing: Configurable, where: str, fresh: Configurable | None = None) -> dict[str, Any]:
         """An object by its class, its arguments, and what has changed since it was made.
@@ -74,12 +79,23 @@ class Encoder:
             fresh = remade(thing, where)
         if not self.alike(fresh.get_config(), thing.get_config()):
             raise ValueError(f"{where}: {thing!r} cannot be saved: made anew, it has other arguments, {fresh!r}.")
-        changed = {}
-        for name, value in changes(thing, fresh, self.alike).items():
-            if fresh.attributes().get(name) is None and (_has_arrays(value) or not _is_data(value)):
-                continue  # a cache
-            changed[name] = self.value(value, f"{where}/attributes/{name}")
-        return {**self._named(type(thing), "$object", where), "config": config, "attributes": changed}
+        changed = self._changes(thing, fresh)
+        check_attributes(fresh, changed)
+        attributes = {name: self.value(value, f"{where}/attributes/{name}") for name, value in changed.items()}
+        return {**self._named(type(thing), "$object", where), "config": config, "attributes": attributes}
+
+    def _changes(self, thing: Configurable, fresh: Configurable) -> dict[str, Any]:
+        """The attributes that are not what they are in a new object.
+
+        Arrays and things that are no data, of which a new object has not even the name, are taken for caches.
+        """
+        new = fresh.attributes()
+        return {
+            name: value
+            for name, value in thing.attributes().items()
+            if (name in new and not (value is new[name] or self.alike(value, new[name])))
+            or (name not in new and _is_data(value) and not _has_arrays(value))
+        }
 
     def _named(self, thing: Any, kind: str, where: str) -> dict[str, Any]:
         name = self.names.get(id(thing))
@@ -95,13 +111,19 @@ class Encoder:
             raise ValueError(f"{where}: there are two different things called {name}; rename one of them.")
         return {f"$custom_{kind[1:]}": name}
 
+    def _place(self, array: Array, where: str) -> str:
+        """Note an array under a name that a file's member can have, and no other has."""
+        name = re.sub(r"[^\w .+/-]", "_", where)
+        while name in self.arrays:
+            name += "_"
+        self.arrays[name] = array
+        return name
+
     def _list(self, values: list[Any], where: str) -> Any:
         if len(values) >= _MANY and all(type(value) is float for value in values):
-            self.arrays[where] = np.array(values)
-            return {"$floats": where}
+            return {"$floats": self._place(np.array(values), where)}
         if len(values) >= _MANY and all(type(value) is int and abs(value) < 2**63 for value in values):
-            self.arrays[where] = np.array(values, np.int64)
-            return {"$ints": where}
+            return {"$ints": self._place(np.array(values, np.int64), where)}
         return [self.value(value, f"{where}/{i}") for i, value in enumerate(values)]
 
     def _dict(self, values: dict[Any, Any], where: str) -> dict[str, Any]:
@@ -112,7 +134,7 @@ class Encoder:
 
     def alike(self, a: Any, b: Any) -> bool:
         """Whether two values would be saved as the same; of what is no data, whether nothing tells them apart."""
-        one, other = Encoder({}), Encoder({})
+        one, other = Encoder({}, self.streams), Encoder({}, self.streams)
         one.names = other.names = self.names
         try:
             if repr(one.value(a, "")) != repr(other.value(b, "")) or one.custom != other.custom:
@@ -130,33 +152,30 @@ def remade(thing: Configurable, where: str) -> Configurable:
         raise ValueError(f"{where}: {thing!r} cannot be saved: made anew from its arguments, {error!r}.") from error
 
 
-def changes(thing: Configurable, fresh: Configurable, alike: Callable[[Any, Any], bool]) -> dict[str, Any]:
-    """The attributes of ``thing`` that are not what they are in ``fresh``, a new object from the same arguments."""
-    new = fresh.attributes()
-    return {
-        name: value
-        for name, value in thing.attributes().items()
-        if name not in new or not (value is new[name] or alike(value, new[name]))
-    }
-
-
 def put_back(thing: Configurable, attributes: Mapping[str, Any]) -> None:
-    """Set attributes that a file has brought; ValueError for those that cannot be the object's."""
-    present = thing.attributes()
+    """Set attributes that have been saved; ValueError for those that cannot be the object's."""
+    check_attributes(thing, attributes)
     for name, value in attributes.items():
-        of_class = inspect.getattr_static(type(thing), name, None)
-        settable = isinstance(of_class, property) and of_class.fset is not None
-        taken = name in type(thing).transient or name.startswith("__") or not name.isidentifier()
-        if taken or not (settable or of_class is None or isinstance(of_class, (*_PLAIN, tuple))):
-            raise ValueError(f"{type(thing).__name__} has no attribute {name!r} that a file could set")
-        before = present.get(name)
-        own = type(thing).__module__.startswith("minidense.") and not settable
-        if own and isinstance(before, bool | str | int | float) and _kind(before) is not _kind(value):
-            raise ValueError(f"{type(thing).__name__}: {name} is {before!r}, and cannot become {_shown(value)}")
-        if settable:
+        if isinstance(inspect.getattr_static(type(thing), name, None), property):
             setattr(thing, name, value)
         else:
             thing.__dict__[name] = value
+
+
+def check_attributes(thing: Configurable, attributes: Mapping[str, Any]) -> None:
+    """ValueError for attributes that could not be set: methods, what is the library's own, another kind of thing."""
+    present = thing.attributes()
+    for name, value in attributes.items():
+        of_class = inspect.getattr_static(type(thing), name, None)
+        fixed = isinstance(of_class, FunctionType | classmethod | staticmethod) or (
+            hasattr(of_class, "__set__") and getattr(of_class, "fset", None) is None
+        )
+        if fixed or name in thing.transient or name.startswith("__") or not name.isidentifier():
+            raise ValueError(f"{type(thing).__name__} has no attribute {name!r} that could be saved and set")
+        before = present.get(name)
+        own = type(thing).__module__.startswith("minidense.") and not isinstance(of_class, property)
+        if own and isinstance(before, bool | str | int | float) and _kind(before) is not _kind(value):
+            raise ValueError(f"{type(thing).__name__}: {name} is {before!r}, and cannot become {_shown(value)}")
 
 
 class Decoder:
@@ -296,8 +315,13 @@ def _interchangeable(a: Any, b: Any, alike: Callable[[Any, Any], bool]) -> bool:
     return bool(a == b) or (hasattr(a, "__dict__") and alike(vars(a), vars(b)))
 
 
+def is_plain(value: Any) -> bool:
+    """Whether it is nothing, or a number, or text."""
+    return isinstance(value, (*_PLAIN, np.generic))
+
+
 def _kind(value: Any) -> type:
-    return float if type(value) in (int, float, np.float64) else type(value)
+    return type(value) if isinstance(value, bool) or not isinstance(value, numbers.Real) else float
 
 
 def _shown(value: Any) -> str:

@@ -16,7 +16,6 @@ from minidense.layers import Activation, Layer, Sigmoid, Softmax
 from minidense.metrics import Accuracy, BinaryAccuracy, Metric
 from minidense.types import Array, Shape
 
-
 _QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is inf, which is then looked for
 
 

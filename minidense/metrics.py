@@ -262,6 +262,9 @@ class _Collecting(Metric):
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
         self._parts.append((np.array(y_true), y_pred.copy(), None if weights is None else weights.copy()))
 
+    def attributes(self) -> dict[str, Any]:
+        return {**super().attributes(), "_parts": [self._all()] if self._parts else []}
+
     def _all(self) -> tuple[Array, Array, Array | None]:
         y_true, y_pred, weights = zip(*self._parts, strict=True)
         weighted = any(w is not None for w in weights)

@@ -17,7 +17,7 @@ import numpy as np
 
 from minidense.arguments import known_keywords, lookup, real_number, whole_number, whole_numbers
 from minidense.blas import SMALL, one_thread_if
-from minidense.callbacks import Callback, Hooks, Logs
+from minidense.callbacks import Callback, Logs
 from minidense.chain import Chain, inference
 from minidense.data import (
     BatchFeed,
@@ -33,7 +33,9 @@ from minidense.data import (
     part,
 )
 from minidense.history import History
+from minidense.hooks import Hooks
 from minidense.layers import Layer
+from minidense.learner import Learner, Report, evaluate
 from minidense.losses import Loss, as_array, by_rows, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.optimizers import Optimizer, get_optimizer
@@ -41,7 +43,7 @@ from minidense.parameters import Fill, allocate, start_of
 from minidense.progress import progress_callback
 from minidense.streams import Streams
 from minidense.summary import Summary
-from minidense.training import Learner, Report, Run, deferred_interrupts, evaluate
+from minidense.training import Run, deferred_interrupts
 from minidense.types import Array, Shape
 
 if TYPE_CHECKING:
@@ -294,11 +296,11 @@ class Sequential:
         ValueError too, with all differences.
         """
         optimizer, loss = self._compiled()
-        saved = None if resume is None else self._saved_run(resume)
+        hooks = Hooks(callbacks, progress_callback(verbose))
+        saved = None if resume is None else self._saved_run(resume, hooks)
         streams = self._streams if saved is None else saved.model._streams
         epochs = whole_number("epochs", epochs)
         split = real_number("validation_split", validation_split, at_least=0, below=1)
-        bar = progress_callback(verbose)
         if not isinstance(shuffle, bool | np.bool):
             raise TypeError(f"shuffle: expected True or False, got {shuffle!r}.")
         if validation_shuffle and not split:
@@ -353,16 +355,18 @@ class Sequential:
                 optimizer,
                 feed,
                 Report(loss, self.metrics, self._output_of_scores),
-                Hooks(callbacks, bar, self, params | begin),
+                hooks,
                 history,
                 shuffle=streams.shuffle if shuffle and feed.batch_rows < feed.n else None,
                 validate=lambda: self._evaluate(*held_out, 1024, output_shape) if held_out else {},
+                validation_rows=len(held_out[0]) if held_out else 0,
                 stopped=lambda: self.stop_training,
                 write=self._save_run,
             )
             if saved is not None or run.hooks.save:
                 self._check_run(run, saved, x.shape[1:])
             self._allocate()
+            hooks.attach(self, params | begin)
             self.history, self.stop_training = history, False
             if saved is not None:
                 self._take_over(saved)
@@ -374,10 +378,11 @@ class Sequential:
                 run.train(learner, epochs, interrupts, saved and saved.state)
         return history
 
-    def _saved_run(self, path: str | os.PathLike[str]) -> _SavedRun:
+    def _saved_run(self, path: str | os.PathLike[str], hooks: Hooks) -> _SavedRun:
         from minidense import persistence
 
-        with persistence.open_file(path, persistence.custom_objects(self._parts())) as file:
+        custom = persistence.custom_objects(self._parts(), hooks.state())
+        with persistence.open_file(path, custom, resuming=True) as file:
             return _SavedRun(os.fspath(path), Sequential._from_file(file), file.run())
 
     def _check_run(self, run: Run, saved: _SavedRun | None, input_shape: Shape) -> None:
@@ -387,8 +392,9 @@ class Sequential:
         if saved is not None:
             mine = dataclasses.replace(self._parts(), input_shape=input_shape)
             problems = persistence.Problems()
-            problems.found += persistence.differences(mine, saved.model._parts()) or run.check(saved.state)
+            problems.found += persistence.differences(mine, saved.model._parts()) + run.check(saved.state)
             problems.raise_if_any(f"cannot resume from {saved.path}")
+            run.feed.skip(*saved.place)
         if run.hooks.save:
             persistence.encoded(self._parts(), run.state())
 

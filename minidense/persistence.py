@@ -103,10 +103,10 @@ def encoded(parts: Parts, training: dict[str, Any] | None = None) -> tuple[dict[
     return _encoded(parts, training, Encoder(LIBRARY))
 
 
-def custom_objects(parts: Parts) -> dict[str, Any]:
-    """What of a model is not the library's, by the names that a file has for it."""
+def custom_objects(parts: Parts, callbacks: Any) -> dict[str, Any]:
+    """What of a model, and of the callbacks of a run, is not the library's, by the names that a file has for it."""
     encoder = Encoder(LIBRARY)
-    _encoded(parts, None, encoder)
+    _encoded(parts, {"callbacks": callbacks}, encoder)
     return encoder.custom
 
 
@@ -197,17 +197,19 @@ class Problems:
 
 
 @contextmanager
-def open_file(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Iterator[SavedModel]:
+def open_file(
+    path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None, resuming: bool = False
+) -> Iterator[SavedModel]:
     """The verified file, open. Raises CorruptFileError, ValueError for a newer layout, and OSError."""
     with Archive(path) as archive:
-        yield SavedModel(archive, custom_objects)
+        yield SavedModel(archive, custom_objects, resuming)
 
 
 class SavedModel:
     """An open, verified file and what is in it."""
 
-    def __init__(self, archive: Archive, custom_objects: Mapping[str, Any] | None) -> None:
-        self.archive = archive
+    def __init__(self, archive: Archive, custom_objects: Mapping[str, Any] | None, resuming: bool) -> None:
+        self.archive, self.resuming = archive, resuming
         self.custom = {} if custom_objects is None else custom_objects
         if not isinstance(self.custom, Mapping):
             raise TypeError(f"custom_objects: expected a dict from name to class, got {custom_objects!r}.")
@@ -229,7 +231,7 @@ class SavedModel:
         path, model = self.archive.path, self.archive.manifest["model"]
         if model is None:
             raise ValueError(f"{path} has weights only: make the model, and call model.load_weights({path!r}).")
-        self._check_names([model, self.training])
+        self._check_names(model)
         problems = Problems()
         with self.archive.damage_named():
             expected = ["name", "dtype", "input_shape", "layers", "streams", "optimizer", "loss", "metrics", "history"]
@@ -315,6 +317,7 @@ class SavedModel:
                 f"{self.archive.path} has a model, and no training run to resume: it was written by model.save. "
                 f"Load it with md.load_model, and fit it on; or save runs with md.callbacks.ModelCheckpoint."
             )
+        self._check_names(self.training)
         with self.archive.damage_named():
             run: dict[str, Any] = checked(self._decoder.value(self.training), dict, "the training run")
         return run
@@ -325,7 +328,11 @@ class SavedModel:
         problems.found += [f"the library has no {name!r}" for name in sorted(strange)]
         if missing:
             wanted = ", ".join(f"{name!r}: {name}" for name in sorted(missing))
-            problems.found.append(f"it needs your own classes or functions; pass custom_objects={{{wanted}}}")
+            problems.found.append(
+                f"it has {', '.join(sorted(missing))}, which are not in this model and its callbacks"
+                if self.resuming
+                else f"it needs your own classes or functions; pass custom_objects={{{wanted}}}"
+            )
         problems.raise_if_any(f"{self.archive.path} cannot be loaded")
 
     def _entry(self, name: str, dtype: np.dtype[Any]) -> None:
@@ -375,7 +382,7 @@ def _shape(data: Any) -> Shape | None:
 def differences(mine: Parts, theirs: Parts) -> list[str]:
     """How a model differs from the one in a file, apart from what training changes."""
     found = []
-    alike = Encoder(LIBRARY).alike
+    alike = Encoder(LIBRARY, streams=False).alike
 
     def compare(what: str, a: Any, b: Any) -> None:
         same = type(a) is type(b) and (alike(a.get_config(), b.get_config()) if isinstance(a, Configurable) else a == b)

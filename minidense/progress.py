@@ -19,9 +19,10 @@ class ProgressBar(Callback):
         from tqdm import tqdm
 
         self._validation: Logs = {}
+        done = self.params["initial_epoch"] * self.params["steps"] + self.params["initial_step"]
         self._bar = tqdm(
-            initial=self.params["initial_epoch"] * self.params["steps"] + self.params["initial_step"],
-            total=self.params["epochs"] * self.params["steps"],
+            initial=done,
+            total=max(done, self.params["epochs"] * self.params["steps"]),
             file=self.file,
             unit="step",
             dynamic_ncols=True,
@@ -29,7 +30,9 @@ class ProgressBar(Callback):
         self.on_epoch_begin(self.params["initial_epoch"], logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        self._bar.set_description(f"epoch {epoch + 1}/{self.params['epochs']}", refresh=False)
+        self._bar.set_description(
+            f"epoch {min(epoch + 1, self.params['epochs'])}/{self.params['epochs']}", refresh=False
+        )
 
     def on_block_end(self, steps: int, logs: Logs) -> None:
         self._bar.set_postfix_str(_figures({**self._validation, **logs}), refresh=False)

@@ -25,8 +25,9 @@ FLOORS = [
     ["layers.dense"],
     ["layers"],
     ["losses", "callbacks"],
-    ["chain", "progress", "persistence"],
-    ["gradcheck", "training"],
+    ["chain", "progress", "persistence", "hooks"],
+    ["gradcheck", "learner"],
+    ["training"],
     ["model"],
     [""],
 ]
