@@ -13,11 +13,12 @@ import json
 import math
 import os
 import re
+import stat
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 
@@ -27,8 +28,8 @@ from minidense.errors import CorruptFileError
 from minidense.types import Array, Shape
 
 MANIFEST = "manifest.json"
-LARGEST_MANIFEST = 2 * 1024 * 1024
-"""In bytes: some thousands of layers. Parsed, it takes twenty times as much at worst."""
+LARGEST_MANIFEST = 768 * 1024
+"""In bytes: more than a thousand layers. Parsed, it takes sixty times as much at worst."""
 
 _LARGEST_DIRECTORY = 2 * 1024 * 1024
 _CHUNK = 1024 * 1024
@@ -54,10 +55,7 @@ def write_archive(path: str | os.PathLike[str], manifest: dict[str, Any], arrays
 def dump(file: BinaryIO, manifest: dict[str, Any], arrays: Mapping[str, Array]) -> None:
     """Write the archive into an open file."""
     portable = {name: _portable(name, array) for name, array in arrays.items()}
-    entries = {
-        name: {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": _digest(array)}
-        for name, array in portable.items()
-    }
+    entries = {name: _entry_of(array) for name, array in portable.items()}
     content = {**manifest, "arrays": entries}
     text = json.dumps(content, indent=1, allow_nan=False).encode()
     if len(text) > LARGEST_MANIFEST:
@@ -71,29 +69,42 @@ def dump(file: BinaryIO, manifest: dict[str, Any], arrays: Mapping[str, Array]) 
         archive.comment = _SEAL + hashlib.sha256(text).hexdigest().encode()
         _add(archive, MANIFEST, text, b"")
         for name, array in portable.items():
-            _add(archive, f"{name}.npy", _header(array.dtype.str, array.shape), array)
+            _add(archive, f"{name}.npy", _header_of(array), array)
 
 
 def _portable(name: str, array: Array) -> Array:
-    array = np.asarray(array.astype(array.dtype.newbyteorder("<"), copy=False), order="C")
+    array = np.asarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+    if not array.flags.f_contiguous:
+        array = np.asarray(array, order="C")
     if not _DTYPE.fullmatch(array.dtype.str):
         raise ValueError(f"{name}: an array of dtype {array.dtype} cannot be saved; numbers, booleans and text can.")
     return array
 
 
 def _bytes(array: Array) -> memoryview:
-    return memoryview(array.reshape(-1).view(np.uint8).data)
+    """The array's bytes in the order that they have in memory."""
+    return memoryview(np.ravel(array, order="K").view(np.uint8).data)
 
 
-def _digest(array: Array) -> str:
-    digest = hashlib.sha256(_header(array.dtype.str, array.shape))
+def _by_columns(array: Array) -> bool:
+    return array.flags.f_contiguous and not array.flags.c_contiguous
+
+
+def _entry_of(array: Array) -> dict[str, Any]:
+    """What the manifest says of an array."""
+    digest = hashlib.sha256(_header_of(array))
     digest.update(_bytes(array))
-    return digest.hexdigest()
+    entry = {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": digest.hexdigest()}
+    return entry | ({"fortran_order": True} if _by_columns(array) else {})
 
 
-def _header(dtype: str, shape: Shape) -> bytes:
+def _header_of(array: Array) -> bytes:
+    return _header(array.dtype.str, array.shape, _by_columns(array))
+
+
+def _header(dtype: str, shape: Shape, by_columns: bool) -> bytes:
     """How a ``.npy`` file of version 1.0 begins, as NumPy's documentation of the format says."""
-    text = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    text = f"{{'descr': {dtype!r}, 'fortran_order': {by_columns}, 'shape': {shape!r}, }}"
     length = -(-(10 + len(text) + 1) // 64) * 64 - 10
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", length) + text.ljust(length - 1).encode() + b"\n"
 
@@ -109,6 +120,15 @@ def _add(archive: zipfile.ZipFile, name: str, head: bytes, body: bytes | Array) 
             out.write(content[start : start + _CHUNK])
 
 
+class Entry(NamedTuple):
+    """What the manifest says of an array."""
+
+    dtype: str
+    shape: Shape
+    by_columns: bool
+    sha256: str
+
+
 class Archive:
     """An archive that is open for reading, and whose every byte that matters has been checked.
 
@@ -117,6 +137,8 @@ class Archive:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe could be waited for, and a device read, for ever
+            raise OSError(errno.EISDIR if os.path.isdir(path) else errno.EINVAL, "it is not a regular file", self.path)
         self._file = open(path, "rb")  # noqa: SIM115 - closed by __exit__
         try:
             with self.damage_named():
@@ -138,14 +160,14 @@ class Archive:
 
     def read(self, name: str) -> Array:
         """The array of that name."""
-        dtype, shape, _ = self.entries[name]
-        array = np.empty(shape, dtype)
+        entry = self.entries[name]
+        array = np.empty(entry.shape, entry.dtype, order="F" if entry.by_columns else "C")
         self.read_into(name, array)
         return array
 
     def read_into(self, name: str, out: Array) -> None:
-        """Write the array of that name into ``out``, which is contiguous and of its dtype and shape."""
-        target = out.reshape(-1).view(np.uint8)
+        """Write the array of that name into ``out``, which is contiguous and of its dtype, shape and order."""
+        target = np.ravel(out, order="K").view(np.uint8)
 
         def put(start: int, data: bytes) -> None:
             target[start : start + len(data)] = np.frombuffer(data, np.uint8)
@@ -178,7 +200,8 @@ class Archive:
         (size,) = struct.unpack("<L", end[12:16])
         if tail[56:60] == b"PK\6\7":
             (size,) = struct.unpack("<Q", tail[40:48])
-        if size > _LARGEST_DIRECTORY:
+        honest = re.fullmatch(b"[0-9a-f]{64}", tail[-64:]) and (tail[56:60] == b"PK\6\7") == (tail[:4] == b"PK\6\6")
+        if size > _LARGEST_DIRECTORY or not honest:
             raise ValueError("its directory is too large")
         return zipfile.ZipFile(self._file, metadata_encoding="ascii")
 
@@ -201,27 +224,28 @@ class Archive:
         if self._zip.comment != _SEAL + hashlib.sha256(text).hexdigest().encode():
             raise ValueError("its manifest is not the one that was written")
         manifest = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_no_such_number, parse_float=_finite_number
+            text.decode(), object_pairs_hook=_object, parse_constant=_no_such_number, parse_float=_finite_number
         )
         if not isinstance(manifest, dict):
             raise ValueError("its manifest is not an object")
         return manifest
 
-    def _checked_entries(self) -> dict[str, tuple[str, Shape, str]]:
-        entries: dict[str, tuple[str, Shape, str]] = {}
+    def _checked_entries(self) -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
         for name, entry in checked(self.manifest.get("arrays"), dict, "its list of arrays").items():
-            if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "sha256"}:
+            if not isinstance(entry, dict) or entry.keys() - {"fortran_order"} != {"dtype", "shape", "sha256"}:
                 raise ValueError(f"its entry for {name!r} is not of dtype, shape and sha256")
+            by_columns = checked(entry.get("fortran_order", False), bool, "an order")
             dtype, shape = checked(entry["dtype"], str, "a dtype"), checked(entry["shape"], list, "a shape")
             if not _DTYPE.fullmatch(dtype):
                 raise ValueError(f"{name!r} is of dtype {dtype!r}")
             if len(shape) > 32 or not all(type(size) is int and 0 <= size < 2**62 for size in shape):
                 raise ValueError(f"the shape of {name!r} is none")
-            size = len(_header(dtype, tuple(shape))) + math.prod(shape) * np.dtype(dtype).itemsize
+            size = len(_header(dtype, tuple(shape), by_columns)) + math.prod(shape) * np.dtype(dtype).itemsize
             member = self._members.get(f"{name}.npy")
             if member is None or member.file_size != size:
                 raise ValueError(f"its member {name + '.npy'!r} is missing or of another size")
-            entries[name] = dtype, tuple(shape), checked(entry["sha256"], str, "a SHA-256")
+            entries[name] = Entry(dtype, tuple(shape), by_columns, checked(entry["sha256"], str, "a SHA-256"))
         expected = {MANIFEST, *(f"{name}.npy" for name in entries)}
         if strange := self._members.keys() - expected:
             raise ValueError(f"it has members that its manifest does not name: {sorted(strange)[:5]}")
@@ -229,15 +253,16 @@ class Archive:
 
     def _stream(self, name: str, take: Callable[[int, bytes], None]) -> None:
         """Give ``take(start, data)`` the array's bytes, a chunk at a time; raise where they are not those written."""
-        dtype, shape, expected = self.entries[name]
+        entry = self.entries[name]
+        header = _header(entry.dtype, entry.shape, entry.by_columns)
         with self._zip.open(f"{name}.npy") as member:
-            head = member.read(len(_header(dtype, shape)))
+            head = member.read(len(header))
             digest, start = hashlib.sha256(head), 0
             while data := member.read(_CHUNK):
                 digest.update(data)
                 take(start, data)
                 start += len(data)
-        if head != _header(dtype, shape) or digest.hexdigest() != expected:
+        if head != header or digest.hexdigest() != entry.sha256:
             raise ValueError(f"its member {name + '.npy'!r} is not the one that was written")
 
 

@@ -24,8 +24,20 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """
     import difflib
 
-    close = difflib.get_close_matches(str(name).lower(), list(known), n=1)
+    close = difflib.get_close_matches(str(name)[:80].lower(), list(known), n=1)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def shown(value: Any) -> str:
+    """The ``repr`` of a value for an error's text, or only its kind where that is long.
+
+    >>> shown("relu"), shown("x" * 1000)
+    ("'relu'", 'a str')
+    """
+    if isinstance(value, str | bytes | list | tuple | dict | set) and len(value) > 80:
+        return f"a {type(value).__name__}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"a {type(value).__name__}"
 
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
@@ -37,7 +49,7 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     if name in table:
         return table[name]
     known = ", ".join(map(repr, sorted(table)))
-    raise ValueError(f"unknown {kind} {name!r}.{nearest(name, table)} Known: {known}.")
+    raise ValueError(f"unknown {kind} {shown(name)}.{nearest(name, table)} Known: {known}.")
 
 
 def whole_number(name: str, value: Any, at_least: int = 1) -> int:
@@ -49,9 +61,9 @@ def whole_number(name: str, value: Any, at_least: int = 1) -> int:
     if type(value) is int and value >= at_least:  # by far the most frequent
         return value
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}: expected a whole number, got {value!r} ({type(value).__name__}).")
+        raise TypeError(f"{name}: expected a whole number, got {shown(value)} ({type(value).__name__}).")
     if value < at_least:
-        raise ValueError(f"{name}: expected a whole number of at least {at_least}, got {value!r}.")
+        raise ValueError(f"{name}: expected a whole number of at least {at_least}, got {shown(value)}.")
     return int(value)
 
 
@@ -84,12 +96,12 @@ def real_number(
     0.5
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a number, got {value!r} ({type(value).__name__}).")
+        raise TypeError(f"{name}: expected a number, got {shown(value)} ({type(value).__name__}).")
     number = float(value)
     if not (math.isfinite(number) and above < number < below and number >= at_least):
         bounds = [f"above {above:g}"] * (above > -math.inf) + [f"at least {at_least:g}"] * (at_least > -math.inf)
         bounds += [f"below {below:g}"] * (below < math.inf)
-        raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, got {value!r}.")
+        raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, got {shown(value)}.")
     return number
 
 
@@ -99,7 +111,7 @@ def check_keywords(what: str, given: Iterable[str], known: Iterable[str]) -> Non
     for keyword in given:
         if keyword not in known:
             raise TypeError(
-                f"{what} takes no keyword {keyword!r}.{nearest(keyword, known)} It takes: {', '.join(known)}."
+                f"{what} takes no keyword {shown(keyword)}.{nearest(keyword, known)} It takes: {', '.join(known)}."
             )
 
 
@@ -115,6 +127,11 @@ def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
         return function(*args, **kwargs)
 
     return checked
+
+
+@functools.lru_cache(maxsize=512)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
 
 
 class Configurable:
@@ -134,13 +151,16 @@ class Configurable:
     transient: ClassVar[frozenset[str]] = frozenset({"_config"})
     """Names of attributes that are not saved with the object: what follows from others, or belongs to one run."""
 
+    _settable: ClassVar[Mapping[str, str]] = {}
+    """Names and kinds of attributes that are saved though no constructor sets them."""
+
     _config: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = object.__new__(cls)
         config: dict[str, Any] = {}
         if cls.__init__ is not object.__init__:
-            signature = inspect.signature(cls.__init__)
+            signature = _signature(cls.__init__)
             if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
                 check_keywords(cls.__name__, kwargs, signature.parameters)
             try:
@@ -160,18 +180,23 @@ class Configurable:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A new object from the arguments that ``get_config`` gives. Raises TypeError for others."""
-        signature = inspect.signature(cls.__init__)
+        signature = _signature(cls.__init__)
         check_keywords(cls.__name__, config, signature.parameters)
         bound = inspect.BoundArguments(signature, collections.OrderedDict({"self": None, **config}))
         return cls(*bound.args[1:], **bound.kwargs)
 
     def attributes(self) -> dict[str, Any]:
         """The attributes that are saved with the object."""
-        return {name: value for name, value in self.__dict__.items() if name not in self.transient}
+        unsaved = self.unsaved()
+        return {name: value for name, value in self.__dict__.items() if name not in unsaved}
+
+    def unsaved(self) -> frozenset[str]:
+        """The names of those that are not."""
+        return self.transient
 
     def __repr__(self) -> str:
         shown = []
-        parameters = inspect.signature(type(self).__init__).parameters
+        parameters = _signature(type(self).__init__).parameters
         for name, value in self._config.items():
             default = parameters[name].default
             text = f"<array of shape {value.shape}>" if hasattr(value, "shape") else repr(value)

@@ -15,7 +15,7 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
 
     They are written beside the target, flushed to the disk and renamed, and the folder is flushed too. A symbolic
     link stays one, and permissions stay. Raises OSError, the old contents being intact and nothing being left behind,
-    and whatever ``write`` raises. Only a process that is killed meanwhile can leave its ``.<name>.<...>.tmp``.
+    and whatever ``write`` raises. Only a process that is killed meanwhile can leave a ``.minidense-<...>.tmp``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -24,10 +24,12 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
     ['a']
     """
     target = os.path.realpath(os.fsdecode(path))
-    folder, name = os.path.split(target)
-    stem = os.path.join(folder, f".{name[:200]}.{os.urandom(8).hex()}")
+    folder = os.path.dirname(target)
+    stem = os.path.join(folder, f".minidense-{os.urandom(8).hex()}")
     fresh, old = f"{stem}.tmp", f"{stem}.old"
     try:
+        if os.fsdecode(path).endswith((os.sep, os.altsep or os.sep)):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         _write(fresh, _mode(target), write)
         _rename(fresh, target, old, folder)
     except OSError as error:

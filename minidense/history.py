@@ -31,6 +31,12 @@ class History:
             values.append(logs.get(name, math.nan))
         self.epoch.append(epoch)
 
+    def is_table(self) -> bool:
+        """Whether it has all columns as lists of one length, and nothing else."""
+        columns = [self.epoch, *self.history.values()]
+        whole = all(type(column) is list and len(column) == len(self.epoch) for column in columns)
+        return whole and vars(self).keys() == {"history", "epoch", "params"}
+
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table with one line an epoch and one column for each figure."""
         with open(path, "w", newline="") as file:

@@ -88,7 +88,7 @@ class Hooks:
                     if state["steers"]:
                         found.append(f"the callback {state['class']} is missing here; pass one again")
                     continue
-                check_attributes(callback, state["attributes"])
+                check_attributes(callback, state["attributes"], strict=False)
                 here = _plain_arguments(callback)
                 found += [
                     f"the {name} of {state['class']} is {value!r} in the file, and {here.get(name)!r} here"
@@ -108,7 +108,7 @@ class Hooks:
                 attributes = state["attributes"]
                 for name in [name for name in callback.attributes() if name not in attributes]:
                     _forget(callback, name)
-                put_back(callback, attributes)
+                put_back(callback, attributes, strict=False)
         for callback in self._savers:
             callback.make_up(run)
 
@@ -136,7 +136,7 @@ def _attributes(callback: Callback) -> dict[str, Any]:
         return name in config and ((is_plain(value) and is_plain(given) and value == given) or _same_code(value, given))
 
     attributes = {name: value for name, value in callback.attributes().items() if not is_argument(name, value)}
-    check_attributes(callback, attributes)
+    check_attributes(callback, attributes, strict=False)
     return attributes
 
 

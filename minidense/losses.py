@@ -6,6 +6,7 @@ and gets batches and blockwise reports for nothing; a subclass of ``Loss`` does 
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +26,8 @@ class Loss(Configurable):
     ``scores`` is the model's output. A loss of one's own needs just these two methods; it then takes its ``y`` as
     the user gave it, one batch at a time, and is reported as the mean of its values over the rows.
     """
+
+    _settable = MappingProxyType({"reduction": "str"})
 
     reduction: str = "mean"
     """"mean" or "sum" over the rows of a batch: what forward and backward are scaled by."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,8 @@ class Metric(Configurable):
 
     running: ClassVar[bool] = True
     """Whether ``result`` is cheap, and makes sense for some of the rows: it is then shown while an epoch runs."""
+
+    _settable = MappingProxyType({"name": "str", "takes_weights": "bool"})
 
     takes_weights: bool = True
     """Whether ``update`` can be given weights."""

@@ -32,6 +32,7 @@ from minidense.data import (
     is_source_of_batches,
     part,
 )
+from minidense.errors import Problems
 from minidense.history import History
 from minidense.hooks import Hooks
 from minidense.layers import Layer
@@ -47,7 +48,8 @@ from minidense.training import Run, deferred_interrupts
 from minidense.types import Array, Shape
 
 if TYPE_CHECKING:
-    from minidense import persistence
+    from minidense.loading import SavedModel
+    from minidense.saving import Parts
 
 DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
 
@@ -76,6 +78,8 @@ class Sequential:
     ) -> None:
         self._dtype = _model_dtype(dtype)
         self._streams = Streams.from_rng(rng)
+        if not isinstance(name, str | None):
+            raise TypeError(f"name: expected a string or None, got {name!r}.")
         self.name = name
         self.stop_training = False
         self.history: History | None = None
@@ -107,14 +111,16 @@ class Sequential:
                 made = f" Make an object of it: {layer.__name__}(...)." if isinstance(layer, type) else ""
                 raise TypeError(f"layers: expected a Layer such as md.Dense(10), got {layer!r}.{made}")
             parts += layer.expand()
-        for i, new in enumerate(parts):
+        seen: set[int] = set()
+        for new in parts:
             owner = new._owner() if new._owner is not None else None
-            if owner is not None or any(new is other for other in parts[:i]):
+            if owner is not None or id(new) in seen:
                 place = "part of another model" if owner not in (None, self) else "in this model already"
                 raise ValueError(
                     f"{new.where} is {place}; a layer has one place and one set of parameters. Make a new one, or "
                     f"use copy.deepcopy(layer) to start from its values."
                 )
+            seen.add(id(new))
         before = self._layers, self._theta, self._grad
         self._layers = self._layers + parts
         if self.built:
@@ -379,42 +385,42 @@ class Sequential:
         return history
 
     def _saved_run(self, path: str | os.PathLike[str], hooks: Hooks) -> _SavedRun:
-        from minidense import persistence
+        from minidense import loading, saving
 
-        custom = persistence.custom_objects(self._parts(), hooks.state())
-        with persistence.open_file(path, custom, resuming=True) as file:
-            return _SavedRun(os.fspath(path), Sequential._from_file(file), file.run())
+        custom = saving.custom_objects(self._parts(), hooks.state())
+        with loading.open_file(path, custom, resuming=True) as file:
+            return _SavedRun(os.fspath(path), file.making(Sequential._from_file), file.run())
 
     def _check_run(self, run: Run, saved: _SavedRun | None, input_shape: Shape) -> None:
         """Raise ValueError where a run cannot be saved as its callbacks want, or cannot go on from a saved one."""
-        from minidense import persistence
+        from minidense import loading, saving
 
         if saved is not None:
             mine = dataclasses.replace(self._parts(), input_shape=input_shape)
-            problems = persistence.Problems()
-            problems.found += persistence.differences(mine, saved.model._parts()) + run.check(saved.state)
+            problems = Problems()
+            problems.found += loading.differences(mine, saved.model._parts()) + run.check(saved.state)
             problems.raise_if_any(f"cannot resume from {saved.path}")
             run.feed.skip(*saved.place)
         if run.hooks.save:
-            persistence.encoded(self._parts(), run.state())
+            saving.encoded(self._parts(), run.state())
 
     def _take_over(self, saved: _SavedRun) -> None:
         """Be, in the objects that the user holds, the model that was saved."""
-        from minidense import persistence
+        from minidense import loading
 
-        persistence.take_over(self._parts(), saved.model._parts())
+        loading.take_over(self._parts(), saved.model._parts())
         self._streams = saved.model._streams
         self.stop_training = bool(saved.state["stopped"])
 
     def _save_run(self, path: str, run: Run) -> None:
-        from minidense import persistence
+        from minidense import saving
 
         parts = self._parts()
         if run.order_of_epoch is not None:
             shuffle = copy.deepcopy(self._streams.shuffle)
             shuffle.bit_generator.state = run.order_of_epoch
             parts.streams = self._streams._replace(shuffle=shuffle)
-        persistence.write(path, parts, run.state())
+        saving.write(path, parts, run.state())
 
     @known_keywords
     def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None) -> Logs:
@@ -593,18 +599,20 @@ class Sequential:
         uncompressed NumPy ``.npz``: ``numpy.load(path)["layers/0/W"]``. It is replaced as a whole or not at all.
         Raises ValueError where something could not be loaded again, such as an unnamed function, and OSError.
         """
-        from minidense import persistence  # here, for only those who save should wait for what it imports
+        from minidense import saving  # here, for only those who save should wait for what it imports
 
+        if type(self) is not Sequential:
+            raise ValueError(f"a {type(self).__name__} would come back as a Sequential; use save_weights instead.")
         with self._exclusively(within=True):
-            persistence.write(path, self._parts())
+            saving.write(path, self._parts())
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Save the parameters and layer states only, under the same names. Raises RuntimeError before it is built."""
-        from minidense import persistence
+        from minidense import saving
 
         self._built_vectors()
         with self._exclusively(within=True):
-            persistence.write_weights(path, self._parts())
+            saving.write_weights(path, self._parts())
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Take the parameters and layer states from a file of ``save`` or ``save_weights``; all, or none.
@@ -612,22 +620,26 @@ class Sequential:
         The layers must declare arrays of the same names and shapes; a file of float64 is rounded for a float32 model.
         Raises ValueError with all that does not fit, CorruptFileError, OSError, and RuntimeError before it is built.
         """
-        from minidense import persistence
+        from minidense import loading
 
         targets = {f"layers/{layer.index}/{name}": array for layer, name, array in self._arrays()}
-        with persistence.open_file(path) as file, self._exclusively(within=True):
+        with loading.open_file(path) as file, self._exclusively(within=True):
             file.check_shapes(self._layers)
-            arrays = {name: file.archive.read(name) for name in targets}
+            arrays = {name: file.read_weight(name) for name in targets}
+            problems = Problems()
             for name, array in arrays.items():
-                rows = np.atleast_2d(array)
-                check_features(rows, rows.shape[1:], self._dtype, f"{file.archive.path}: {name}")
+                with np.errstate(over="ignore"):
+                    arrays[name] = array.astype(self._dtype, copy=False)
+                if np.isinf(arrays[name]).sum() > np.isinf(array).sum():
+                    problems.found.append(f"{name} has numbers that overflow {self._dtype}")
+            problems.raise_if_any(f"{file.archive.path} does not fit the model")
             for name, array in arrays.items():
                 targets[name][...] = array
 
-    def _parts(self) -> persistence.Parts:
-        from minidense import persistence
+    def _parts(self) -> Parts:
+        from minidense.saving import Parts
 
-        return persistence.Parts(
+        return Parts(
             self.name,
             self._dtype,
             self.input_shape,
@@ -640,19 +652,19 @@ class Sequential:
         )
 
     @classmethod
-    def _from_file(cls, file: persistence.SavedModel) -> Self:
+    def _from_file(cls, file: SavedModel) -> Self:
         parts = file.parts()
-        drawn_from = {layer: layer.rng for layer in parts.layers if "rng" in layer.__dict__}
-        model = cls(parts.layers, dtype=parts.dtype.name, name=parts.name)  # to whose streams layers begin anew
+        model = cls(parts.layers, dtype=parts.dtype.name, name=parts.name)
         model._streams = parts.streams
+        if len(model._layers) != len(parts.layers):
+            raise ValueError(f"{file.archive.path} has layers that stand for several.")
         if parts.input_shape is not None:
             with model._building(parts.input_shape):
                 file.check_shapes(model._layers)
                 file.check_dtype(model._layers)
                 model._allocate(file.fill)
             file.read_states(model._layers)
-        for layer, stream in drawn_from.items():
-            layer.rng = stream
+        file.put_back_attributes(model._layers)  # building has reset some, and the streams they draw from
         if parts.optimizer is not None and parts.loss is not None:
             file.read_optimizer(parts.optimizer, model._theta)
             model.compile(parts.optimizer, parts.loss, parts.metrics)
@@ -852,10 +864,10 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     >>> bool((loaded.theta == model.theta).all())
     True
     """
-    from minidense import persistence
+    from minidense import loading
 
-    with persistence.open_file(path, custom_objects) as file:
-        return Sequential._from_file(file)
+    with loading.open_file(path, custom_objects) as file:
+        return file.making(Sequential._from_file)
 
 
 class _SavedRun(NamedTuple):

@@ -53,9 +53,9 @@ class Counting(md.Callback):
 
 def assert_same(model, other):
     """Everything that could differ: what a file of the one and of the other says."""
-    from minidense import persistence
+    from minidense import saving
 
-    ours, theirs = persistence.encoded(model._parts()), persistence.encoded(other._parts())
+    ours, theirs = saving.encoded(model._parts()), saving.encoded(other._parts())
     assert ours[0] == theirs[0]
     assert ours[1].keys() == theirs[1].keys()
     for name, array in ours[1].items():

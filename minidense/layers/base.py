@@ -10,7 +10,7 @@ import copy
 import inspect
 import weakref
 from collections.abc import Callable
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,7 +27,8 @@ class Layer(Configurable):
     Override ``forward(self, x)`` or ``forward(self, x, training)`` and ``backward(self, dy)``; and, if the layer
     has parameters or another output shape, ``build(self, input_shape)``, which returns the output shape. Shapes
     have no batch axis; arrays have it first. While ``fit`` runs, arrays are used again at each step: copy what you
-    keep longer.
+    keep longer. What is to last from step to step, and to be saved, is set in the constructor or in ``build``: an
+    array that only ``forward`` sets is taken for a cache.
 
     >>> class Scale(Layer):
     ...     '''y = x * g, one gain per feature.'''
@@ -45,7 +46,7 @@ class Layer(Configurable):
     # ------------------------------------------------------------------ what the author overrides
 
     caches: ClassVar[tuple[str, ...]] = ()
-    """Names of the attributes that ``forward`` leaves for ``backward``; dropped after ``fit`` and when copied."""
+    """Names of the attributes that ``forward`` leaves for ``backward``; not kept, copied or saved."""
 
     rowwise: ClassVar[bool] = False
     """Whether each row of the output depends on that row of the input only. Large batches of layers that all
@@ -71,6 +72,8 @@ class Layer(Configurable):
             "needs_dx",
         ]
     )
+
+    _settable = MappingProxyType({"trainable": "bool", "rng": "Generator"})
 
     trainable: bool = True
     """Set it to False before ``fit``, and ``fit`` leaves this layer's parameters as they are."""
@@ -224,11 +227,10 @@ class Layer(Configurable):
 
     def bind(self, views: dict[str, Array], states: dict[str, Array]) -> None:
         """Take ``views`` of theta and grad, and ``states``, as the attributes of those names."""
-        self.note(_views=views, _values={}, _guarded=_RESERVED | views.keys(), **views, **states)
+        self.note(_views=views, _values={}, _guarded=_RESERVED | views.keys() | states.keys(), **views, **states)
 
-    def attributes(self) -> dict[str, Any]:
-        left_out = {*self._views, *self.states, *self.caches}
-        return {name: value for name, value in super().attributes().items() if name not in left_out}
+    def unsaved(self) -> frozenset[str]:
+        return self.transient.union(self._views, (d.name for d in self._declared_states), self.caches)
 
     def expand(self) -> list[Layer]:
         """The layers that stand for this one in a model: itself, and perhaps an activation."""
@@ -274,6 +276,8 @@ class Layer(Configurable):
             object.__setattr__(self, name, value)
             return
         view = self._views.get(name)
+        if view is None:
+            view = self.states.get(name)
         if view is None:
             raise AttributeError(
                 f"{type(self).__name__}: the attribute {name!r} is the library's; choose another name."

@@ -1,199 +1,33 @@
-"""A model as a manifest and arrays, and back: all that using it takes, and all that training it on takes.
+"""A model from a file: refused with all that is wrong before anything is made of it, and then made as it was.
 
-A file is refused before anything is made from it, with all that is wrong at once. What it says is data: classes are
-looked up by name among the library's own and those that the caller passes.
+What a file says is data. Classes are looked up by name among the library's own and those that the caller passes.
 """
 
 from __future__ import annotations
 
 import difflib  # noqa: F401 - errors guess names with it, and nothing is to be imported once a file is open
-import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from minidense import initializers, layers, losses, metrics, optimizers, schedules
-from minidense.archive import Archive, write_archive
-from minidense.arguments import Configurable, checked
-from minidense.encoding import Decoder, Encoder, put_back, remade, unknown_names
-from minidense.errors import CorruptFileError
+from minidense.archive import Archive
+from minidense.arguments import Configurable, checked, shown
+from minidense.encoding import Decoder, Encoder, put_back, unknown_names
+from minidense.errors import CorruptFileError, Problems
 from minidense.history import History
 from minidense.layers import Layer
 from minidense.losses import Loss
 from minidense.metrics import Metric
 from minidense.optimizers import Optimizer
 from minidense.parameters import Declaration
+from minidense.saving import FORMAT, LIBRARY, Parts, shapes
 from minidense.streams import Streams
 from minidense.types import Array, Shape
-from minidense.version import __version__
-
-FORMAT = 1
-"""The version of the file's layout. A library reads all layouts up to its own."""
-
-_BASES = [
-    "Configurable",
-    "Layer",
-    "Activation",
-    "Loss",
-    "RowLoss",
-    "TargetLoss",
-    "Optimizer",
-    "Metric",
-    "MeanMetric",
-    "Schedule",
-]
-LIBRARY: dict[str, Any] = {
-    name: thing
-    for module in (layers, losses, optimizers, metrics, schedules)
-    for name, thing in vars(module).items()
-    if isinstance(thing, type) and issubclass(thing, Configurable)
-    if name not in _BASES and not name.startswith("_")
-} | initializers.INITIALIZERS
-"""What a file can name without the caller's help: the library's own classes and functions, and nothing else."""
 
 T = TypeVar("T")
-
-
-@dataclass
-class Parts:
-    """What a model consists of."""
-
-    name: str | None
-    dtype: np.dtype[Any]
-    input_shape: Shape | None
-    """None for a model that is not built."""
-    layers: Sequence[Layer]
-    streams: Streams
-    optimizer: Optimizer | None
-    loss: Loss | None
-    metrics: list[Metric]
-    history: History | None
-
-
-# ---------------------------------------------------------------------- saving
-
-
-def write(path: str | os.PathLike[str], parts: Parts, training: dict[str, Any] | None = None) -> None:
-    """Save a model; training: where a training run stands, for a checkpoint.
-
-    Raises ValueError, naming all of it, for what could not be loaded again, and OSError.
-    """
-    write_archive(path, *encoded(parts, training))
-
-
-def write_weights(path: str | os.PathLike[str], parts: Parts) -> None:
-    """Save the parameters and the layers' states, and nothing else."""
-    write_archive(path, _manifest(None, None), weights(parts.layers))
-
-
-def weights(of: Sequence[Layer]) -> dict[str, Array]:
-    """The parameters and states by their names in a file."""
-    arrays: dict[str, Array] = {}
-    for i, layer in enumerate(of):
-        arrays |= {f"layers/{i}/{name}": array for name, array in (layer.values | layer.states).items()}
-    return arrays
-
-
-def encoded(parts: Parts, training: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The manifest and the arrays of a model. Raises ValueError for what could not be loaded again."""
-    return _encoded(parts, training, Encoder(LIBRARY))
-
-
-def custom_objects(parts: Parts, callbacks: Any) -> dict[str, Any]:
-    """What of a model, and of the callbacks of a run, is not the library's, by the names that a file has for it."""
-    encoder = Encoder(LIBRARY)
-    _encoded(parts, {"callbacks": callbacks}, encoder)
-    return encoder.custom
-
-
-def _encoded(
-    parts: Parts, training: dict[str, Any] | None, encoder: Encoder
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    problems = Problems()
-    built = parts.input_shape is not None
-
-    def described(thing: Configurable | None, where: str) -> Any:
-        return None if thing is None else problems.noted(lambda: encoder.object(thing, where))
-
-    def valued(value: Any, where: str) -> Any:
-        return problems.noted(lambda: encoder.value(value, where))
-
-    description = {
-        "name": parts.name,
-        "dtype": parts.dtype.name,
-        "input_shape": None if parts.input_shape is None else list(parts.input_shape),
-        "layers": [
-            problems.noted(functools.partial(_layer, encoder, layer, i, built)) for i, layer in enumerate(parts.layers)
-        ],
-        "streams": {name: valued(stream, f"streams/{name}") for name, stream in parts.streams._asdict().items()},
-        "optimizer": described(parts.optimizer, "optimizer"),
-        "loss": described(parts.loss, "loss"),
-        "metrics": [described(metric, f"metrics/{i}") for i, metric in enumerate(parts.metrics)],
-        "history": None if parts.history is None else valued(vars(parts.history), "history"),
-    }
-    run = valued(training, "training")
-    problems.raise_if_any("the model cannot be saved")
-    arrays = weights(parts.layers) if built else {}
-    if parts.optimizer is not None:
-        arrays |= {f"optimizer/{name}": vector for name, vector in parts.optimizer.state.items()}
-    return _manifest(description, run), arrays | encoder.arrays
-
-
-def _manifest(model: Any, training: Any) -> dict[str, Any]:
-    return {"format": FORMAT, "library": __version__, "model": model, "training": training}
-
-
-def _layer(encoder: Encoder, layer: Layer, index: int, built: bool) -> dict[str, Any]:
-    where = f"layers/{index}"
-    fresh = remade(layer, where)
-    assert isinstance(fresh, Layer)
-    if fresh.expand() != [fresh]:
-        raise ValueError(f"{where}: {layer!r} cannot be saved: made anew, it is several layers.")
-    if built:
-        fresh.note(dtype=layer.dtype)
-        fresh.declare(layer.input_shape or ())
-        if _shapes(fresh) != _shapes(layer):
-            raise ValueError(f"{where}: {layer!r} cannot be saved: made anew, it has {_shapes(fresh)}.")
-    elif layer.values:
-        raise ValueError(f"{where}: {layer!r} brought its values along as a copy; call model.build(input_shape) first.")
-    return encoder.object(layer, where, fresh)
-
-
-def _shapes(layer: Layer) -> dict[str, Shape]:
-    """The arrays that a layer declares."""
-    declared: list[Declaration] = [*layer.declarations, *layer.declared_states]
-    return {d.name: d.shape for d in declared}
-
-
-class Problems:
-    """All that is wrong, to be said at once."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def noted(self, call: Callable[[], T], what: str = "") -> T | None:
-        """What ``call`` returns; where it raises, note the error and return None."""
-        try:
-            return call()
-        except (CorruptFileError, OSError):
-            raise
-        except Exception as error:  # a constructor of the user's may raise anything
-            self.found.append(what + (str(error) or repr(error)))
-            return None
-
-    def raise_if_any(self, what: str) -> None:
-        """ValueError where there are any."""
-        if self.found:
-            raise ValueError(
-                f"{what}: {self.found[0]}" if len(self.found) == 1 else "\n- ".join([f"{what}:", *self.found])
-            )
-
-
-# ---------------------------------------------------------------------- loading
 
 
 @contextmanager
@@ -246,27 +80,43 @@ class SavedModel:
             described = checked(model["layers"], list, "layers"), checked(model["metrics"], list, "metrics")
 
         def made(data: Any, kind: type[Configurable], where: str) -> Any:
-            return None if data is None else problems.noted(lambda: self._decoder.object(data, kind), f"{where}: ")
+            return problems.noted(lambda: self._decoder.object(data, kind), f"{where}: ") or (None, {})
 
+        layers = [made(data, Layer, f"layers/{i}") for i, data in enumerate(described[0])]
+        self._attributes = [attributes for _, attributes in layers]
         parts = Parts(
             name,
             np.dtype(dtype),
             input_shape,
-            [made(data, Layer, f"layers/{i}") for i, data in enumerate(described[0])],
+            [layer for layer, _ in layers],
             streams,
-            made(model["optimizer"], Optimizer, "optimizer"),
-            made(model["loss"], Loss, "loss"),
-            [made(data, Metric, f"metrics/{i}") for i, data in enumerate(described[1])],
+            None if model["optimizer"] is None else made(model["optimizer"], Optimizer, "optimizer")[0],
+            None if model["loss"] is None else made(model["loss"], Loss, "loss")[0],
+            [made(data, Metric, f"metrics/{i}")[0] for i, data in enumerate(described[1])],
             history,
         )
         problems.raise_if_any(f"{path} cannot be loaded")
         return parts
 
+    def put_back_attributes(self, of: Sequence[Layer]) -> None:
+        """Give the layers, which building has given some attributes, those that they had."""
+        for layer, attributes in zip(of, self._attributes, strict=True):
+            put_back(layer, attributes)
+
+    def making(self, make: Callable[[SavedModel], T]) -> T:
+        """What ``make`` makes of the file; ValueError for whatever goes wrong in it."""
+        try:
+            return make(self)
+        except (OSError, MemoryError, ValueError):
+            raise
+        except Exception as error:  # from a constructor or a build of the user's, or by way of a forged file
+            raise ValueError(f"{self.archive.path} cannot be loaded: {error!r}") from error
+
     def check_shapes(self, of: Sequence[Layer]) -> None:
         """ValueError, naming all of them, where the layers declare other arrays than the file has."""
-        declared = {f"layers/{i}/{name}": shape for i, layer in enumerate(of) for name, shape in _shapes(layer).items()}
-        names = [f"layers/{i}/{name}" for i, layer in enumerate(of) for name in _shapes(layer)]
-        found = {name: self.archive.entries[name][1] for name in self.archive.entries if _is_weight(name)}
+        declared = {f"layers/{i}/{name}": shape for i, layer in enumerate(of) for name, shape in shapes(layer).items()}
+        names = [f"layers/{i}/{name}" for i, layer in enumerate(of) for name in shapes(layer)]
+        found = {name: entry.shape for name, entry in self.archive.entries.items() if _is_weight(name)}
         problems = Problems()
         problems.found += [f"{name} is missing in the file" for name in names if name not in found]
         problems.found += [f"{name} is not in the model" for name in found if name not in declared]
@@ -281,8 +131,15 @@ class SavedModel:
     def check_dtype(self, of: Sequence[Layer]) -> None:
         """ValueError where parameters are not of the layers' dtype."""
         for i, layer in enumerate(of):
-            for name in _shapes(layer):
+            for name in shapes(layer):
                 self._entry(f"layers/{i}/{name}", layer.dtype)
+
+    def read_weight(self, name: str) -> Array:
+        """A parameter or a state, which is of floating numbers. ValueError otherwise."""
+        array = self.archive.read(name)
+        if array.dtype.kind != "f":
+            raise ValueError(f"{self.archive.path}: {name} is of dtype {array.dtype}, not of floating numbers.")
+        return array
 
     def fill(self, index: int, declaration: Declaration, view: Array) -> None:
         """Write a parameter into its place."""
@@ -336,12 +193,13 @@ class SavedModel:
         problems.raise_if_any(f"{self.archive.path} cannot be loaded")
 
     def _entry(self, name: str, dtype: np.dtype[Any]) -> None:
-        if self.archive.entries[name][0] != dtype.newbyteorder("<").str:
-            raise ValueError(f"{self.archive.path}: {name} is of dtype {self.archive.entries[name][0]}, not {dtype}.")
+        found = self.archive.entries[name].dtype
+        if found != dtype.newbyteorder("<").str:
+            raise ValueError(f"{self.archive.path}: {name} is of dtype {found}, not {dtype}.")
 
     def _read(self, name: str) -> Array:
         if name not in self._unused:
-            raise ValueError(f"its manifest refers to an array {name!r} that is missing, or refers to it twice")
+            raise ValueError(f"its manifest refers to an array {shown(name)} that is missing, or refers to it twice")
         self._unused.remove(name)
         return self.archive.read(name)
 
@@ -362,7 +220,7 @@ class SavedModel:
         history = History()
         for name, kind in (("history", dict), ("epoch", list), ("params", dict)):
             setattr(history, name, checked(self._decoder.value(data[name]), kind, "the history"))
-        if not all(isinstance(v, list) and len(v) == len(history.epoch) for v in history.history.values()):
+        if not history.is_table():
             raise ValueError("its history has columns of unequal length")
         return history
 
