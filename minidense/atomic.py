@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 
-def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
+def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Have ``write(file)`` make the contents of ``path``: afterwards the new ones are there, durably, or the old ones.
 
     They are written beside the target, flushed to the disk and renamed, and the folder is flushed too. A symbolic
@@ -19,7 +19,7 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     replace_file(f"{folder}/a", lambda file: file.write(b"new") and None)
+    ...     replace_file(f"{folder}/a", lambda file: file.write(b"new"))
     ...     os.listdir(folder)
     ['a']
     """
@@ -52,7 +52,7 @@ def _mode(target: str) -> int | None:
     return stat.S_IMODE(mode)
 
 
-def _write(path: str, mode: int | None, write: Callable[[BinaryIO], None]) -> None:
+def _write(path: str, mode: int | None, write: Callable[[BinaryIO], object]) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
         if mode is not None:

@@ -636,6 +636,27 @@ class Sequential:
             for name, array in arrays.items():
                 targets[name][...] = array
 
+    def export_numpy(self, path: str | os.PathLike[str]) -> None:
+        """Write one Python file that needs NumPy and nothing else, whose ``predict(x)`` gives what ``predict`` gives.
+
+        To the bit, on the same machine and NumPy. Raises TypeError for a layer of your own that has no ``as_numpy``,
+        RuntimeError before the model is built, and OSError.
+
+        >>> import runpy, tempfile
+        >>> import minidense as md
+        >>> model = md.Sequential([md.Dense(3), md.Softmax()], rng=0).build(4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.export_numpy(f"{folder}/model.py")
+        ...     predict = runpy.run_path(f"{folder}/model.py")["predict"]
+        >>> bool((predict(np.eye(4)) == model.predict(np.eye(4))).all())
+        True
+        """
+        from minidense.export import export_numpy
+
+        shapes = self._built_shapes()
+        with self._exclusively(within=True):
+            export_numpy(path, self._layers, self._dtype, *shapes, title=self.name or "A model")
+
     def _parts(self) -> Parts:
         from minidense.saving import Parts
 

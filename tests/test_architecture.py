@@ -37,7 +37,7 @@ FLOORS = [
     ["layers.dense"],
     ["layers"],
     ["losses", "callbacks"],
-    ["chain", "progress", "saving", "hooks"],
+    ["chain", "progress", "export", "saving", "hooks"],
     ["loading"],
     ["gradcheck", "learner"],
     ["training"],

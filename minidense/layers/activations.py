@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from minidense.arguments import lookup, real_number
-from minidense.functional import normal_cdf, sigmoid, softmax, softplus
+from minidense.functional import gelu_inner, normal_cdf, sigmoid, softmax, softplus
 from minidense.layers.base import Layer
 from minidense.types import Array, Shape
 
@@ -29,6 +29,9 @@ class ReLU(Activation):
 
     caches = ("h",)
 
+    def as_numpy(self) -> str:
+        return "x = np.maximum(x, 0)"
+
     def forward(self, z: Array) -> Array:
         self.h = np.maximum(z, 0, out=self.empty("h", z.shape, z.dtype))
         return self.h
@@ -48,6 +51,9 @@ class Sigmoid(Activation):
     """
 
     caches = ("h",)
+
+    def as_numpy(self) -> str:
+        return "x = sigmoid(x)"
 
     def forward(self, z: Array) -> Array:
         self.h = sigmoid(z, out=self.empty("h", z.shape, z.dtype))
@@ -69,6 +75,9 @@ class Tanh(Activation):
     """
 
     caches = ("h",)
+
+    def as_numpy(self) -> str:
+        return "x = np.tanh(x)"
 
     def forward(self, z: Array) -> Array:
         self.h = np.tanh(z, out=self.empty("h", z.shape, z.dtype))
@@ -93,6 +102,9 @@ class LeakyReLU(Activation):
 
     def __init__(self, negative_slope: float = 0.3) -> None:
         self.negative_slope = real_number("LeakyReLU: negative_slope", negative_slope, at_least=0)
+
+    def as_numpy(self) -> str:
+        return "x = np.minimum(x, 0) * negative_slope + np.maximum(x, 0)"
 
     def forward(self, z: Array) -> Array:
         self.z = z
@@ -119,6 +131,9 @@ class ELU(Activation):
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = real_number("ELU: alpha", alpha, above=0)
+
+    def as_numpy(self) -> str:
+        return "x = np.expm1(np.minimum(x, 0)) * alpha + np.maximum(x, 0)"
 
     def forward(self, z: Array) -> Array:
         self.z = z
@@ -150,9 +165,12 @@ class GELU(Activation):
     def __init__(self, approximate: bool = False) -> None:
         self.approximate = bool(approximate)
 
+    def as_numpy(self) -> str:
+        return f"x = x * {'sigmoid(2 * gelu_inner(x))' if self.approximate else 'normal_cdf(x)'}"
+
     def forward(self, z: Array) -> Array:
         self.z = z
-        self.p = sigmoid(2 * self._inner(z)) if self.approximate else normal_cdf(z)
+        self.p = sigmoid(2 * gelu_inner(z)) if self.approximate else normal_cdf(z)
         return np.multiply(z, self.p, out=self.empty("h", z.shape, z.dtype))
 
     def backward(self, dh: Array) -> Array:
@@ -164,11 +182,6 @@ class GELU(Activation):
         dz: Array = np.multiply(dh, p + z * dp, out=self.empty("dz", dh.shape, dh.dtype))
         return dz
 
-    @staticmethod
-    def _inner(z: Array) -> Array:
-        inner: Array = math.sqrt(2 / math.pi) * (z + 0.044715 * z * z * z)
-        return inner
-
 
 class SiLU(Activation):
     """``H = Z sigmoid(Z)``, also called swish; ``dH/dZ = S + H (1 - S)`` (Elfwing et al., 2018).
@@ -178,6 +191,9 @@ class SiLU(Activation):
     """
 
     caches = ("s", "h")
+
+    def as_numpy(self) -> str:
+        return "x = x * sigmoid(x)"
 
     def forward(self, z: Array) -> Array:
         self.s = sigmoid(z, out=self.empty("s", z.shape, z.dtype))
@@ -201,6 +217,9 @@ class Softplus(Activation):
     """
 
     caches = ("z",)
+
+    def as_numpy(self) -> str:
+        return "x = softplus(x)"
 
     def forward(self, z: Array) -> Array:
         self.z = z
@@ -231,6 +250,9 @@ class Softmax(Layer):
                 f"{self.where}: expected inputs of shape (n, k), got (n, {', '.join(map(str, input_shape))})."
             )
         return input_shape
+
+    def as_numpy(self) -> str:
+        return "x = softmax(x)"
 
     def forward(self, z: Array) -> Array:
         self.y = softmax(z, out=self.empty("y", z.shape, z.dtype))

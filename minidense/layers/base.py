@@ -82,6 +82,16 @@ class Layer(Configurable):
         """Declare the parameters with ``self.param``; return the output shape. Neither has a batch axis."""
         return input_shape
 
+    def as_numpy(self) -> str:
+        """Lines of NumPy that turn ``x`` into what ``forward`` gives in use, for ``model.export_numpy``.
+
+        They name the layer's parameters, states and numbers as the layer does, and functions of
+        minidense.functional: ``"x = x * g"``. Raises TypeError where a layer does not say it.
+        """
+        raise TypeError(
+            f"{self.where} does not say what it computes: give it a method as_numpy, as of md.Layer.as_numpy."
+        )
+
     forward: Callable[..., Array]
     backward: Callable[[Array], Array | None]
 

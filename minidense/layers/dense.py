@@ -61,6 +61,9 @@ class Dense(Layer):
             self.param("b", (self.units,), self.bias_initializer)
         return (self.units,)
 
+    def as_numpy(self) -> str:
+        return "x = x.dot(W) + b" if self.use_bias else "x = x.dot(W)"
+
     def forward(self, x: Array) -> Array:
         self.x = x
         z: Array = x.dot(self.W, out=self.empty("z", (len(x), self.units), x.dtype))

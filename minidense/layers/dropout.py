@@ -28,6 +28,9 @@ class Dropout(Layer):
     def __init__(self, rate: float) -> None:
         self.rate = real_number("Dropout: rate", rate, at_least=0, below=1)
 
+    def as_numpy(self) -> str:
+        return "pass"
+
     def forward(self, x: Array, training: bool) -> Array:
         if not training or not self.rate:
             self.mask = None

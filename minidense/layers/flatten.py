@@ -22,6 +22,9 @@ class Flatten(Layer):
     def build(self, input_shape: Shape) -> Shape:
         return (math.prod(input_shape),)
 
+    def as_numpy(self) -> str:
+        return "x = x.reshape(len(x), -1)"
+
     def forward(self, x: Array) -> Array:
         self.sample_shape = x.shape[1:]
         return x.reshape(len(x), -1)

@@ -41,6 +41,9 @@ class BatchNormalization(Layer):
         self.state("moving_variance", features, "ones")
         return input_shape
 
+    def as_numpy(self) -> str:
+        return "x = gamma * ((x - moving_mean) * (1 / np.sqrt(moving_variance + epsilon))) + beta"
+
     def forward(self, x: Array, training: bool) -> Array:
         rows = x.reshape(-1, x.shape[-1])
         self.batch: tuple[Array, Array] | None = None
@@ -91,6 +94,11 @@ class LayerNormalization(Layer):
         self.param("gamma", input_shape[-1], "ones")
         self.param("beta", input_shape[-1])
         return input_shape
+
+    def as_numpy(self) -> str:
+        return """\
+x = x - x.mean(axis=-1, keepdims=True)
+x = gamma * (x * (1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + epsilon))) + beta"""
 
     def forward(self, x: Array) -> Array:
         xhat = x - x.mean(axis=-1, keepdims=True)

@@ -1,0 +1,105 @@
+"""The exported file predicts what the model does, to the bit, where there is no minidense."""
+
+import runpy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from snapshots import picture
+
+import minidense as md
+
+random = np.random.default_rng(0)
+
+LAYERS = {
+    "dense": lambda: [md.Dense(7), md.Dense(5, use_bias=False)],
+    "relu": lambda: [md.Dense(7, activation="relu")],
+    "sigmoid": lambda: [md.Dense(7), md.Sigmoid()],
+    "tanh": lambda: [md.Dense(7), md.Tanh()],
+    "leaky": lambda: [md.Dense(7), md.LeakyReLU(0.2)],
+    "elu": lambda: [md.Dense(7), md.ELU(0.7)],
+    "gelu": lambda: [md.Dense(7), md.GELU()],
+    "gelu, tanh": lambda: [md.Dense(7), md.GELU(approximate=True)],
+    "silu": lambda: [md.Dense(7), md.SiLU()],
+    "softplus": lambda: [md.Dense(7), md.Softplus()],
+    "softmax": lambda: [md.Dense(7), md.Softmax()],
+    "dropout": lambda: [md.Dense(7), md.Dropout(0.4)],
+    "batch": lambda: [md.Dense(7), md.BatchNormalization(epsilon=0.01), md.Dense(3)],
+    "layer": lambda: [md.Dense(7), md.LayerNormalization(epsilon=0.01), md.Dense(3)],
+}
+
+
+def exported(model, path):
+    model.export_numpy(path)
+    return runpy.run_path(str(path))["predict"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layers", LAYERS)
+def test_each_layer_to_the_bit(layers, dtype, tmp_path):
+    model = md.Sequential(LAYERS[layers](), rng=0, dtype=dtype).compile(
+        md.SGD(0.01), "mse" if layers != "softmax" else "softmax_crossentropy"
+    )
+    x = 3 * random.normal(size=(1100, 6))  # more than one batch of predict
+    width = model.build(6).output_shape[0]
+    y = random.normal(size=(1100, width)) if layers != "softmax" else random.integers(0, 7, 1100)
+    model.fit(x, y, epochs=1, verbose=0)
+    before = picture(model)
+    predict = exported(model, tmp_path / "model.py")
+    for n in (1, 2, 9, 1024, 1100):
+        found, expected = predict(x[:n]), model.predict(x[:n])
+        assert found.dtype == expected.dtype
+        assert found.tobytes() == expected.tobytes()
+    assert picture(model) == before
+
+
+def test_a_network_for_images_in_a_process_without_minidense(tmp_path):
+    layers = [md.Flatten(), md.Dense(9), md.GELU(), md.Dropout(0.1), md.Dense(4), md.Softmax()]
+    model = md.Sequential(layers, rng=0, name="digits").build((3, 3))
+    x = random.normal(size=(20, 3, 3)).astype("float32")
+    model.export_numpy(tmp_path / "model.py")
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys; sys.modules['minidense'] = None; import numpy as np, model; "
+        "np.save('y.npy', model.predict(np.load('x.npy'))); print(model.__doc__)"
+    )
+    ran = subprocess.run([sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, '.'); {code}"], cwd=tmp_path,
+                         capture_output=True, text=True, check=False)  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "digits, written by minidense" in ran.stdout
+    assert np.load(tmp_path / "y.npy").tobytes() == model.predict(x).tobytes()
+
+
+class Scale(md.Layer):
+    def build(self, input_shape):
+        self.param("g", input_shape, "ones")
+        return input_shape
+
+    def forward(self, x):
+        return x * self.g
+
+    def backward(self, dy):
+        return dy
+
+
+class Sayable(Scale):
+    def as_numpy(self):
+        return "x = x * g"
+
+
+def test_layers_of_ones_own(tmp_path):
+    x = random.normal(size=(5, 3))
+    with pytest.raises(TypeError, match=r"Scale\(\), layer 0 does not say what it computes: give it a method as_numpy"):
+        exported(md.Sequential([Scale()], rng=0).build(3), tmp_path / "model.py")
+    assert not (tmp_path / "model.py").exists()
+    model = md.Sequential([Sayable(), md.Dense(2)], rng=0).build(3)
+    assert exported(model, tmp_path / "model.py")(x).tobytes() == model.predict(x).tobytes()
+
+
+def test_its_errors(tmp_path):
+    predict = exported(md.Sequential([md.Dense(2)], rng=0).build(3), tmp_path / "model.py")
+    with pytest.raises(ValueError, match=r"expected shape \(n, 3\), got \(3,\)"):
+        predict(np.zeros(3))
+    with pytest.raises(RuntimeError, match="not built"):
+        md.Sequential([md.Dense(2)]).export_numpy(tmp_path / "model.py")
