@@ -38,9 +38,8 @@ def exported(model, path):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("layers", LAYERS)
 def test_each_layer_to_the_bit(layers, dtype, tmp_path):
-    model = md.Sequential(LAYERS[layers](), rng=0, dtype=dtype).compile(
-        md.SGD(0.01), "mse" if layers != "softmax" else "softmax_crossentropy"
-    )
+    loss = "softmax_crossentropy" if layers == "softmax" else "mse"
+    model = md.Sequential(LAYERS[layers](), rng=0, dtype=dtype).compile(md.SGD(0.01), loss)
     x = 3 * random.normal(size=(1100, 6))  # more than one batch of predict
     width = model.build(6).output_shape[0]
     y = random.normal(size=(1100, width)) if layers != "softmax" else random.integers(0, 7, 1100)
@@ -95,6 +94,13 @@ def test_layers_of_ones_own(tmp_path):
     assert not (tmp_path / "model.py").exists()
     model = md.Sequential([Sayable(), md.Dense(2)], rng=0).build(3)
     assert exported(model, tmp_path / "model.py")(x).tobytes() == model.predict(x).tobytes()
+
+
+def test_a_name_is_no_code(tmp_path):
+    """A model, and so its name, may come from a stranger's file."""
+    name = '"""\nimport os\nraise SystemExit("run")\n"""\\'
+    model = md.Sequential([md.Dense(2)], rng=0, name=name).build(3)
+    assert exported(model, tmp_path / "model.py")(np.ones((1, 3))).shape == (1, 2)
 
 
 def test_its_errors(tmp_path):
