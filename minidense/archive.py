@@ -215,6 +215,8 @@ class Archive:
                 raise ValueError(f"its member {member.filename!r} is compressed or encrypted")
         if sum(member.file_size for member in members.values()) > self._size:
             raise ValueError("its members overlap")
+        if min((member.header_offset for member in members.values()), default=0):
+            raise ValueError("it does not begin as its files do")
         return members
 
     def _checked_manifest(self) -> dict[str, Any]:

@@ -58,6 +58,8 @@ class SavedModel:
             raise CorruptFileError(f"{archive.path}: its manifest is not one of minidense's.")
         self.training = manifest["training"]
         self._unused = set(archive.entries)
+        if manifest["model"] is None and not all(map(_is_weight, archive.entries)):
+            raise CorruptFileError(f"{archive.path}: it has weights, and arrays that are none.")
         self._decoder = Decoder(self._read, LIBRARY, self.custom)
 
     def parts(self) -> Parts:
