@@ -40,6 +40,7 @@ class Encoder:
     """
 
     def __init__(self, library: Names, streams: bool = True) -> None:
+        self._library = library
         self._names = {id(thing): name for name, thing in library.items()}
         self._streams = streams
         self._places: dict[int, str] = {}
@@ -88,7 +89,7 @@ class Encoder:
         """
         fresh = remade(thing, where)
         config = {name: self.value(value, f"{where}/config/{name}") for name, value in thing.get_config().items()}
-        if not self.alike(fresh.get_config(), thing.get_config()):
+        if not Encoder(self._library, streams=False).alike(fresh.get_config(), thing.get_config()):
             raise ValueError(f"{where}: {thing!r} cannot be saved: made anew, it has other arguments, {fresh!r}.")
         changed = self.changes(thing, fresh) if changed is None else changed
         try:
@@ -102,8 +103,7 @@ class Encoder:
         """Whether two values would be saved as the same; of what is no data, whether nothing tells them apart."""
         if a is b:
             return True
-        one, other = Encoder({}, self._streams), Encoder({}, self._streams)
-        one._names = other._names = self._names
+        one, other = Encoder(self._library, self._streams), Encoder(self._library, self._streams)
         try:
             if repr(one.value(a, "")) != repr(other.value(b, "")) or one.custom != other.custom:
                 return False
@@ -187,7 +187,7 @@ class Decoder:
         if isinstance(data, list):
             return [self.value(item) for item in data]
         tag = next(iter(data), "")
-        if not tag.startswith("$"):
+        if not any(key.startswith("$") for key in data):
             return {key: self.value(item) for key, item in data.items()}
         decode: dict[str, Callable[[Any], Any]] = {
             "$float": _float,
@@ -394,7 +394,7 @@ def _interchangeable(a: Any, b: Any, alike: Callable[[Any, Any], bool]) -> bool:
     try:
         return pickle.dumps(a) == pickle.dumps(b)
     except Exception:  # a class within a function, for example
-        plain = type(a).__bases__ == (object,) and not hasattr(type(a), "__slots__")
+        plain = type(a).__bases__ == (object,) and hasattr(a, "__dict__") and not hasattr(type(a), "__slots__")
         return plain and alike(vars(a), vars(b))
 
 

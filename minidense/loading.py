@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.random  # which is imported where it is used first, too
 
 from minidense.archive import Archive
 from minidense.arguments import Configurable, checked, shown
@@ -146,7 +147,7 @@ class SavedModel:
     def fill(self, index: int, declaration: Declaration, view: Array) -> None:
         """Write a parameter into its place."""
         name = f"layers/{index}/{declaration.name}"
-        self._unused.discard(name)
+        self._use(name)
         self.archive.read_into(name, view)
 
     def read_states(self, of: Sequence[Layer]) -> None:
@@ -200,10 +201,15 @@ class SavedModel:
             raise ValueError(f"{self.archive.path}: {name} is of dtype {found}, not {dtype}.")
 
     def _read(self, name: str) -> Array:
-        if name not in self._unused:
-            raise ValueError(f"its manifest refers to an array {shown(name)} that is missing, or refers to it twice")
-        self._unused.remove(name)
+        self._use(name)
         return self.archive.read(name)
+
+    def _use(self, name: str) -> None:
+        if name not in self._unused:
+            raise CorruptFileError(
+                f"{self.archive.path}: its manifest refers to an array {shown(name)} that is missing, or refers to it twice."
+            )
+        self._unused.remove(name)
 
     def _streams(self, data: dict[str, Any]) -> Streams:
         if list(data) != list(Streams._fields):

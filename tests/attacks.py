@@ -141,14 +141,18 @@ def as_float32(arrays):
 
 def unlike(said, given, where):
     """Where a model's manifest does not say what was given. What was left out may be there by default."""
-    if where.endswith(("$array", "$generator/seed")):  # the arrays are compared by themselves; no seed is as good as one
+    if where.endswith(
+        ("$array", "$generator/seed")
+    ):  # the arrays are compared by themselves; no seed is as good as one
         return ""
     if where.endswith("/attributes"):
         given = {key: value for key, value in given.items() if key in said}  # what is set to what it is anyway
     if isinstance(given, dict) and isinstance(said, dict) and given.keys() <= said.keys():
         return next(filter(None, (unlike(said[key], given[key], f"{where}/{key}") for key in given)), "")
     if isinstance(given, list) and isinstance(said, list) and len(given) == len(said):
-        return next(filter(None, (unlike(s, g, f"{where}/{i}") for i, (s, g) in enumerate(zip(said, given, strict=True)))), "")
+        return next(
+            filter(None, (unlike(s, g, f"{where}/{i}") for i, (s, g) in enumerate(zip(said, given, strict=True)))), ""
+        )
     same = isinstance(said, bool) == isinstance(given, bool) and (said == given or repr(said) == repr(given))
     return "" if same else f"{where} is {said!r} in the model, and {given!r} in the file"
 
@@ -176,7 +180,24 @@ def flips(data):
 NAMES = ["os.system", "builtins.eval", "__import__", "subprocess:Popen", "minidense.layers.Dense", "Layer", "Sequential",
          "Callback", "ModelCheckpoint", "SGD", "zeros", "Softmax", "", "dense", "../Dense", "/etc/passwd", "Dense\x00"]  # fmt: skip
 NUMBERS = [-1, 0, 1, 2, 3, 2**31, 2**62, 2**64, 10**12, 10**400, -(10**30), 0.5, -0.0, 1e308, True, False]
-DTYPES = ["<f4", "<f8", ">f4", "|O", "O", "<M8[s]", "<c8", "|V4", "<U3", "|S4", "|b1", "<i8", "f4", "<f2", "<f16", "<U0"]
+DTYPES = [
+    "<f4",
+    "<f8",
+    ">f4",
+    "|O",
+    "O",
+    "<M8[s]",
+    "<c8",
+    "|V4",
+    "<U3",
+    "|S4",
+    "|b1",
+    "<i8",
+    "f4",
+    "<f2",
+    "<f16",
+    "<U0",
+]
 
 
 def deep(n, inside="0"):
@@ -243,7 +264,9 @@ class Mutator:
 
     def m_array_renamed_and_signed(self):
         name = self.one(self.arrays)
-        new = self.one(["../" + name, "/" + name, "layers/99/W", "optimizer/x", "layers/0/W", "x", name + "/y", "layers/0/\u03b8"])
+        new = self.one(
+            ["../" + name, "/" + name, "layers/99/W", "optimizer/x", "layers/0/W", "x", name + "/y", "layers/0/\u03b8"]
+        )
         self.arrays[new] = self.arrays.pop(name)
         self.manifest["arrays"][new] = self.manifest["arrays"].pop(name)
         return self.seal()
@@ -278,7 +301,9 @@ class Mutator:
     def m_bytes_in_a_row(self):
         data = bytearray(self.data)
         place, length = int(self.rng.integers(len(data))), int(self.rng.integers(1, 200))
-        data[place : place + length] = self.one([b"", b"\0" * length, self.rng.bytes(length), data[place : place + 5] * 9])
+        data[place : place + length] = self.one(
+            [b"", b"\0" * length, self.rng.bytes(length), data[place : place + 5] * 9]
+        )
         return bytes(data)
 
     def m_more_bytes(self):
@@ -412,7 +437,10 @@ def bombs():
     def edited(edit, more=()):
         changed = copy.deepcopy(manifest)
         edit(changed["model"])
-        return sealed({**changed, "arrays": {**changed["arrays"], **dict(more and [more[0]])}}, {**arrays, **dict(more and [more[1]])})
+        return sealed(
+            {**changed, "arrays": {**changed["arrays"], **dict(more and [more[0]])}},
+            {**arrays, **dict(more and [more[1]])},
+        )
 
     relu = {"$object": "ReLU", "config": {}, "attributes": {}}
     dense = {**manifest["model"]["layers"][0], "attributes": {}}
@@ -424,9 +452,16 @@ def bombs():
     for _ in range(400):
         nested = {"$object": nested, "config": {}, "attributes": {}}
     zeros = npy("<f8", (3_000_000,), bytes(24_000_000))
-    entry = {"dtype": "<f8", "shape": [3_000_000], "sha256": signed({"arrays": {"h": {}}}, {"h": zeros})["arrays"]["h"]["sha256"]}
+    entry = {
+        "dtype": "<f8",
+        "shape": [3_000_000],
+        "sha256": signed({"arrays": {"h": {}}}, {"h": zeros})["arrays"]["h"]["sha256"],
+    }
     yield "deflated zeros", zipped([("manifest.json", bytes(200_000_000))], b"", zipfile.ZIP_DEFLATED)
-    yield "deflated member", sealed(manifest, {**arrays, "layers/0/W": bytes(200_000_000)}, compression=zipfile.ZIP_DEFLATED)
+    yield (
+        "deflated member",
+        sealed(manifest, {**arrays, "layers/0/W": bytes(200_000_000)}, compression=zipfile.ZIP_DEFLATED),
+    )
     yield "large manifest", sealed(b" " * 60_000_000, arrays)
     yield "many lists", sealed(b"[" + b"[]," * 250_000 + b"0]", {})
     yield "many dicts", sealed(b'{"x":[' + b'{"":0},' * 100_000 + b"0]}", {})
@@ -436,7 +471,10 @@ def bombs():
     yield "many bad layers", edited(lambda m: m["layers"].extend([nothing] * 2_000))
     yield "units of 10**12", edited(lambda m: m["layers"].insert(0, wide))
     yield "input of 10**12", edited(lambda m: m.update(input_shape=[10**12]))
-    yield "input of 10**12 for a normalization", edited(lambda m: m.update(input_shape=[10**12], layers=[m["layers"][1]]))
+    yield (
+        "input of 10**12 for a normalization",
+        edited(lambda m: m.update(input_shape=[10**12], layers=[m["layers"][1]])),
+    )
     yield "a long list", edited(lambda m: m["history"].update(epoch={"$floats": "h"}), [("h", entry), ("h", zeros)])
     yield "much entropy", edited(lambda m: m["streams"]["initial"].update({"$seed": [[1] * 100_000, [0], 4, 0]}))
     yield "long names", edited(lambda m: m["layers"][0]["config"].update(activation="abcdefgh" * 80_000))
@@ -464,7 +502,9 @@ def main():
         for name in FILES:
             data = (GOLDEN / name).read_bytes()
             for kind, attacks, number in (("truncation", truncations, len(data)), ("flip", flips, 8 * len(data))):
-                chosen = set(rng.choice(number, min(number, arguments.sample), replace=False)) if arguments.sample else None
+                chosen = (
+                    set(rng.choice(number, min(number, arguments.sample), replace=False)) if arguments.sample else None
+                )
                 for i, attacked in enumerate(attacks(data)):
                     if chosen is None or i in chosen:
                         bench.attack(kind, attacked)
