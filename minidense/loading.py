@@ -207,7 +207,7 @@ class SavedModel:
     def _use(self, name: str) -> None:
         if name not in self._unused:
             raise CorruptFileError(
-                f"{self.archive.path}: its manifest refers to an array {shown(name)} that is missing, or refers to it twice."
+                f"{self.archive.path}: its manifest refers to an array {shown(name)} that is missing, or is used already."
             )
         self._unused.remove(name)
 

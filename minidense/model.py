@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import errno
 import functools
 import os
 import threading
@@ -387,6 +388,8 @@ class Sequential:
     def _saved_run(self, path: str | os.PathLike[str], hooks: Hooks) -> _SavedRun:
         from minidense import loading, saving
 
+        if not os.path.exists(path):
+            raise FileNotFoundError(errno.ENOENT, "there is no run to resume; the first one has resume=None", path)
         custom = saving.custom_objects(self._parts(), hooks.state())
         with loading.open_file(path, custom, resuming=True) as file:
             return _SavedRun(os.fspath(path), file.making(Sequential._from_file), file.run())

@@ -365,7 +365,7 @@ def test_what_does_not_fit_is_said_at_once_and_changes_nothing(tmp_path):
         assert picture(model) == before
     with pytest.raises(ValueError, match="rows: 150 in the file, 100 here"):
         model.fit(X[:100], Y[:100], **options(resume=path))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="there is no run to resume; the first one has resume=None"):
         model.fit(X, Y, **options(resume=tmp_path / "none.npz"))
     model.build(8).save(tmp_path / "model.npz")
     with pytest.raises(ValueError, match=r"no training run to resume: it was written by model.save"):
@@ -373,3 +373,317 @@ def test_what_does_not_fit_is_said_at_once_and_changes_nothing(tmp_path):
     model.save_weights(tmp_path / "weights.npz")
     with pytest.raises(ValueError, match="weights only"):
         model.fit(X, Y, **options(resume=tmp_path / "weights.npz"))
+
+
+# ---------------------------------------------------------------------- found by breaking
+
+
+def plain(metrics=(), loss="softmax_crossentropy", optimizer=None):
+    layers = [md.Dense(6), md.Tanh(), md.Dense(4)]
+    return md.Sequential(layers, rng=3).compile(optimizer or md.SGD(0.1, momentum=0.9), loss, metrics)
+
+
+class Given(md.Callback):
+    """Puts given figures into the logs."""
+
+    values = (5.0, 4.0, 4.5, 6.0)
+
+    def on_epoch_end(self, epoch, logs):
+        logs["fig"] = np.float32(self.values[epoch])
+
+
+def test_two_checkpoints_of_which_one_is_the_best(tmp_path):
+    """Each file knows what the other one was about to do."""
+
+    def run(folder, **resume):
+        best = callbacks.ModelCheckpoint(folder / "best.npz", save_best_only=True, monitor="fig", mode="min")
+        keep = callbacks.ModelCheckpoint(folder / "k{epoch}.npz", keep=2)
+        every = callbacks.ModelCheckpoint(folder / "last{epoch}.npz", keep=9)
+        plain().fit(X, Y, **options(epochs=4, callbacks=[Given(), every, best, keep], **resume))
+        names = sorted(path.name for path in folder.iterdir())
+        return best.best, md.load_model(folder / "best.npz").history.epoch, names
+
+    whole = run(tmp_path)
+    assert whole == (4.0, [0, 1], ["best.npz", "k3.npz", "k4.npz", *[f"last{i}.npz" for i in (1, 2, 3, 4)]])
+    for i in (1, 2, 3, 4):
+        assert run(tmp_path, resume=tmp_path / f"last{i}.npz") == whole
+
+
+def test_saving_makes_no_callbacks(tmp_path):
+    made = []
+
+    class Log(md.Callback):
+        transient = md.Callback.transient | {"file"}
+
+        def __init__(self, path, seen):
+            made.append(self)
+            self.file, self.seen = open(path, "w"), seen  # noqa: SIM115
+
+        def on_epoch_end(self, epoch, logs):
+            self.seen.append(epoch)
+            self.file.write(f"{epoch}\n")
+            self.file.flush()
+
+    log = Log(tmp_path / "log.txt", [])
+    plain().fit(X, Y, **options(callbacks=[log, callbacks.ModelCheckpoint(tmp_path / "run.npz")]))
+    assert (tmp_path / "log.txt").read_text() == "0\n1\n"
+    again = Log(tmp_path / "other.txt", [])
+    plain().fit(X, Y, **options(epochs=4, callbacks=[again], resume=tmp_path / "run.npz"))
+    assert again.seen == [0, 1, 2, 3]
+    assert len(made) == 2
+    for each in made:
+        each.file.close()
+
+
+class InTheClass(md.Callback):
+    count, losses = 0, []
+
+    def on_train_begin(self, logs):
+        self.losses = []
+
+    def on_batch_end(self, batch, logs):
+        self.count += 1
+        self.losses.append(logs["loss"])
+
+
+def test_attributes_that_the_class_has(tmp_path):
+    keep = callbacks.ModelCheckpoint(tmp_path / "{step}.npz", every=3, keep=99)
+    whole = InTheClass()
+    plain().fit(X, Y, **options(callbacks=[whole, keep]))
+    counted = whole.count
+    for path in keep.saved:
+        for each in (InTheClass(), whole):
+            plain().fit(X, Y, **options(callbacks=[each], resume=path))
+            assert each.count == counted == 16
+            assert len(each.losses) == 16
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("size", [100, 6000])
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_batch_begin", "on_batch_end"])
+def test_told_to_stop_it_stops_after_that_step(hook, size, watched):
+    x, y = np.tile(X, (40, 1)), np.tile(Y, 40)
+    model = plain()
+    stop = callbacks.LambdaCallback(**{hook: lambda *_: setattr(model, "stop_training", True)})
+    watch = [callbacks.LambdaCallback(on_batch_end=lambda *_: None)] if watched else []
+    figures = model.fit(x, y, batch_size=size, epochs=2, verbose=0, shuffle=False, callbacks=[stop, *watch]).history
+    assert model.optimizer.iterations == 1
+    rows = x[:size], y[:size]
+    assert figures["loss"] == [pytest.approx(plain().build(8).evaluate(*rows)["loss"], rel=1e-6)]
+
+
+class Largest(md.Metric):
+    name = "largest"
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        self.value = 0.0
+
+    def update(self, y_true, y_pred, weights=None):
+        self.value = max(self.value, float(y_pred.max()))
+
+    def result(self):
+        return self.value
+
+
+class Keeps(md.Callback):
+    def __init__(self):
+        self.metric = Largest()
+
+    def on_epoch_end(self, epoch, logs):
+        self.metric.update(Y, self.model.predict(X))
+        logs["kept"] = self.metric.result()
+
+
+def test_a_stopped_run_asks_its_source_for_nothing_more(tmp_path):
+    class Stop(md.Callback):
+        def on_batch_end(self, batch, logs):
+            self.model.stop_training = True
+
+    def run(**more):
+        source = iter([(X[:20], Y[:20])])
+        model = plain([Largest()])
+        model.fit(source, steps_per_epoch=5, epochs=2, verbose=0, **more)
+        return model
+
+    whole = run(callbacks=[Stop(), callbacks.ModelCheckpoint(tmp_path / "run.npz", every=1)])
+    assert_same(run(callbacks=[Stop()], resume=tmp_path / "run.npz"), whole)
+
+
+def test_callbacks_that_hold_things_of_ones_own(tmp_path):
+    keep = callbacks.ModelCheckpoint(tmp_path / "run.npz")
+    whole = plain()
+    whole.fit(X, Y, **options(epochs=3, callbacks=[Keeps()]))
+    plain().fit(X, Y, **options(epochs=1, callbacks=[Keeps(), keep]))
+    resumed = plain()
+    resumed.fit(X, Y, **options(epochs=3, callbacks=[Keeps()], resume=tmp_path / "run.npz"))
+    assert_same(resumed, whole)
+    assert md.load_model(tmp_path / "run.npz").history.epoch == [0]
+
+
+def test_figures_of_numpy_and_early_stopping(tmp_path):
+    def watch():
+        return [Given(), callbacks.EarlyStopping("fig", mode="max", patience=9)]
+
+    keep = callbacks.ModelCheckpoint(tmp_path / "{epoch}.npz", keep=9)
+    whole = plain()
+    whole.fit(X, Y, **options(epochs=4, callbacks=[*watch(), keep]))
+    for path in keep.saved:
+        resumed, again = plain(), watch()
+        resumed.fit(X, Y, **options(epochs=4, callbacks=again, resume=path))
+        assert_same(resumed, whole)
+        assert again[1].best == 6.0
+
+
+def test_a_file_of_many_steps_stays_small(tmp_path):
+    x, y = np.tile(X, (20, 1)), np.tile(Y, 20)
+    keep = callbacks.ModelCheckpoint(tmp_path / "{step}.npz", every="1000 steps", keep=9)
+    plain(["auc", largest]).fit(x, y, batch_size=1, verbose=0, callbacks=[keep])
+    assert len(keep.saved) == 3
+    resumed, whole = plain(["auc", largest]), plain(["auc", largest])
+    whole.fit(x, y, batch_size=1, verbose=0)
+    resumed.fit(x, y, batch_size=1, verbose=0, resume=keep.saved[1])
+    assert_same(resumed, whole)
+
+
+def test_refused_runs_change_no_callback_and_say_everything(tmp_path):
+    path = tmp_path / "run.npz"
+    stop = callbacks.EarlyStopping("loss", patience=9)
+    plain().fit(X, Y, **options(callbacks=[callbacks.ModelCheckpoint(path), stop]))
+    model, other = plain(optimizer=md.Adam()), callbacks.EarlyStopping("accuracy", patience=3)
+    with pytest.raises(ValueError, match="cannot resume from") as caught:
+        model.fit(X, Y, **options(batch_size=10, shuffle=False, validation_data=None, callbacks=[other], resume=path))
+    for line in (
+        "the optimizer is SGD",
+        "rows a batch: 20 in the file, 10 here",
+        "shuffle: True",
+        "validation rows: 30 in the file, 0 here",
+        "the monitor of EarlyStopping is 'loss' in the file, and 'accuracy' here",
+        "the patience of",
+    ):
+        caught.match(line)
+    assert other.model is None
+    assert model.optimizer.iterations == 0
+    with pytest.raises(ValueError, match="weights: None in the file, with the checksum"):
+        plain().fit(X, Y, **options(callbacks=[stop], class_weight="balanced", resume=path))
+    plain([largest]).fit(X, Y, **options(callbacks=[callbacks.ModelCheckpoint(path)]))
+    with pytest.raises(ValueError, match="it has largest, which are not in this model and its callbacks"):
+        plain().fit(X, Y, **options(resume=path))
+
+
+def test_a_source_that_ends_on_the_way_changes_nothing(tmp_path):
+    from snapshots import picture
+
+    path = tmp_path / "run.npz"
+    plain().fit(batches(30), steps_per_epoch=4, epochs=2, verbose=0, callbacks=[callbacks.ModelCheckpoint(path)])
+    model = plain().build(8)
+    before = picture(model)
+    few = iter([batch for batch, _ in zip(batches(30), range(5), strict=False)])
+    with pytest.raises(ValueError, match=r"ended before epoch 2, step 2.*on the way to where the run is to go on"):
+        model.fit(few, steps_per_epoch=4, epochs=3, verbose=0, resume=path)
+    assert picture(model) == before
+
+
+def test_the_steps_in_a_name_are_those_made(tmp_path):
+    class Stop(md.Callback):
+        def on_batch_end(self, batch, logs):
+            self.model.stop_training = batch == 1
+
+    keep = callbacks.ModelCheckpoint(tmp_path / "{epoch}-{step}-{loss:.0f}.npz")
+    plain().fit(X, Y, **options(callbacks=[Stop(), keep]))
+    assert [path.rsplit("/")[-1] for path in keep.saved] == ["1-2-2.npz"]
+
+
+def test_a_log_that_was_lost_is_written_again(tmp_path):
+    log, path = tmp_path / "log.csv", tmp_path / "run.npz"
+    plain().fit(X, Y, **options(epochs=3, callbacks=[callbacks.CSVLogger(log)]))
+    whole = log.read_text()
+    plain().fit(X, Y, **options(callbacks=[callbacks.CSVLogger(log), callbacks.ModelCheckpoint(path)]))
+    log.unlink()
+    plain().fit(X, Y, **options(epochs=3, callbacks=[callbacks.CSVLogger(log)], resume=path))
+    assert log.read_text() == whole
+
+
+def test_a_failed_checkpoint_leaves_the_old_one_and_a_model_to_train_on(tmp_path, monkeypatch):
+    import os
+
+    path = tmp_path / "run.npz"
+    whole, model = plain(), plain()
+    whole.fit(X, Y, **options(epochs=3))
+
+    def full(descriptor):
+        if model.optimizer.iterations >= 11:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device; nothing was saved") as caught:
+        model.fit(X, Y, **options(epochs=3, callbacks=[callbacks.ModelCheckpoint(path, every=1)]))
+    assert str(path) in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
+    assert model.optimizer.iterations == 11
+    monkeypatch.undo()
+    model.fit(X, Y, **options(epochs=3, resume=path))
+    assert_same(model, whole)
+
+
+CHECKPOINT_FAULTS = {
+    "every": (lambda: callbacks.ModelCheckpoint("x", every="sometimes"), "every: expected 'epoch', '5 epochs'"),
+    "every 0": (lambda: callbacks.ModelCheckpoint("x", every=0), "at least 1, got 0"),
+    "keep": (
+        lambda: callbacks.ModelCheckpoint("x.npz", keep=3),
+        "keep=3 files need names that differ: {epoch} in 'x.npz'",
+    ),
+    "template": (lambda: callbacks.ModelCheckpoint("x{epoch"), "is no template"),
+    "positions": (lambda: callbacks.ModelCheckpoint("x{}.npz"), "expected names such as {epoch}"),
+    "figure": (
+        lambda: plain().fit(X, Y, **options(callbacks=[callbacks.ModelCheckpoint("x{accuracy}.npz")])),
+        "cannot be filled in: KeyError('accuracy'). Known: loss, val_loss, epoch, step",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", CHECKPOINT_FAULTS)
+def test_bad_checkpoints(fault):
+    call, message = CHECKPOINT_FAULTS[fault]
+    with pytest.raises(ValueError, match="ModelCheckpoint") as caught:
+        call()
+    assert message in str(caught.value)
+
+
+def test_what_a_person_sees_of_a_run_that_goes_on(tmp_path, capfd):
+    path = tmp_path / "12.npz"
+    plain().fit(X, Y, **options(epochs=3, callbacks=[callbacks.ModelCheckpoint(tmp_path / "{step}.npz", 12, keep=9)]))
+    plain().fit(X, Y, **options(epochs=3, resume=path, verbose=1))
+    shown = capfd.readouterr().err
+    assert "epoch 2/3:  50%" in shown
+    assert "epoch 3/3: 100%" in shown
+    assert "24/24" in shown
+    plain().fit(X, Y, **options(epochs=1, resume=path, verbose=1))
+    assert "epoch 1/1: 100%" in capfd.readouterr().err
+    plain().fit(X, Y, **options(epochs=3, resume=path, verbose=2))
+    assert [line[:9] for line in capfd.readouterr().out.splitlines()] == ["epoch 2/3", "epoch 3/3"]
+
+
+@pytest.mark.parametrize("hook", ["on_train_begin", "on_batch_end", "on_epoch_end", "on_train_end"])
+def test_an_interrupt_is_never_swallowed(hook, tmp_path):
+    import os
+    import signal
+
+    model = plain()
+
+    def interrupt(*_):
+        if hook != "on_batch_end" or model.optimizer.iterations == 11:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    keep = callbacks.ModelCheckpoint(tmp_path / "run.npz", every=1)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y, **options(callbacks=[callbacks.LambdaCallback(**{hook: interrupt}), keep]))
+    made = {"on_train_begin": 1, "on_batch_end": 11, "on_epoch_end": 8, "on_train_end": 16}[hook]
+    assert model.optimizer.iterations == made
+    assert model.history.epoch == list(range(made // 8))
+    whole = plain()
+    whole.fit(X, Y, **options())
+    model.fit(X, Y, **options(resume=tmp_path / "run.npz"))
+    assert_same(model, whole)
