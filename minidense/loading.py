@@ -206,9 +206,7 @@ class SavedModel:
 
     def _use(self, name: str) -> None:
         if name not in self._unused:
-            raise CorruptFileError(
-                f"{self.archive.path}: its manifest refers to an array {shown(name)} that is missing, or is used already."
-            )
+            raise CorruptFileError(f"{self.archive.path}: the array {shown(name)} is missing, or referred to twice.")
         self._unused.remove(name)
 
     def _streams(self, data: dict[str, Any]) -> Streams:
