@@ -252,3 +252,186 @@ def test_large_but_finite_scores_are_no_divergence():
 
 def test_the_nearest_name_is_difflibs():
     assert difflib.get_close_matches("ful", ["full"]) == ["full"]
+
+
+# ---------------------------------------------------------------------- files
+
+
+def dropout_model():
+    layers = [md.Dense(5), md.BatchNormalization(), md.ReLU(), md.Dropout(0.5), md.Dense(K), md.Softmax()]
+    return md.Sequential(layers, rng=0).compile(md.Adam(), metrics=["accuracy"])
+
+
+def resumed(path, **options):
+    options = {"batch_size": 2, "epochs": 3, "validation_data": (X, Y), "verbose": 0} | options
+    return lambda m: m.fit(options.pop("x", X), options.pop("y", Y), resume=path, **options)
+
+
+# In a folder with run.npz (a checkpoint of the model's own training), model.npz, weights.npz, other.npz (another
+# model), other_run.npz, cut.npz (cut off), flipped.npz (one bit), numpy.npz and text.npz: what is done with the model,
+# the error, and what its message must say.
+FILE_FAULTS = {
+    "load_weights, cut off": (lambda m: m.load_weights("cut.npz"), md.CorruptFileError, "cut.npz: damaged.*it is cut off"),
+    "load_weights, a flipped bit": (lambda m: m.load_weights("flipped.npz"), md.CorruptFileError, "flipped.npz: damaged"),
+    "load_weights, text": (lambda m: m.load_weights("text.npz"), md.CorruptFileError, "not written by minidense"),
+    "load_weights, of NumPy": (lambda m: m.load_weights("numpy.npz"), md.CorruptFileError, "not written by minidense"),
+    "load_weights, none": (lambda m: m.load_weights("none.npz"), FileNotFoundError, "none.npz"),
+    "load_weights, a folder": (lambda m: m.load_weights("folder"), IsADirectoryError, "not a regular file"),
+    "load_weights, others": (lambda m: m.load_weights("other.npz"), ValueError, r"does not fit the model:.*layers/1/gamma is missing.*layers/0/W has shape \(4, 7\) in the file, and \(4, 5\) in Dense\(5\), layer 0"),
+    "load_weights, a number": (lambda m: m.load_weights(5), (OSError, TypeError), ""),
+    "load_model, cut off": (lambda m: md.load_model("cut.npz"), md.CorruptFileError, "cut off"),
+    "load_model, a flipped bit": (lambda m: md.load_model("flipped.npz"), md.CorruptFileError, "flipped.npz"),
+    "load_model, weights": (lambda m: md.load_model("weights.npz"), ValueError, "weights only: make the model, and call model.load_weights"),
+    "load_model, custom_objects": (lambda m: md.load_model("model.npz", [md.Dense]), TypeError, "custom_objects: expected a dict"),
+    "save, no folder": (lambda m: m.save("none/model.npz"), FileNotFoundError, "nothing was saved, and what was there before is as it was"),
+    "save, a folder": (lambda m: m.save("folder"), IsADirectoryError, "nothing was saved"),
+    "save, a device": (lambda m: m.save("/dev/null"), OSError, "not a regular file"),
+    "save, a number": (lambda m: m.save(5), TypeError, "expected str, bytes or os.PathLike object"),
+    "save_weights, no folder": (lambda m: m.save_weights("none/model.npz"), FileNotFoundError, "nothing was saved"),
+    "export_numpy, no folder": (lambda m: m.export_numpy("none/model.py"), FileNotFoundError, "nothing was saved"),
+    "resume, none": (resumed("none.npz"), FileNotFoundError, "there is no run to resume"),
+    "resume, cut off": (resumed("cut.npz"), md.CorruptFileError, "cut off"),
+    "resume, a flipped bit": (resumed("flipped.npz"), md.CorruptFileError, "flipped.npz"),
+    "resume, a model": (resumed("model.npz"), ValueError, "it was written by model.save"),
+    "resume, weights": (resumed("weights.npz"), ValueError, "weights only"),
+    "resume, another model": (resumed("other_run.npz"), ValueError, "cannot resume from other_run.npz:.*number of layers is 2 in the file, and 6 here.*optimizer is SGD"),
+    "resume, another batch size": (resumed("run.npz", batch_size=3), ValueError, "rows a batch: 2 in the file, 3 here"),
+    "resume, other rows": (resumed("run.npz", x=X[:4], y=Y[:4]), ValueError, "rows: 6 in the file, 4 here"),
+    "resume, weighted": (resumed("run.npz", sample_weight=np.ones(N)), ValueError, "weights: None in the file"),
+    "resume, bad data": (resumed("run.npz", x=changed(X, (2, 1), np.nan)), ValueError, "x: row 2, column 1 is nan"),
+    "resume, bad labels": (resumed("run.npz", y=Y + 1), ValueError, "Do the labels start at 1"),
+    "checkpoint, unsaveable": (lambda m: m.fit(X, Y, verbose=0, callbacks=[md.callbacks.ModelCheckpoint("new.npz"), Unsaveable()]), ValueError, "training/callbacks/1/attributes/seen: .* cannot be saved.*in its `transient`"),
+    "checkpoint, bad name": (lambda m: m.fit(X, Y, verbose=0, callbacks=[md.callbacks.ModelCheckpoint("{x.npz")]), ValueError, "is no template"),
+}  # fmt: skip
+
+
+class Unsaveable(md.Callback):
+    def __init__(self):
+        self.seen = {1}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    model = dropout_model()
+    keep = md.callbacks.ModelCheckpoint(folder / "run.npz", every=4)
+    model.fit(X, Y, batch_size=2, epochs=2, validation_data=(X, Y), verbose=0, callbacks=[keep])
+    model.save(folder / "model.npz")
+    model.save_weights(folder / "weights.npz")
+    other = md.Sequential([md.Dense(7), md.Dense(K)], rng=0).compile()
+    other.fit(X, Y, verbose=0, callbacks=[md.callbacks.ModelCheckpoint(folder / "other_run.npz")])
+    other.save(folder / "other.npz")
+    whole = (folder / "run.npz").read_bytes()
+    (folder / "cut.npz").write_bytes(whole[:-1])
+    flipped = bytearray(whole)
+    flipped[whole.index(b"layers/0/W.npy") + 200] ^= 1
+    (folder / "flipped.npz").write_bytes(flipped)
+    np.savez(folder / "numpy.npz", W=np.ones(3))
+    (folder / "text.npz").write_text("W = 1")
+    (folder / "folder").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("fault", FILE_FAULTS)
+def test_file_faults(fault, files, monkeypatch):
+    call, error, message = FILE_FAULTS[fault]
+    monkeypatch.chdir(files)
+    model = dropout_model()
+    model.fit(X, Y, batch_size=2, verbose=0)
+    before, given = picture(model), picture([X, Y])
+    on_disk = {path.name: path.is_file() and path.read_bytes() for path in files.iterdir()}
+    with pytest.raises(error) as caught:
+        call(model)
+    assert re.search(message, str(caught.value), re.S), caught.value
+    assert picture(model) == before
+    assert picture([X, Y]) == given
+    assert {path.name: path.is_file() and path.read_bytes() for path in files.iterdir()} == on_disk
+
+
+def test_the_faults_are_those_of_the_call(files, monkeypatch):
+    """The same calls without the fault go through."""
+    monkeypatch.chdir(files)
+    model = dropout_model()
+    resumed("run.npz")(model)
+    model.load_weights("weights.npz")
+    md.load_model("model.npz")
+
+
+# ---------------------------------------------------------------------- what ends in the middle
+
+
+class Fails(md.Layer):
+    """Raises at its third forward or backward pass in training."""
+
+    def __init__(self, where):
+        self.where_to_fail, self.calls = where, 0
+
+    def forward(self, x, training):
+        self.fail("forward", training)
+        return x
+
+    def backward(self, dy):
+        self.fail("backward", True)
+        return dy
+
+    def fail(self, where, training):
+        self.calls += training and where == self.where_to_fail
+        if self.calls == 3:
+            self.calls = 0
+            raise ZeroDivisionError(where)
+
+
+class FailingLoss(md.MeanSquaredError):
+    def gradient(self, scores, targets):
+        if not hasattr(self, "left"):
+            self.left = 2
+        if not self.left:
+            del self.left
+            raise ZeroDivisionError("loss")
+        self.left -= 1
+        return super().gradient(scores, targets)
+
+
+def endless():
+    for i in range(10**9):
+        if i == 2:
+            raise ZeroDivisionError("data")
+        yield X[:2], np.eye(K)[Y[:2]]
+
+
+ENDS = {
+    "a layer's forward": (lambda m: m.fit(X, np.eye(K)[Y], batch_size=2, verbose=0), [Fails("forward")], "mse"),
+    "a layer's backward": (lambda m: m.fit(X, np.eye(K)[Y], batch_size=2, verbose=0), [Fails("backward")], "mse"),
+    "a loss": (lambda m: m.fit(X, np.eye(K)[Y], batch_size=2, verbose=0), [], FailingLoss()),
+    "a callback": (lambda m: m.fit(X, np.eye(K)[Y], batch_size=2, verbose=0, callbacks=[md.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: 1 // (1 - batch))]), [], "mse"),
+    "a generator": (lambda m: m.fit(endless(), steps_per_epoch=3, verbose=0), [], "mse"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_end_in_the_middle_leaves_a_whole_step(end):
+    """An error in the third step of the first epoch: two updates, and no epoch in the History."""
+    call, layers, loss = ENDS[end]
+    model = md.Sequential([md.Dense(5), *layers, md.Dense(K)], rng=0).compile(md.SGD(0.1, momentum=0.5), loss)
+    identity = [md.LeakyReLU(1.0) for _ in layers]
+    twin = md.Sequential([md.Dense(5), *identity, md.Dense(K)], rng=0).compile(md.SGD(0.1, momentum=0.5), "mse")
+    if end == "a generator":
+        for _ in range(2):
+            twin.train_on_batch(X[:2], np.eye(K)[Y[:2]])
+    else:
+        order = np.arange(N, dtype=np.uint32)
+        md.Sequential([], rng=0)._streams.shuffle.shuffle(order)
+        for start in (0, 2):
+            rows = order[start : start + 2]
+            twin.train_on_batch(X[rows], np.eye(K)[Y[rows]])
+    with pytest.raises((ZeroDivisionError, RuntimeError)) as caught:
+        call(model)
+    assert isinstance(caught.value, ZeroDivisionError) or "the data source failed in epoch 1, step 3" in str(
+        caught.value
+    )
+    np.testing.assert_array_equal(model.theta, twin.theta)
+    assert model.optimizer.iterations == 2
+    assert model.history.epoch == []
+    assert model.predict(X).shape == (N, K)
+    model.fit(X, np.eye(K)[Y], batch_size="full", epochs=2, verbose=0)  # it can be trained on
+    assert model.history.epoch == [0, 1]
