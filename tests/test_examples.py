@@ -2,6 +2,9 @@
 
 import os
 import runpy
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -74,3 +77,17 @@ def test_fashion_mnist_on_files_of_the_same_format(tmp_path):
 @pytest.mark.skipif(not os.path.isdir("/usr/share/datasets/fashion-mnist"), reason="Debian's package is not installed")
 def test_fashion_mnist_itself():
     assert run("fashion_mnist", "--epochs", "4", "--seeds", "1", "--rows", "20000") >= 0.8
+
+
+def test_resume(tmp_path):
+    """Killed three times, started four times: as one run."""
+    program = [sys.executable, str(EXAMPLES / "resume.py"), "--epochs", "3"]
+    (tmp_path / "whole").mkdir()
+    whole = subprocess.run([*program, "--folder", str(tmp_path / "whole")], capture_output=True, text=True, check=True)
+    for step in (60, 140, 211):
+        killed = subprocess.run(
+            [*program, "--folder", str(tmp_path), "--kill-at", str(step)], capture_output=True, check=False
+        )
+        assert killed.returncode == -signal.SIGKILL
+    resumed = subprocess.run([*program, "--folder", str(tmp_path)], capture_output=True, text=True, check=True)
+    assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]

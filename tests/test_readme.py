@@ -14,6 +14,7 @@ def python_blocks():
 
 def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as where a program is started
     blocks = python_blocks()
     assert len(blocks) >= 3
     names = {"__name__": "readme"}
