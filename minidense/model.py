@@ -5,10 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import errno
-import functools
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,29 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from minidense.arguments import known_keywords, lookup, real_number, whole_number, whole_numbers
+from minidense.arguments import known_keywords, lookup, whole_number, whole_numbers
 from minidense.blas import SMALL, one_thread_if
 from minidense.callbacks import Callback, Logs
 from minidense.chain import Chain, inference
-from minidense.data import (
-    BatchFeed,
-    Feed,
-    Rows,
-    as_batch,
-    as_features,
-    check_batch_size,
-    check_features,
-    check_weights,
-    class_weights,
-    is_source_of_batches,
-    part,
-)
+from minidense.data import BatchFeed, Feed, as_features, check_batch_size, check_features, check_weights
 from minidense.errors import Problems
 from minidense.history import History
 from minidense.hooks import Hooks
+from minidense.intake import Intake, as_rows, sort_out
 from minidense.layers import Layer
 from minidense.learner import Learner, Report, evaluate
-from minidense.losses import Loss, as_array, by_rows, get_loss
+from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.parameters import Fill, allocate, start_of
@@ -307,52 +294,30 @@ class Sequential:
         saved = None if resume is None else self._saved_run(resume, hooks)
         streams = self._streams if saved is None else saved.model._streams
         epochs = whole_number("epochs", epochs)
-        split = real_number("validation_split", validation_split, at_least=0, below=1)
         if not isinstance(shuffle, bool | np.bool):
             raise TypeError(f"shuffle: expected True or False, got {shuffle!r}.")
-        if validation_shuffle and not split:
-            raise ValueError("validation_shuffle goes with validation_split, the share of rows to hold out.")
-        source: BatchFeed | None = None
-        weights = None
-        if is_source_of_batches(x):
-            given = {
-                "y": y,
-                "sample_weight": sample_weight,
-                "class_weight": class_weight,
-                "validation_split": split or None,
-            }
-            if unused := [name for name, value in given.items() if value is not None]:
-                raise ValueError(f"fit: {unused[0]} goes with arrays; a source of batches gives (x, y, sample_weight).")
-            source = BatchFeed(x, steps_per_epoch)
-            x, y = self._rows(*as_batch(source.first)[:2])
-        else:
-            if steps_per_epoch is not None:
-                raise ValueError("steps_per_epoch goes with a generator; of arrays, an epoch is all rows.")
-            x, y = self._rows(x, y)
-            weights = None if sample_weight is None else check_weights(sample_weight, len(x))
-            if validation_data is None and split:
-                keep = _split(len(x), split)
-                if validation_shuffle:
-                    rows = streams.split_order(len(x))
-                    x, y, weights = x[rows], as_array(y)[rows], None if weights is None else weights[rows]
-                else:
-                    _warn_of_missing_classes(loss, as_array(y), keep)
-                held = part(x, keep, len(x)), y[keep:], *([] if weights is None else [weights[keep:]])
-                validation_data, weights = held, None if weights is None else weights[:keep]
-                x, y = part(x, 0, keep), y[:keep]
-        if validation_data is not None and not (
-            isinstance(validation_data, tuple | list) and len(validation_data) in (2, 3)
-        ):
-            raise TypeError(
-                f"validation_data: expected a pair (x, y) or (x, y, sample_weight), got {_shortly(validation_data)}."
-            )
-        batch_rows = len(x) if source else check_batch_size(batch_size, len(x))
+        given = sort_out(
+            x,
+            y,
+            loss,
+            streams.split_order,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            validation_shuffle=validation_shuffle,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            steps_per_epoch=steps_per_epoch,
+        )
+        input_shape = given.x.shape[1:]
+        batch_rows = len(given.x) if given.source else check_batch_size(batch_size, len(given.x))
         optimizer.claim(self)
-        with self._exclusively(), self._building(x.shape[1:]) as output_shape:
-            feed = source or self._feed_of_rows(x, y, batch_rows, output_shape, weights, class_weight)
-            if source is not None:
-                self._prepare(source, output_shape)
-            held_out = self._held_out(validation_data, output_shape)
+        with self._exclusively(), self._building(input_shape) as output_shape:
+            intake = self._intake(output_shape)
+            if given.source is not None:
+                feed: Feed | BatchFeed = intake.prepared(given.source)
+            else:
+                feed = intake.feed(*intake.weighted(given.x, given.y, given.weights, class_weight), batch_rows)
+            held_out = intake.held_out(given.validation_data)
             params = {"epochs": epochs, "steps": feed.steps_per_epoch, "batch_size": batch_rows}
             place = (0, 0) if saved is None else saved.place
             begin = {"resumed": saved is not None, "initial_epoch": place[0], "initial_step": place[1]}
@@ -365,13 +330,13 @@ class Sequential:
                 hooks,
                 history,
                 shuffle=streams.shuffle if shuffle and feed.batch_rows < feed.n else None,
-                validate=lambda: self._evaluate(*held_out, 1024, output_shape) if held_out else {},
+                validate=lambda: self._evaluate(intake.feed(*held_out, 1024)) if held_out else {},
                 validation_rows=len(held_out[0]) if held_out else 0,
                 stopped=lambda: self.stop_training,
                 write=self._save_run,
             )
             if saved is not None or run.hooks.save:
-                self._check_run(run, saved, x.shape[1:])
+                self._check_run(run, saved, input_shape)
             self._allocate()
             hooks.attach(self, params | begin)
             self.history, self.stop_training = history, False
@@ -447,10 +412,11 @@ class Sequential:
 
     def _backpropagate(self, x: Any, y: Any, sample_weight: Any, optimizer: Optimizer | None = None) -> Report:
         _, loss = self._compiled()
-        x, y = self._rows(x, y)
+        x, y = as_rows(x, y)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x))
         with self._building(x.shape[1:]) as output_shape:
-            feed = self._feed(*self._checked(x, y, output_shape), len(x), output_shape, weights)
+            intake = self._intake(output_shape)
+            feed = intake.feed(*intake.checked(x, y), weights, "full")
             self._allocate()
             report = Report(loss, self.metrics, self._output_of_scores)
             with self._learner(report, len(x)) as learner, np.errstate(over="ignore", invalid="ignore"):
@@ -503,14 +469,11 @@ class Sequential:
         """
         self._compiled()
         _, output_shape = self._built_shapes()
-        x, y = self._checked(x, y, output_shape)
-        weights = None if sample_weight is None else check_weights(sample_weight, len(x))
-        weights = self._with_class_weights(y, weights, class_weight)
-        return self._evaluate(x, y, weights, check_batch_size(batch_size, len(x)), output_shape)
+        intake = self._intake(output_shape)
+        return self._evaluate(intake.feed(*intake.weighted(x, y, sample_weight, class_weight), batch_size))
 
-    def _evaluate(self, x: Rows, y: Any, weights: Array | None, batch_rows: int, output_shape: Shape) -> Logs:
+    def _evaluate(self, feed: Feed) -> Logs:
         _, loss = self._compiled()
-        feed = self._feed(x, y, batch_rows, output_shape, weights)
         return evaluate(self._trunk(), feed, Report(copy.deepcopy(loss), self.metrics, self._output_of_scores))
 
     def forward(self, x: Any, training: bool = False) -> Array:
@@ -776,99 +739,10 @@ class Sequential:
         included = self.loss.includes if self.loss is not None else None
         return scores.copy() if included is None else included().forward(scores)
 
-    def _rows(self, x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
-        """x and y as rows, as many of one as of the other."""
-        x = as_features(x, what + "x")
-        if not hasattr(y, "__len__") and hasattr(y, "shape") and len(y.shape) and hasattr(y, "__getitem__"):
-            y = np.asarray(y[:])
-        if x.ndim < 2:
-            one = " One sample? Use x[None, :] and y[None]. One feature? Use x[:, None]." if x.ndim else ""
-            raise ValueError(f"{what}x: expected rows of features, shape (n, d), got {x.shape}.{one}")
-        if not hasattr(y, "__len__") or getattr(y, "ndim", 1) == 0:
-            raise TypeError(f"{what}y: expected one label or row for each of the {len(x)} rows of x, got {y!r}.")
-        if len(x) != len(y):
-            raise ValueError(f"{what}x has {len(x)} rows and y has {len(y)}; expected as many of one as of the other.")
-        return x, y
-
-    def _checked(self, x: Any, y: Any, output_shape: Shape, what: str = "") -> tuple[Rows, Any]:
-        """x and y fit to be fed to the model."""
+    def _intake(self, output_shape: Shape) -> Intake:
         _, loss = self._compiled()
-        x, y = self._rows(x, y, what)
-        check_features(x, self._layers[0].input_shape or (), self._dtype, what + "x")
-        try:
-            return x, loss.check_targets(y, output_shape)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{what}{error}") from None
-
-    def _held_out(self, data: Sequence[Any] | None, output_shape: Shape) -> tuple[Rows, Any, Array | None] | None:
-        """The validation data, fit to be evaluated."""
-        if data is None:
-            return None
-        what = "validation_data: "
-        x, y = self._checked(data[0], data[1], output_shape, what)
-        return x, y, check_weights(data[2], len(x), what + "sample_weight") if len(data) == 3 else None
-
-    def _feed_of_rows(
-        self, x: Rows, y: Any, batch_rows: int, output_shape: Shape, weights: Array | None, class_weight: Any
-    ) -> Feed:
-        """The feed of checked rows, their weights multiplied by those of their classes."""
-        _, _loss = self._compiled()
-        x, y = self._checked(x, y, output_shape)
-        weights = self._with_class_weights(y, weights, class_weight)
-        return self._feed(x, y, batch_rows, output_shape, weights)
-
-    def _with_class_weights(self, y: Any, weights: Array | None, class_weight: Any) -> Array | None:
-        _, loss = self._compiled()
-        if class_weight is not None:
-            weights = class_weights(class_weight, _one_axis(loss.labels(y)), weights)
-        if weights is not None and not weights.any():
-            raise ValueError("sample_weight: all weights of these rows are 0; there is nothing to learn from.")
-        return weights
-
-    def _check_weights_are_taken(self) -> None:
-        """Raise ValueError where the loss or a metric cannot do with weights."""
-        _, loss = self._compiled()
-        if by_rows(loss) is None:
-            raise ValueError(
-                f"sample_weight: {loss!r} computes whole batches; derive it from md.RowLoss to use weights."
-            )
-        for metric in self.metrics:
-            if not metric.takes_weights:
-                raise ValueError(
-                    f"the metric {metric.name} takes no sample_weight; give it one, or leave out the weights."
-                )
-
-    def _prepare(self, source: BatchFeed, output_shape: Shape) -> None:
-        """Have each batch of ``source`` checked as rows are."""
-        _, loss = self._compiled()
-
-        def check(x: Any, y: Any, weights: Any) -> tuple[Rows, Any, Array | None]:
-            x, y = self._checked(x, y, output_shape)
-            if weights is not None:
-                self._check_weights_are_taken()
-                weights = check_weights(weights, len(x), all_zero=True)
-            return x, y, weights
-
-        source.prepare(
-            check, dtype=self._dtype, output_shape=output_shape, encode=_encoder(loss), shares=loss.reduction == "mean"
-        )
-
-    def _feed(self, x: Rows, y: Any, batch_rows: int, output_shape: Shape, weights: Array | None) -> Feed:
-        _, loss = self._compiled()
-        row_loss = by_rows(loss)
-        if weights is not None:
-            self._check_weights_are_taken()
-        return Feed(
-            x,
-            y,
-            batch_rows,
-            dtype=self._dtype,
-            output_shape=output_shape,
-            encode=_encoder(loss),
-            splittable=row_loss is not None and all(layer.rowwise for layer in self._layers),
-            weights=weights,
-            shares=loss.reduction == "mean",
-        )
+        input_shape = self._layers[0].input_shape or ()
+        return Intake(self._layers, loss, self.metrics, self._dtype, input_shape, output_shape)
 
 
 def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
@@ -912,41 +786,3 @@ _UNCOPIED = ("_theta", "_grad", "_fitting", "_fitting_thread")
 def _model_dtype(dtype: Any) -> np.dtype[Any]:
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
     return lookup("dtype", name, DTYPES)
-
-
-def _split(n: int, fraction: float) -> int:
-    """How many of n rows are left to train on; Keras' rounding."""
-    keep = int(n * (1 - fraction))
-    if not 0 < keep < n:
-        raise ValueError(f"validation_split: {fraction:g} of {n} rows leaves one of the two parts empty.")
-    return keep
-
-
-def _warn_of_missing_classes(loss: Loss, y: Array, keep: int) -> None:
-    if loss.accuracy is None or y.dtype.kind not in "biuf" or y.ndim > 2:
-        return
-    labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
-    missing = np.setdiff1d(labels[:keep], labels[keep:]), np.setdiff1d(labels[keep:], labels[:keep])
-    for classes, where in zip(missing, ("validation", "training"), strict=True):
-        if len(classes):
-            shown = ", ".join(map(str, classes.tolist()[:10])) + (", ..." if len(classes) > 10 else "")
-            warnings.warn(
-                f"validation_split takes the last rows, and leaves the {where} part without the classes [{shown}]. "
-                f"Are the rows sorted? Use validation_shuffle=True.",
-                stacklevel=5,
-            )
-
-
-def _encoder(loss: Loss) -> Callable[[Any, Array], Array]:
-    """What turns labels into targets; a loss that computes in its own way gets its labels as they are."""
-    return loss.encode if by_rows(loss) is not None else functools.partial(Loss.encode, loss)
-
-
-def _one_axis(labels: Array) -> Array:
-    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-
-
-def _shortly(thing: Any) -> str:
-    if isinstance(thing, tuple | list):
-        return f"{len(thing)} things"
-    return f"an array of shape {thing.shape}" if hasattr(thing, "shape") else repr(thing)

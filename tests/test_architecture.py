@@ -39,7 +39,7 @@ FLOORS = [
     ["losses", "callbacks"],
     ["chain", "progress", "export", "saving", "hooks"],
     ["loading"],
-    ["gradcheck", "learner"],
+    ["gradcheck", "learner", "intake"],
     ["training"],
     ["model"],
     [""],
