@@ -203,3 +203,20 @@ def test_killed_while_saving():
         [sys.executable, "tests/crashes.py", "--kills", "40"], capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_the_order_of_things(target, monkeypatch):
+    """Contents reach the disk before the name does, and the name before anybody is told that it is done."""
+    seen = []
+    for name in ("fsync", "replace"):
+        function = getattr(os, name)
+
+        def noted(*arguments, name=name, function=function):
+            kind = "folder" if name == "fsync" and stat.S_ISDIR(os.fstat(arguments[0]).st_mode) else "file"
+            size = os.fstat(arguments[0]).st_size if (name, kind) == ("fsync", "file") else None
+            seen.append((name, kind, size))
+            return function(*arguments)
+
+        monkeypatch.setattr(os, name, noted)
+    model().save(target)
+    assert seen == [("fsync", "file", target.stat().st_size), ("replace", "file", None), ("fsync", "folder", None)]
