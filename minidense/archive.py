@@ -28,8 +28,11 @@ from minidense.errors import CorruptFileError
 from minidense.types import Array, Shape
 
 MANIFEST = "manifest.json"
-LARGEST_MANIFEST = 768 * 1024
-"""In bytes: more than a thousand layers. Parsed, it takes sixty times as much at worst."""
+LARGEST_MANIFEST = 4 * 1024 * 1024
+"""In bytes: some thousands of layers."""
+
+MOST_NODES = 200_000
+"""Values in the manifest, each of which takes up to 230 bytes of memory."""
 
 _LARGEST_DIRECTORY = 2 * 1024 * 1024
 _CHUNK = 1024 * 1024
@@ -60,16 +63,34 @@ def dump(file: BinaryIO, manifest: dict[str, Any], arrays: Mapping[str, Array]) 
     text = json.dumps(content, indent=1, allow_nan=False).encode()
     if len(text) > LARGEST_MANIFEST:
         text = json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
-    if len(text) > LARGEST_MANIFEST:
+    if len(text) > LARGEST_MANIFEST or _nodes(text) > MOST_NODES:
         raise ValueError(
-            f"the description of this model, all but its arrays, takes {len(text):,} bytes, more than the "
-            f"{LARGEST_MANIFEST:,} that a file can have. Long lists are best kept as arrays, or lists of numbers."
+            f"the description of this model, all but its arrays, is {len(text):,} bytes and {_nodes(text):,} values "
+            f"long; a file can have {LARGEST_MANIFEST:,} and {MOST_NODES:,}. The most is in {_largest_part(manifest)}. "
+            f"Long lists are best kept as arrays, or lists of numbers."
         )
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.comment = _SEAL + hashlib.sha256(text).hexdigest().encode()
         _add(archive, MANIFEST, text, b"")
         for name, array in portable.items():
             _add(archive, f"{name}.npy", _header_of(array), array)
+
+
+def _nodes(text: bytes) -> int:
+    """At least how many values a JSON text has."""
+    return sum(map(text.count, (b",", b":", b"[", b"{")))
+
+
+def _largest_part(data: Any, where: str = "the manifest") -> str:
+    """The deepest place in the manifest that has more than half of it."""
+    while isinstance(data, dict | list) and data:
+        parts = data.items() if isinstance(data, dict) else enumerate(data)
+        sizes = {key: len(json.dumps(part)) for key, part in parts}
+        key = max(sizes, key=sizes.__getitem__)
+        if sizes[key] < sum(sizes.values()) / 2:
+            break
+        data, where = data[key], f"{where}/{key}"
+    return where.removeprefix("the manifest/")
 
 
 def _portable(name: str, array: Array) -> Array:
@@ -223,6 +244,8 @@ class Archive:
         if self._members[MANIFEST].file_size > LARGEST_MANIFEST:
             raise ValueError("its manifest is too large")
         text = self._zip.read(MANIFEST)
+        if _nodes(text) > MOST_NODES:
+            raise ValueError("its manifest is too large")
         if self._zip.comment != _SEAL + hashlib.sha256(text).hexdigest().encode():
             raise ValueError("its manifest is not the one that was written")
         manifest = json.loads(

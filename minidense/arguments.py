@@ -129,6 +129,9 @@ def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
     return checked
 
 
+_OF_DATACLASS = "_HAS_DEFAULT_FACTORY_CLASS"  # of a default that a dataclass makes anew each time
+
+
 @functools.lru_cache(maxsize=512)
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
@@ -169,7 +172,8 @@ class Configurable:
                 pass  # a missing argument: __init__ says so itself. Copying also comes here, without arguments.
             else:
                 bound.apply_defaults()
-                config = dict(list(bound.arguments.items())[1:])
+                given = list(bound.arguments.items())[1:]
+                config = {name: value for name, value in given if type(value).__name__ != _OF_DATACLASS}
         object.__setattr__(self, "_config", config)
         return self
 

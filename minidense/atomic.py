@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import stat
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO
@@ -15,7 +17,8 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
 
     They are written beside the target, flushed to the disk and renamed, and the folder is flushed too. A symbolic
     link stays one, and permissions stay. Raises OSError, the old contents being intact and nothing being left behind,
-    and whatever ``write`` raises. Only a process that is killed meanwhile can leave a ``.minidense-<...>.tmp``.
+    and whatever ``write`` raises. A process that is killed meanwhile can leave a ``.minidense-<...>.tmp``, which the
+    next call for the same path removes.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -25,9 +28,11 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
     """
     target = os.path.realpath(os.fsdecode(path))
     folder = os.path.dirname(target)
-    stem = os.path.join(folder, f".minidense-{os.urandom(8).hex()}")
+    kin = f".minidense-{zlib.crc32(os.fsencode(f'{platform.node()}:{target}')):08x}-"
+    stem = os.path.join(folder, f"{kin}{os.getpid()}-{os.urandom(4).hex()}")
     fresh, old = f"{stem}.tmp", f"{stem}.old"
     try:
+        _remove_leftovers(folder, kin)
         if os.fsdecode(path).endswith((os.sep, os.altsep or os.sep)):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         _write(fresh, _mode(target), write)
@@ -39,6 +44,19 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
         for leftover in (fresh, old):
             with suppress(OSError):
                 os.unlink(leftover)
+
+
+def _remove_leftovers(folder: str, kin: str) -> None:
+    """Remove what processes of this machine that are no more have left."""
+    for name in os.listdir(folder) if os.name == "posix" else ():
+        if name.startswith(kin):
+            try:
+                os.kill(int(name.removeprefix(kin).partition("-")[0]), 0)
+            except ProcessLookupError:
+                with suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
+            except (OSError, ValueError):
+                pass  # it lives, or is somebody else's
 
 
 def _mode(target: str) -> int | None:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidense.arguments import Configurable, lookup, nearest, real_number, whole_number
+from minidense.encoding import Remembered
 from minidense.layers import Layer, ReLU
 from minidense.types import Array
 
@@ -31,14 +32,27 @@ class Callback(Configurable):
     ``val_...``. Setting ``self.model.stop_training = True`` ends the training after the step.
     """
 
-    transient = frozenset({"_config", "model", "params"})
-    """Names of attributes that are not saved in a checkpoint; all others are, and must be numbers, text or arrays."""
+    transient = frozenset({"_config", "_made", "model", "params"})
+    """Names of attributes that are not saved in a checkpoint. All others are, where they have changed since the
+    callback was made, and must be numbers, text, arrays, or lists and dicts of them."""
 
     each_step: bool = False
     """Whether ``on_save_point`` is to be called after steps too."""
 
     steers: ClassVar[bool] = False
     """Whether the run depends on it, so that it cannot be resumed without one."""
+
+    _made: Mapping[str, Any] = MappingProxyType({})  # what the constructor left behind
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _remembering(cls.__init__)  # type: ignore[method-assign]
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What a callback of another run has in common with this one, for that one's state to be this one's."""
+        return (type(self).__name__,)
 
     model: Any = None
     params: Mapping[str, Any] = MappingProxyType({})
@@ -73,6 +87,18 @@ class Callback(Configurable):
 
     def on_train_end(self, logs: Logs) -> None:
         """After the last epoch, also where training ended early."""
+
+
+def _remembering(init: Callable[..., None]) -> Callable[..., None]:
+    """``init``, after which the callback remembers what it has made."""
+
+    @functools.wraps(init)
+    def remembering(self: Callback, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if type(self).__init__ is remembering:  # and not a base's, called by it
+            self._made = {name: Remembered(value) for name, value in self.attributes().items()}
+
+    return remembering
 
 
 class LambdaCallback(Callback):
@@ -264,44 +290,53 @@ def _rate_that_can_be_set(callback: Callback) -> float:
 class CSVLogger(Callback):
     """Write the figures of each epoch to a file as soon as there are any: one line an epoch.
 
-    append: go on in a file that is there, rather than write over it. A run that is resumed goes on where it was.
+    append: go on in a file that is there, rather than write over it. A run that is resumed writes its lines anew.
     """
 
-    transient = Callback.transient | {"filename"}
+    transient = Callback.transient | {"filename", "_begun"}
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         self.filename, self.separator, self.append = os.fspath(filename), separator, bool(append)
 
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        return (*super().identity, os.path.basename(self.filename), self.append)
+
     def on_train_begin(self, logs: Logs) -> None:
+        self._begun, self._start = False, 0
         self._columns: list[str] | None = None
-        with open(self.filename, "a"):  # there is one
-            self._size = os.path.getsize(self.filename)
-        if self.append and self._size:
-            with open(self.filename, newline="") as file:
+        with open(self.filename, "a+", newline="") as file:
+            if self.append and file.tell():
+                self._start = file.tell()
+                file.seek(0)
                 self._columns = next(csv.reader(file, delimiter=self.separator))[1:]
-        elif not self.params.get("resumed"):
-            self._size = 0
-            os.truncate(self.filename, 0)
+            elif not self.append and not self.params.get("resumed"):
+                file.truncate(0)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         with open(self.filename, "r+", newline="") as file:
-            there = os.path.getsize(self.filename)
-            file.truncate(min(self._size, there))  # lines of epochs that are made again
-            file.seek(0, os.SEEK_END)
+            end = file.seek(0, os.SEEK_END)
             writer = csv.writer(file, delimiter=self.separator)
-            if there < self._size and self._columns is not None:  # the file has been lost
-                file.truncate(0)
-                writer.writerow(["epoch", *self._columns])
-                past = self.model.history
-                for i, number in enumerate(past.epoch):
-                    writer.writerow([number, *(past.history[name][i] for name in self._columns)])
-            if self._columns is None:
-                self._columns = list(logs)
-                writer.writerow(["epoch", *self._columns])
-            if new := [name for name in logs if name not in self._columns]:
-                raise ValueError(f"CSVLogger: {self.filename} has no columns for {new}; it has {self._columns}.")
-            writer.writerow([epoch, *(logs.get(name, "") for name in self._columns)])
-            self._size = file.tell()
+            rows = [(epoch, logs)]
+            if not self._begun:  # perhaps of a run that goes on, some of whose lines are there, or too many, or none
+                rows = [*self._earlier(), *rows]
+                self._begun, self._start = True, min(self._start, end)
+                file.truncate(file.seek(self._start))
+                if not self._start:
+                    self._columns = list(rows[0][1])
+                    writer.writerow(["epoch", *self._columns])
+            columns = self._columns or []
+            for number, figures in rows:
+                if new := [name for name in figures if name not in columns]:
+                    raise ValueError(f"CSVLogger: {self.filename} has no columns for {new}; it has {columns}.")
+                writer.writerow([number, *(figures.get(name, "") for name in columns)])
+
+    def _earlier(self) -> list[tuple[int, Logs]]:
+        """The epochs of this run that are over."""
+        past = self.model.history if self.model is not None else None
+        if past is None:
+            return []
+        return [(n, {name: figures[i] for name, figures in past.history.items()}) for i, n in enumerate(past.epoch)]
 
 
 class GradientHealth(Callback):
@@ -350,9 +385,9 @@ class ModelCheckpoint(_Monitor):
 
     path: may have ``{epoch}``, the epochs that are over, ``{step}``, all steps made, and figures: ``{val_loss:.3f}``.
     every: "epoch", "5 epochs", "step" or "100 steps"; a number is steps. save_best_only: only when the figure
-    ``monitor`` is better than ever, by ``min_delta`` at least. mode: as for EarlyStopping. keep: how many files stay,
-    the last ones; more than one needs ``{epoch}`` or ``{step}`` in the path. A file is replaced as a whole or not at
-    all, and ``md.load_model`` loads it as a model too. Raises OSError where it cannot be written.
+    ``monitor`` is better than ever, by ``min_delta`` at least. mode: as for EarlyStopping. keep: of files with
+    ``{epoch}`` or ``{step}`` in their names, so many stay, the last ones; None keeps all. A file is replaced as a whole
+    or not at all, and ``md.load_model`` loads it as a model too. Raises OSError where it cannot be written.
 
     >>> ModelCheckpoint("digits.npz", every="2 epochs")
     ModelCheckpoint('digits.npz', every='2 epochs')
@@ -369,51 +404,56 @@ class ModelCheckpoint(_Monitor):
         monitor: str = "val_loss",
         mode: str = "auto",
         min_delta: float = 0.0,
-        keep: int = 1,
+        keep: int | None = None,
     ) -> None:
         super().__init__(monitor, min_delta, 0, mode)
         self.path, self.save_best_only = os.fspath(path), bool(save_best_only)
-        self.keep = whole_number("ModelCheckpoint: keep", keep)
+        self.keep = None if keep is None else whole_number("ModelCheckpoint: keep", keep)
         self.interval, self.each_step = _interval(every)
         _check_template(self.path)
-        if self.keep > 1 and not re.search(r"\{(epoch|step)\b", self.path):
+        if keep is not None and keep > 1 and not re.search(r"\{(epoch|step)\b", self.path):
             raise ValueError(f"ModelCheckpoint: keep={keep} files need names that differ: {{epoch}} in {self.path!r}.")
+        self._names: list[str] = []
+        self._due = False
 
-    def reset(self) -> None:
-        super().reset()
-        self.saved: list[str] = []
-        self.due: str | None = None
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        how = self.interval, self.each_step, self.save_best_only, self.monitor, self.mode
+        return (*super().identity, os.path.basename(self.path), *how)
 
-    def on_train_begin(self, logs: Logs) -> None:
-        self.reset()
+    @property
+    def saved(self) -> list[str]:
+        """The files that it has written and that are still there, the oldest first."""
+        folder, pattern = _folder_and_pattern(self.path)
+        own = [name for name in self._names if pattern.fullmatch(name) and ".." not in name]  # a file may say anything
+        return [os.path.join(folder, name) for name in own]
 
     def on_save_point(self, run: Any) -> Callable[[], None] | None:
         if self.each_step != bool(run.step) or (run.steps_made if self.each_step else run.epoch) % self.interval:
             return None
         if self.save_best_only and not self.improved(run.logs):
             return None
-        self.due = self._path_now(run)
-        return functools.partial(self.save, run)
+        self._due = True
+        return functools.partial(self.make_up, run)
 
     def make_up(self, run: Any) -> None:
-        self.save(run)
-
-    def save(self, run: Any) -> None:
-        """Save the run to the path that is due, and drop the oldest file where there are more than ``keep``."""
-        path, before = self.due, self.saved
-        if path is None:
+        if not self._due:
             return
+        path = self._path_now(run)
+        folder, _ = _folder_and_pattern(self.path)
+        name, before = os.path.relpath(path, folder or "."), self._names
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        self.saved, self.due = [*(other for other in before if other != path), path], None  # as the file is to say
+        self._names, self._due = [*(other for other in before if other != name), name], False  # as the file is to say
         try:
             run.save(path)
         except BaseException:
-            self.saved = before
+            self._names = before
             raise
-        while len(self.saved) > self.keep:
-            with suppress(FileNotFoundError):
-                os.unlink(self.saved[0])
-            del self.saved[0]
+        if self.keep is not None:
+            for oldest in self.saved[: -self.keep]:
+                with suppress(FileNotFoundError):
+                    os.unlink(oldest)
+            self._names = self._names[-self.keep :]
 
     def _path_now(self, run: Any) -> str:
         known = {**run.logs, "epoch": run.epoch, "step": run.steps_made}
@@ -423,6 +463,14 @@ class ModelCheckpoint(_Monitor):
             raise ValueError(
                 f"ModelCheckpoint: the path {self.path!r} cannot be filled in: {error!r}. Known: {', '.join(known)}."
             ) from None
+
+
+def _folder_and_pattern(template: str) -> tuple[str, re.Pattern[str]]:
+    """The folder that all files of a template are in, and what their names within it look like."""
+    folder = template.partition("{")[0].rpartition("/")[0]
+    rest = template[len(folder) :].lstrip("/") if folder or template.startswith("/") else template
+    parts = [re.escape(text) + ("" if field is None else ".+") for text, field, _, _ in string.Formatter().parse(rest)]
+    return folder or ("/" if template.startswith("/") else ""), re.compile("".join(parts))
 
 
 def _check_template(path: str) -> None:

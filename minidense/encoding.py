@@ -9,10 +9,12 @@ is fixed, or in the one that the caller passes; nothing is imported, and nothing
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import math
 import pickle
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
@@ -30,6 +32,7 @@ _PLAIN = (type(None), bool, str, int, float)
 _MANY = 16  # a list of so many numbers is an array
 _LONGEST = 1_000_000  # numbers in all lists of a file: as Python's numbers they take four times the memory
 _DEEPEST = 50
+_DEEPEST_OBJECT = 6  # objects in the arguments of objects: what they cost grows with a power of it
 
 
 class Encoder:
@@ -44,7 +47,7 @@ class Encoder:
         self._names = {id(thing): name for name, thing in library.items()}
         self._streams = streams
         self._places: dict[int, str] = {}
-        self._listed = 0
+        self._listed = self._depth = 0
         self.arrays: dict[str, Array] = {}
         self.custom: dict[str, Any] = {}
 
@@ -74,19 +77,30 @@ class Encoder:
             self._only_once(value, where)
             return {"$seed": seed_to_data(value)}
         if isinstance(value, Configurable):
+            if getattr(value, "declarations", None):
+                raise ValueError(f"{where}: {value!r}, a layer within a layer, has parameters, which would be lost.")
             return self.object(value, where)
         if isinstance(value, FunctionType | type | np.ufunc) or inspect.isbuiltin(value):
             return self._named(value, "$function", where)
-        raise TypeError(
-            f"{where}: {shown(value)} cannot be saved; numbers, text, arrays and lists of them can. What need not be, "
-            f"a layer names in its `caches`, and a callback in its `transient`."
-        )
+        problem = f"{where}: {shown(value)} cannot be saved; numbers, text, arrays and lists of them can."
+        if "/config/" not in where:
+            problem += " What need not be, a layer names in its `caches`, and a callback in its `transient`."
+        raise TypeError(problem)
 
     def object(self, thing: Configurable, where: str, changed: dict[str, Any] | None = None) -> dict[str, Any]:
         """An object by its class, its arguments, and what has ``changed`` since it was made.
 
         TypeError or ValueError where it could not be made anew.
         """
+        self._depth += 1
+        if self._depth > _DEEPEST_OBJECT:
+            raise ValueError(f"{where}: objects in objects, more than {_DEEPEST_OBJECT} deep.")
+        try:
+            return self._object(thing, where, changed)
+        finally:
+            self._depth -= 1
+
+    def _object(self, thing: Configurable, where: str, changed: dict[str, Any] | None) -> dict[str, Any]:
         fresh = remade(thing, where)
         config = {name: self.value(value, f"{where}/config/{name}") for name, value in thing.get_config().items()}
         if not Encoder(self._library, streams=False).alike(fresh.get_config(), thing.get_config()):
@@ -105,10 +119,13 @@ class Encoder:
             return True
         one, other = Encoder(self._library, self._streams), Encoder(self._library, self._streams)
         try:
-            if repr(one.value(a, "")) != repr(other.value(b, "")) or one.custom != other.custom:
+            if repr(one.value(a, "")) != repr(other.value(b, "")):
                 return False
         except (TypeError, ValueError):
             return _interchangeable(a, b, self.alike)
+        for name, thing in one.custom.items():
+            if thing is not other.custom[name] and not _interchangeable(thing, other.custom[name], self.alike):
+                return False
         return all(_identical(array, other.arrays[name]) for name, array in one.arrays.items())
 
     def changes(self, thing: Configurable, fresh: Configurable) -> dict[str, Any]:
@@ -124,11 +141,12 @@ class Encoder:
             or (name not in new and _is_data(value) and not _has_arrays(value))
         }
 
-    def _only_once(self, stream: Any, where: str) -> None:
-        if self._streams and self._places.setdefault(id(stream), where) != where:
+    def _only_once(self, thing: Any, where: str, what: str = "random stream") -> None:
+        if self._streams and self._places.setdefault(id(thing), where) != where:
+            spawn = ": rng.spawn(2)" if what == "random stream" else ""
             raise ValueError(
-                f"{where}: it is the same random stream as {self._places[id(stream)]}, and would be two when loaded; "
-                f"give each its own: rng.spawn(2)."
+                f"{where}: it is the same {what} as {self._places[id(thing)]}, and would be another when loaded; give "
+                f"each its own{spawn}, or name one in the layer's `caches`."
             )
 
     def _named(self, thing: Any, kind: str, where: str) -> dict[str, Any]:
@@ -141,12 +159,19 @@ class Encoder:
                 f"{where}: a function without a name cannot be saved; give it one with def, and pass it in "
                 f"custom_objects when loading."
             )
+        if "/attributes/" in where and "<locals>" in thing.__qualname__:
+            raise TypeError(f"{where}: {thing.__qualname__} cannot be saved, a function made within another.")
         if self.custom.setdefault(name, thing) is not thing:
             raise ValueError(f"{where}: there are two different things called {name}; rename one of them.")
         return {f"$custom_{kind[1:]}": name}
 
     def _place(self, array: Array, where: str) -> str:
         """Note an array under a name that a file's member can have, and no other has."""
+        root = array
+        while isinstance(root.base, np.ndarray):
+            root = root.base
+        if "/attributes/" in where:
+            self._only_once(root, where, "memory")
         name = re.sub(r"[^\w .+/-]", "_", where)[:200]
         while name in self.arrays:
             name += "_"
@@ -178,7 +203,7 @@ class Decoder:
 
     def __init__(self, read: Callable[[str], Array], library: Names, custom: Names) -> None:
         self.read, self.library, self.custom = read, library, custom
-        self._listed = 0
+        self._listed = self._depth = 0
 
     def value(self, data: Any) -> Any:
         """The value that ``data`` stands for."""
@@ -217,11 +242,15 @@ class Decoder:
         of_kind = _lookup(self.library if tag == "$object" else self.custom, data[tag], type)
         if not issubclass(of_kind, kind):
             raise ValueError(f"{data[tag]} is no {kind.__name__}")
+        self._depth += 1
+        if self._depth > _DEEPEST_OBJECT:
+            raise ValueError(f"its manifest has objects in objects, more than {_DEEPEST_OBJECT} deep")
         config, attributes = (
             {key: self.value(item) for key, item in checked(data[part], dict, part).items()}
             for part in ("config", "attributes")
         )
-        thing = of_kind.from_config(copy.deepcopy(config))  # whose streams a constructor may draw from
+        self._depth -= 1
+        thing = of_kind.from_config(_own_streams(config))  # from which a constructor may draw
         object.__setattr__(thing, "_config", {**thing._config, **config})
         put_back(thing, copy.deepcopy(attributes))
         return thing, attributes
@@ -239,6 +268,14 @@ class Decoder:
         if array.ndim != 1 or array.dtype != dtype or self._listed > _LONGEST:
             raise ValueError(f"the list {shown(name)} is an array of shape {array.shape}, {array.dtype}")
         return list(array.tolist())
+
+
+def _own_streams(config: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with copies of those that are random streams or hold objects, lists or dicts."""
+    return {
+        name: value if is_plain(value) or type(value) is np.ndarray else copy.deepcopy(value)
+        for name, value in config.items()
+    }
 
 
 def unknown_names(data: Any, library: Names, custom: Names) -> tuple[set[str], set[str]]:
@@ -348,6 +385,7 @@ def _of_library(kind: type, name: str) -> bool:
 
 def _possible(before: Any, value: Any) -> bool:
     """Whether an attribute of the library's own can go from the one value to the other."""
+    before, value = (thing.item() if isinstance(thing, np.generic) else thing for thing in (before, value))
     if before is None or value is None or callable(before):
         return True
     if isinstance(before, np.ndarray):
@@ -355,6 +393,28 @@ def _possible(before: Any, value: Any) -> bool:
     if type(before) is int:
         return type(value) is int and value >= 0
     return type(value) is type(before) or (type(before) is float and (type(value) is int or callable(value)))
+
+
+class Remembered:
+    """A value as it was, to tell later whether it still is."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self._was = _fingerprint(value)
+
+    def is_still(self, value: Any) -> bool:
+        """Whether ``value`` is what it was."""
+        return bool(_fingerprint(value) == self._was)
+
+
+def _fingerprint(value: Any) -> Any:
+    """What of data tells it from other data, in little space; other things are themselves."""
+    encoder = Encoder({})
+    try:
+        text = repr(encoder.value(value, ""))
+    except (TypeError, ValueError):
+        return id(value)
+    return text, [(a.dtype.str, a.shape, zlib.crc32(np.ascontiguousarray(a).data)) for a in encoder.arrays.values()]
 
 
 def _is_data(value: Any) -> bool:
@@ -382,9 +442,13 @@ def _interchangeable(a: Any, b: Any, alike: Callable[[Any, Any], bool]) -> bool:
         return False
     if isinstance(a, FunctionType):
         inside = [tuple(cell.cell_contents for cell in f.__closure__ or ()) for f in (a, b)]
-        return a.__code__ == b.__code__ and alike(a.__defaults__, b.__defaults__) and alike(*inside)
+        defaults = [(f.__defaults__, f.__kwdefaults__) for f in (a, b)]
+        return a.__code__ == b.__code__ and alike(*defaults) and alike(*inside)
     if isinstance(a, MethodType):
-        return alike(a.__func__, b.__func__)  # of two objects that are being compared
+        of_the_objects_compared = isinstance(a.__self__, Configurable)
+        return alike(a.__func__, b.__func__) and (of_the_objects_compared or alike(a.__self__, b.__self__))
+    if isinstance(a, functools.partial):
+        return alike((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
     if isinstance(a, BuiltinFunctionType):
         return bool(a == b)
     if isinstance(a, list | tuple):
@@ -394,7 +458,7 @@ def _interchangeable(a: Any, b: Any, alike: Callable[[Any, Any], bool]) -> bool:
     try:
         return pickle.dumps(a) == pickle.dumps(b)
     except Exception:  # a class within a function, for example
-        plain = type(a).__bases__ == (object,) and hasattr(a, "__dict__") and not hasattr(type(a), "__slots__")
+        plain = type(a).__bases__ == (object,) and type(a).__dict__.get("__new__") is None and hasattr(a, "__dict__")
         return plain and alike(vars(a), vars(b))
 
 

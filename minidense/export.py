@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import builtins
 import inspect
 import os
 import re
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from minidense import functional
+from minidense.arguments import shown
 from minidense.atomic import replace_file
-from minidense.encoding import is_plain
 from minidense.layers import Layer
 from minidense.types import Array, Shape
 from minidense.version import __version__
@@ -29,6 +30,7 @@ x: (n, {input_shape}) numbers. Returns (n, {output_shape}), {dtype}. It needs Nu
 from __future__ import annotations
 
 import base64
+import builtins
 import functools
 import math
 
@@ -48,7 +50,7 @@ def _array(dtype, shape, text):
     for start in range(0, len(x), batch_size):
         y = x[start : start + batch_size].astype("{dtype}")
         for layer in ({names}):
-            y = layer(y)
+            y = np.asarray(layer(y), "{dtype}")
         parts.append(y)
     return np.concatenate(parts)
 '''
@@ -65,7 +67,7 @@ def export_numpy(
     """Write a Python file with a function ``predict``. TypeError for a layer that does not say what it computes."""
     codes = [layer.as_numpy() for layer in layers]
     text = _HEAD.format(
-        title=re.sub(r"[^\w .,+-]", "_", title),  # a name that a stranger's file may have brought
+        title=_harmless(title),
         version=__version__,
         dtype=dtype.name,
         input_shape=", ".join(map(str, input_shape)),
@@ -75,40 +77,67 @@ def export_numpy(
         layers="".join(_layer(i, layer, code) for i, (layer, code) in enumerate(zip(layers, codes, strict=True))),
         names=", ".join(f"layer_{i}" for i in range(len(layers))) + "," * (len(layers) == 1),
     )
+    compile(text, "the exported file", "exec")
     replace_file(path, lambda file: file.write(text.encode()))
 
 
 def _layer(index: int, layer: Layer, code: str) -> str:
-    """A function of x whose other arguments are what the layer has."""
-    numbers = {name: value for name, value in layer.attributes().items() if is_plain(value)}
-    known: dict[str, Any] = {**numbers, **layer.values, **layer.states}
-    words = set(re.findall(r"\w+", code))
-    arguments = "".join(f",\n    {name}={_literal(known[name])}" for name in known if name in words)
+    """A function of x whose other arguments are what the code names of the layer."""
+    arguments = "".join(f",\n    {name}={_literal(layer, name)}" for name in _free_names(layer, code))
     body = textwrap.indent(code, "    ")
     start = f"def layer_{index}(\n    x{arguments},\n):" if arguments else f"def layer_{index}(x):"
-    return f"{start}  # {type(layer).__name__}\n{body}\n    return x\n\n\n"
+    return f"{start}  # {_harmless(type(layer).__name__)}\n{body}\n    return x\n\n\n"
 
 
-def _literal(value: Any) -> str:
-    if not isinstance(value, np.ndarray):
-        return repr(value)
-    lines = textwrap.wrap(base64.b64encode(_little_endian(value).tobytes()).decode(), 100) or [""]
-    text = "\n".join(f'        "{line}"' for line in lines)
-    return f"_array(\n        {_little_endian(value).dtype.str!r},\n        {value.shape},\n{text},\n    )"
+def _free_names(layer: Layer, code: str) -> list[str]:
+    """The names that the code reads without having set them, and that are not NumPy's, Python's or functions'."""
+    try:
+        nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)]
+    except SyntaxError as error:
+        raise TypeError(f"{layer.where}: as_numpy gives lines that are no Python: {error}") from None
+    known = {"np", "math", "x", *vars(builtins), *_source()}
+    known |= {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+    return sorted({node.id for node in nodes} - known)
 
 
-def _little_endian(array: Array) -> Array:
-    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+def _literal(layer: Layer, name: str) -> str:
+    """What ``layer`` has under that name as Python; TypeError for what cannot be written."""
+    value = getattr(layer, name)
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+        lines = textwrap.wrap(base64.b64encode(_little_endian(value).tobytes()).decode(), 100) or [""]
+        text = "\n".join(f'        "{line}"' for line in lines)
+        array = f"_array(\n        {_little_endian(value).dtype.str!r},\n        {value.shape},\n{text},\n    )"
+        return array if isinstance(value, np.ndarray) else f"{array}[()]"
+    if isinstance(value, bool | int):
+        return repr(int(value))
+    if isinstance(value, float):
+        return f"float({str(float(value))!r})"
+    raise TypeError(f"{layer.where}: {name} is {shown(value)}; an exported file can have numbers and arrays of them.")
 
 
-def _functions(codes: Iterable[str]) -> str:
-    """The source of those of the library's functions that the code calls, and of what these need in turn."""
+def _harmless(text: str) -> str:
+    """A name, which a stranger's file may have brought, without what could end a comment or a string."""
+    return re.sub(r"[^\w .,+-]", "_", text)
+
+
+def _little_endian(array: Any) -> Array:
+    return np.asarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _source() -> dict[str, ast.stmt]:
+    """The library's functions and their constants, by name."""
     found: dict[str, ast.stmt] = {}
     for node in ast.parse(inspect.getsource(functional)).body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = node
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             found[node.targets[0].id] = node
+    return found
+
+
+def _functions(codes: Iterable[str]) -> str:
+    """The source of those of the library's functions that the code calls, and of what these need in turn."""
+    found = _source()
     wanted: set[str] = set()
     waiting = {word for code in codes for word in re.findall(r"\w+", code)} & found.keys()
     while waiting:

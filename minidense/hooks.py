@@ -67,11 +67,15 @@ class Hooks:
             if save is not None:
                 save()
 
+    def attributes(self) -> list[Any]:
+        """All that callbacks have."""
+        return [value for callback in self.given for value in callback.attributes().values()]
+
     def state(self) -> list[dict[str, Any]]:
         """What each callback has besides its constructor's arguments."""
         return [
             {
-                "class": type(callback).__name__,
+                "identity": list(callback.identity),
                 "steers": callback.steers,
                 "config": _plain_arguments(callback) if callback.steers else {},
                 "attributes": _attributes(callback),
@@ -86,12 +90,12 @@ class Hooks:
             for state, callback in self._matched(states):
                 if callback is None:
                     if state["steers"]:
-                        found.append(f"the callback {state['class']} is missing here; pass one again")
+                        found.append(f"the callback {state['identity'][0]} is missing here; pass one again")
                     continue
                 check_attributes(callback, state["attributes"], strict=False)
                 here = _plain_arguments(callback)
                 found += [
-                    f"the {name} of {state['class']} is {value!r} in the file, and {here.get(name)!r} here"
+                    f"the {name} of {state['identity'][0]} is {value!r} in the file, and {here.get(name)!r} here"
                     for name, value in state["config"].items()
                     if not Encoder({}).alike(here.get(name), value)
                 ]
@@ -116,7 +120,7 @@ class Hooks:
         left = list(self.given)
         matched = []
         for state in states:
-            found = next((c for c in left if type(c).__name__ == state["class"]), None)
+            found = next((c for c in left if list(c.identity) == state["identity"]), None)
             if found is not None:
                 left.remove(found)
             matched.append((state, found))
@@ -128,28 +132,19 @@ def _plain_arguments(callback: Callback) -> dict[str, Any]:
 
 
 def _attributes(callback: Callback) -> dict[str, Any]:
-    """The attributes that are not just the constructor's arguments."""
-    config = callback.get_config()
-
-    def is_argument(name: str, value: Any) -> bool:
-        given = config.get(name)
-        return name in config and ((is_plain(value) and is_plain(given) and value == given) or _same_code(value, given))
-
-    attributes = {name: value for name, value in callback.attributes().items() if not is_argument(name, value)}
-    check_attributes(callback, attributes, strict=False)
-    return attributes
-
-
-def _same_code(value: Any, given: Any) -> bool:
-    return value is given and callable(value)
+    """The attributes that are not what the constructor left."""
+    made = callback._made
+    changed = {n: v for n, v in callback.attributes().items() if n not in made or not made[n].is_still(v)}
+    check_attributes(callback, changed, strict=False)
+    return changed
 
 
 def _forget(callback: Callback, name: str) -> None:
     """Undo what an earlier run of the same callback has left, which the file does not have."""
-    config = callback.get_config()
-    if name in config and is_plain(config[name]):
-        callback.__dict__[name] = config[name]
-    elif hasattr(type(callback), name):
+    made = callback._made.get(name)
+    if made is not None and made.is_still(made.value):
+        callback.__dict__[name] = made.value
+    elif made is None and hasattr(type(callback), name):
         del callback.__dict__[name]
 
 

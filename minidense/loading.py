@@ -238,7 +238,8 @@ def _is_weight(name: str) -> bool:
 def _shape(data: Any) -> Shape | None:
     if data is None:
         return None
-    if not all(type(size) is int and size > 0 for size in checked(data, list, "the input's shape")):
+    axes = checked(data, list, "the input's shape")
+    if not 0 < len(axes) <= 32 or not all(type(size) is int and 0 < size < 2**31 for size in axes):
         raise ValueError("its input's shape is none")
     return tuple(data)
 
@@ -259,6 +260,7 @@ def differences(mine: Parts, theirs: Parts) -> list[str]:
     if len(mine.layers) == len(theirs.layers):
         for i, (a, b) in enumerate(zip(mine.layers, theirs.layers, strict=True)):
             compare(f"layer {i}", a, b)
+            compare(f"trainable of layer {i}", a.trainable, b.trainable)
     compare("the optimizer", mine.optimizer, theirs.optimizer)
     compare("the loss", mine.loss, theirs.loss)
     compare("the number of metrics", len(mine.metrics), len(theirs.metrics))

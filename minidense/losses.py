@@ -81,6 +81,8 @@ def by_rows(loss: Loss) -> RowLoss | None:
 class RowLoss(Loss):
     """A loss that is a sum or mean over rows: ``rows`` gives each row's loss, ``gradient`` its derivative.
 
+    Both follow from their arguments alone: they are called for any rows, and as often as there is something to report.
+
     reduction: "mean" over the batch's rows, or "sum". Raises ValueError otherwise.
     """
 

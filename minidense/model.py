@@ -280,7 +280,8 @@ class Sequential:
         sample_weight: (n,), how many times each row counts; a mean is then divided by the sum of the weights.
         class_weight: a dict from label to weight, or "balanced"; it multiplies sample_weight.
         resume: a file of md.callbacks.ModelCheckpoint, written by the same call without it: the run goes on from
-        there, in the same process or another, to the bit as if it had not ended. A source of batches is made anew.
+        there, in the same process or another, to the bit as if it had not ended. A source of batches is made anew: a
+        generator is read on; a dataset's batches must follow from their number and the calls of on_epoch_end.
         verbose: "auto" is a progress bar in a terminal and a line an epoch elsewhere; 0 is silent, 1 the bar, 2 the
         lines.
 
@@ -336,7 +337,7 @@ class Sequential:
                 write=self._save_run,
             )
             if saved is not None or run.hooks.save:
-                self._check_run(run, saved, input_shape)
+                self._check_run(run, saved, input_shape, epochs)
             self._allocate()
             hooks.attach(self, params | begin)
             self.history, self.stop_training = history, False
@@ -355,18 +356,18 @@ class Sequential:
 
         if not os.path.exists(path):
             raise FileNotFoundError(errno.ENOENT, "there is no run to resume; the first one has resume=None", path)
-        custom = saving.custom_objects(self._parts(), hooks.state())
+        custom = saving.custom_objects(self._parts(), hooks.attributes())
         with loading.open_file(path, custom, resuming=True) as file:
             return _SavedRun(os.fspath(path), file.making(Sequential._from_file), file.run())
 
-    def _check_run(self, run: Run, saved: _SavedRun | None, input_shape: Shape) -> None:
+    def _check_run(self, run: Run, saved: _SavedRun | None, input_shape: Shape, epochs: int) -> None:
         """Raise ValueError where a run cannot be saved as its callbacks want, or cannot go on from a saved one."""
         from minidense import loading, saving
 
         if saved is not None:
             mine = dataclasses.replace(self._parts(), input_shape=input_shape)
             problems = Problems()
-            problems.found += loading.differences(mine, saved.model._parts()) + run.check(saved.state)
+            problems.found += loading.differences(mine, saved.model._parts()) + run.check(saved.state, epochs)
             problems.raise_if_any(f"cannot resume from {saved.path}")
             run.feed.skip(*saved.place)
         if run.hooks.save:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,10 +94,13 @@ def encoded(parts: Parts, training: dict[str, Any] | None = None) -> tuple[dict[
     return _encoded(parts, training, Encoder(LIBRARY))
 
 
-def custom_objects(parts: Parts, callbacks: Any) -> dict[str, Any]:
-    """What of a model, and of the callbacks of a run, is not the library's, by the names that a file has for it."""
+def custom_objects(parts: Parts, attributes: Iterable[Any]) -> dict[str, Any]:
+    """What of a model, and among the attributes of callbacks, is not the library's, by its name in a file."""
     encoder = Encoder(LIBRARY)
-    _encoded(parts, {"callbacks": callbacks}, encoder)
+    _encoded(parts, None, encoder)
+    for value in attributes:
+        with suppress(TypeError, ValueError):
+            encoder.value(value, "")
     return encoder.custom
 
 

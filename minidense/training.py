@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +51,8 @@ class Run:
         """The epochs that are over, the batches of the next one that are, and all batches so far."""
         self._order_from: Any = None
         self._watched = hooks.per_batch
-        self._running = Report(report.loss, [metric for metric in report.metrics if metric.running], report.output)
+        shown = [metric for metric in report.metrics if metric.running]
+        self._running = Report(copy.deepcopy(report.loss), shown, report.output)
         self._unreported: Array | None = None
         """Of a block that is under way, the scores that are not in the report yet; only where steps are watched."""
 
@@ -74,8 +76,6 @@ class Run:
             while self.epoch < epochs and not (self.stopped() and not self.step):
                 if not self.step:
                     self.hooks.call("on_epoch_begin", self.epoch, {})
-                    self.report.reset()
-                    self._running.reset()
                 self._take_steps(interrupts)
                 self._end_epoch()
                 if interrupts:
@@ -150,6 +150,8 @@ class Run:
 
     def _end_epoch(self) -> None:
         logs = self.report.logs()
+        self.report.reset()
+        self._running.reset()
         self.learner.check_epoch(logs, f"epoch {self.epoch + 1}", self.optimizer)
         logs |= {f"val_{name}": value for name, value in self.validate().items()}
         try:
@@ -179,21 +181,20 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Where the run stands, as plain values and arrays."""
-        under_way = self.step > 0
         return {
             "epoch": self.epoch,
             "step": self.step,
             "steps_made": self.steps_made,
             "facts": self.facts,
             "stopped": self.stopped(),
-            "report": self.report.state() if under_way else None,
-            "running": self._running.state() if under_way else None,
+            "report": self.report.state(),
+            "running": self._running.state(),
             "unreported": None if self._unreported is None else self._unreported.copy(),
             "callbacks": self.hooks.state(),
         }
 
-    def check(self, state: dict[str, Any]) -> list[str]:
-        """Why this run cannot go on from ``state``, which another one has saved."""
+    def check(self, state: dict[str, Any], epochs: int) -> list[str]:
+        """Why this run cannot go on from ``state``, which another one has saved, until ``epochs`` epochs are over."""
         expected = "epoch step steps_made facts stopped report running unreported callbacks"
         if " ".join(state) != expected or not isinstance(state["facts"], dict):
             return ["what it says about the run is incomplete"]
@@ -202,14 +203,14 @@ class Run:
             for name, value in self.facts.items()
             if state["facts"].get(name) != value
         ]
-        return (found or self._check_place(state)) + self.hooks.check(state["callbacks"])
+        return (found or self._check_place(state, epochs)) + self.hooks.check(state["callbacks"])
 
-    def _check_place(self, state: dict[str, Any]) -> list[str]:
+    def _check_place(self, state: dict[str, Any], epochs: int) -> list[str]:
         numbers = state["epoch"], state["step"], state["steps_made"]
         if not all(type(n) is int and n >= 0 for n in numbers) or state["step"] > self.feed.steps_per_epoch:
             return [f"its place, epoch {state['epoch']}, step {state['step']}, is none in this run"]
-        if not state["step"]:
-            return []
+        if state["epoch"] + (state["step"] > 0) > epochs:
+            return [f"epochs: {state['epoch']} and {state['step']} steps are over in the file, {epochs} wanted here"]
         rows, scores = self.feed.rows_under_way(state["step"]), state["unreported"]
         if (0 if scores is None else len(scores)) != rows or (rows and scores.shape[1:] != self.feed.output_shape):
             return ["its scores of the batches under way are others"]
@@ -217,10 +218,9 @@ class Run:
 
     def _go_on_from(self, state: dict[str, Any]) -> None:
         self.epoch, self.step, self.steps_made = state["epoch"], state["step"], state["steps_made"]
-        if self.step:
-            self.report.go_on_from(state["report"])
-            self._running.go_on_from(state["running"])
-            self._unreported = state["unreported"]
+        self.report.go_on_from(state["report"])
+        self._running.go_on_from(state["running"])
+        self._unreported = state["unreported"]
         self.hooks.go_on_from(state["callbacks"], self)
 
 

@@ -463,10 +463,17 @@ def bombs():
         sealed(manifest, {**arrays, "layers/0/W": bytes(200_000_000)}, compression=zipfile.ZIP_DEFLATED),
     )
     yield "large manifest", sealed(b" " * 60_000_000, arrays)
-    yield "many lists", sealed(b"[" + b"[]," * 250_000 + b"0]", {})
-    yield "many dicts", sealed(b'{"x":[' + b'{"":0},' * 100_000 + b"0]}", {})
+    yield "many lists", sealed(b"[" + b"[]," * 99_000 + b"0]", {})
+    yield "many dicts", sealed(b'{"x":[' + b'{"":0},' * 66_000 + b"0]}", {})
     yield "many members", zipped([(str(i), b"") for i in range(100_000)], data[-len(SEAL) - 64 :])
     yield "deep nesting of objects", edited(lambda m: m.update(loss=nested))
+    rate = {"$object": "Constant", "config": {"rate": 0.1}, "attributes": {}}
+    for _ in range(20):
+        rate = {"$object": "WarmUp", "config": {"schedule": rate, "steps": 1}, "attributes": {}}
+    yield "schedules in schedules", edited(lambda m: m["optimizer"]["config"].update(learning_rate=rate))
+    yield "lists as units", edited(lambda m: m["layers"][0]["config"].update(units=[[]] * 95_000))
+    yield "dicts as units", edited(lambda m: m["layers"][0]["config"].update(units=[{"": 0}] * 60_000))
+    yield "axes", edited(lambda m: m.update(input_shape=[9] * 190_000, layers=[relu]))
     yield "many layers", edited(lambda m: m["layers"].extend([relu] * 9_000))
     yield "many bad layers", edited(lambda m: m["layers"].extend([nothing] * 2_000))
     yield "units of 10**12", edited(lambda m: m["layers"].insert(0, wide))

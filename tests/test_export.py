@@ -109,3 +109,76 @@ def test_its_errors(tmp_path):
         predict(np.zeros(3))
     with pytest.raises(RuntimeError, match="not built"):
         md.Sequential([md.Dense(2)]).export_numpy(tmp_path / "model.py")
+
+
+class Held(md.Layer):
+    """Multiplies with something that it holds."""
+
+    top = 0.5
+
+    def __init__(self, k):
+        self.k = k
+
+    @property
+    def twice(self):
+        return 2 * self.k
+
+    def forward(self, x):
+        return x * self.k + self.top
+
+    def backward(self, dy):
+        return dy
+
+    def as_numpy(self):
+        return "x = x * k + top"
+
+
+class Twice(Held):
+    def forward(self, x):
+        return x * self.twice
+
+    def as_numpy(self):
+        return "x = x * twice"
+
+
+HELD = [1.5, 3, True, np.float64(1.1), np.float32(1.1), np.arange(3.0), np.int8(2), float("inf"), np.float64("-inf")]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("held", HELD, ids=str)
+def test_what_a_layer_holds(held, dtype, tmp_path):
+    x = 1 + random.random(size=(5, 3))
+    layers = [Held(held), Twice(held), md.ReLU()] if np.isfinite(held).all() else [Held(held)]
+    model = md.Sequential(layers, rng=0, dtype=dtype).build(3)
+    found = exported(model, tmp_path / "model.py")(x)
+    assert found.dtype == dtype
+    assert found.tobytes() == model.predict(x).tobytes()
+
+
+class Text(str):
+    def __repr__(self):
+        return "exit('run')"
+
+
+@pytest.mark.parametrize("held", [Text("a"), (1, 2), {1}, None, np.array(["a"])], ids=str)
+def test_what_cannot_be_written_is_refused(held, tmp_path):
+    layer = Held(1.0)
+    layer.k = held
+    with pytest.raises(TypeError, match=r"Held\(1.0\), layer 0: k is .*; an exported file can have numbers and arrays"):
+        md.Sequential([layer], rng=0).build(3).export_numpy(tmp_path / "model.py")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_that_are_no_python_are_refused(tmp_path):
+    class Wrong(Held):
+        def as_numpy(self):
+            return "x = = k"
+
+    with pytest.raises(TypeError, match="layer 0: as_numpy gives lines that are no Python"):
+        md.Sequential([Wrong(1.0)], rng=0).build(3).export_numpy(tmp_path / "model.py")
+
+
+def test_a_class_name_is_no_code(tmp_path):
+    evil = type("A\n    pass\nexit('run')\ndef q():", (Held,), {})
+    model = md.Sequential([evil(2.0)], rng=0).build(3)
+    assert exported(model, tmp_path / "model.py")(np.ones((1, 3))).tolist() == [[2.5, 2.5, 2.5]]

@@ -300,7 +300,7 @@ FILE_FAULTS = {
     "resume, weighted": (resumed("run.npz", sample_weight=np.ones(N)), ValueError, "weights: None in the file"),
     "resume, bad data": (resumed("run.npz", x=changed(X, (2, 1), np.nan)), ValueError, "x: row 2, column 1 is nan"),
     "resume, bad labels": (resumed("run.npz", y=Y + 1), ValueError, "Do the labels start at 1"),
-    "checkpoint, unsaveable": (lambda m: m.fit(X, Y, verbose=0, callbacks=[md.callbacks.ModelCheckpoint("new.npz"), Unsaveable()]), ValueError, "training/callbacks/1/attributes/seen: .* cannot be saved.*in its `transient`"),
+    "checkpoint, unsaveable": (lambda m: m.fit(X, Y, verbose=0, callbacks=[md.callbacks.ModelCheckpoint("new.npz"), changed_since()]), ValueError, "training/callbacks/1/attributes/seen: .* cannot be saved.*in its `transient`"),
     "checkpoint, bad name": (lambda m: m.fit(X, Y, verbose=0, callbacks=[md.callbacks.ModelCheckpoint("{x.npz")]), ValueError, "is no template"),
 }  # fmt: skip
 
@@ -308,6 +308,12 @@ FILE_FAULTS = {
 class Unsaveable(md.Callback):
     def __init__(self):
         self.seen = {1}
+
+
+def changed_since():
+    callback = Unsaveable()
+    callback.seen = {2}
+    return callback
 
 
 @pytest.fixture(scope="module")

@@ -661,8 +661,10 @@ def test_what_a_person_sees_of_a_run_that_goes_on(tmp_path, capfd):
     assert "epoch 2/3:  67%" in shown
     assert "epoch 3/3: 100%" in shown
     assert "24/24" in shown
-    plain().fit(X, Y, **options(epochs=1, resume=path, verbose=1))
-    assert "epoch 1/1: 100%" in capfd.readouterr().err
+    plain().fit(X, Y, **options(epochs=3, resume=tmp_path / "24.npz", verbose=1))
+    assert "epoch 3/3" in capfd.readouterr().err
+    with pytest.raises(ValueError, match="epochs: 1 and 4 steps are over in the file, 1 wanted here"):
+        plain().fit(X, Y, **options(epochs=1, resume=path))
     plain().fit(X, Y, **options(epochs=3, resume=path, verbose=2))
     assert [line[:9] for line in capfd.readouterr().out.splitlines()] == ["epoch 2/3", "epoch 3/3"]
 
@@ -679,8 +681,10 @@ def test_an_interrupt_is_never_swallowed(hook, tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     keep = callbacks.ModelCheckpoint(tmp_path / "run.npz", every=1)
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background has not
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, **options(callbacks=[callbacks.LambdaCallback(**{hook: interrupt}), keep]))
+    signal.signal(signal.SIGINT, old)
     made = {"on_train_begin": 1, "on_batch_end": 11, "on_epoch_end": 8, "on_train_end": 16}[hook]
     assert model.optimizer.iterations == made
     assert model.history.epoch == list(range(made // 8))
@@ -688,3 +692,206 @@ def test_an_interrupt_is_never_swallowed(hook, tmp_path):
     whole.fit(X, Y, **options())
     model.fit(X, Y, **options(resume=tmp_path / "run.npz"))
     assert_same(model, whole)
+
+
+# ---------------------------------------------------------------------- files that are others', or elsewhere
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_checkpoint_takes_over_what_its_like_has_saved_and_nothing_else(tmp_path):
+    best, latest = tmp_path / "best.npz", tmp_path / "latest.npz"
+
+    def run(epochs, *paths, **resume):
+        given = [callbacks.ModelCheckpoint(path, save_best_only=path is best) for path in paths]
+        plain().fit(X, Y, **options(epochs=epochs, callbacks=given, **resume))
+        return given
+
+    run(2, best, latest)
+    before = best.read_bytes()
+    run(3, latest, resume=latest)
+    assert names(tmp_path) == ["best.npz", "latest.npz"]
+    assert best.read_bytes() == before
+    run(4, latest, best, resume=latest)
+    assert names(tmp_path) == ["best.npz", "latest.npz"]
+    other = callbacks.ModelCheckpoint(tmp_path / "other.npz", save_best_only=True, monitor="val_accuracy")
+    plain(["accuracy"]).fit(X, Y, **options(epochs=1, callbacks=[callbacks.ModelCheckpoint(latest)]))
+    plain(["accuracy"]).fit(X, Y, **options(epochs=2, callbacks=[other], resume=latest))
+    assert 0 <= other.best <= 1
+    assert names(tmp_path) == ["best.npz", "latest.npz", "other.npz"]
+
+
+def test_a_folder_that_was_copied_is_a_branch(tmp_path, monkeypatch):
+    import shutil
+
+    def run(folder, epochs, **resume):
+        keep = callbacks.ModelCheckpoint(f"{folder}/{{epoch}}.npz", keep=3)
+        log = callbacks.CSVLogger(f"{folder}/log.csv")
+        plain().fit(X, Y, **options(epochs=epochs, callbacks=[keep, log], **resume))
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "A").mkdir()
+    run("A", 4)
+    shutil.copytree("A", "B")
+    written = {path.name: path.read_bytes() for path in (tmp_path / "A").iterdir()}
+    run("B", 6, resume="B/3.npz")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "A").iterdir()} == written
+    assert names(tmp_path / "B") == ["4.npz", "5.npz", "6.npz", "log.csv"]
+    (tmp_path / "C").mkdir()
+    run("C", 6)
+    assert (tmp_path / "B" / "log.csv").read_text() == (tmp_path / "C" / "log.csv").read_text()
+
+
+def test_a_file_cannot_name_files_to_delete(tmp_path):
+    precious, path = tmp_path / "precious.txt", tmp_path / "{epoch}.npz"
+    precious.write_text("mine")
+    keep = callbacks.ModelCheckpoint(path, keep=1)
+    keep._names = [str(precious), "../precious.txt", "precious.txt", "0.npz/../precious.txt", "9.npz"]
+    (tmp_path / "9.npz").write_text("a file of that pattern, which it may have written")
+    plain().fit(X, Y, **options(epochs=1, callbacks=[keep]))
+    plain().fit(
+        X, Y, **options(epochs=2, callbacks=[callbacks.ModelCheckpoint(path, keep=1)], resume=tmp_path / "1.npz")
+    )
+    assert precious.read_text() == "mine"
+    assert names(tmp_path) == ["2.npz", "precious.txt"]
+
+
+def test_a_log_of_another_name_is_left_alone(tmp_path):
+    path, notes = tmp_path / "run.npz", tmp_path / "notes.csv"
+    run = [callbacks.CSVLogger(tmp_path / "log.csv"), callbacks.ModelCheckpoint(path)]
+    plain().fit(X, Y, **options(callbacks=run))
+    lines = "epoch,loss,val_loss\n" + "".join(f"{i},9,9\n" for i in range(60))
+    notes.write_text(lines)
+    plain().fit(X, Y, **options(epochs=3, callbacks=[callbacks.CSVLogger(notes, append=True)], resume=path))
+    assert notes.read_text().startswith(lines)
+    whole = tmp_path / "whole.csv"
+    plain().fit(X, Y, **options(epochs=3, callbacks=[callbacks.CSVLogger(whole)], resume=path))
+    assert [line[0] for line in whole.read_text().splitlines()] == ["e", "0", "1", "2"]
+
+
+def test_the_best_is_the_best_of_all_fits(tmp_path):
+    path = tmp_path / "best.npz"
+    keep = callbacks.ModelCheckpoint(path, monitor="loss", save_best_only=True)
+    model = plain()
+    model.fit(X, Y, **options(epochs=3, callbacks=[keep]))
+    best, written = keep.best, path.read_bytes()
+    model.optimizer.learning_rate = 5.0
+    model.fit(X, Y, **options(epochs=1, callbacks=[keep]))
+    assert keep.best == best
+    assert path.read_bytes() == written
+
+
+def test_all_files_stay_unless_told_otherwise(tmp_path):
+    keep = callbacks.ModelCheckpoint(tmp_path / "{epoch:02d}-{val_loss:.3f}.npz")
+    plain().fit(X, Y, **options(epochs=4, callbacks=[keep]))
+    assert len(keep.saved) == len(names(tmp_path)) == 4
+
+
+# ---------------------------------------------------------------------- things of the user's that remember
+
+
+class Bootstrap(md.Metric):
+    """Keeps a stream of its own from epoch to epoch."""
+
+    name = "bootstrap"
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+        self.reset()
+
+    def reset(self):
+        self.hits = self.rows = 0
+
+    def update(self, y_true, y_pred, weights=None):
+        rows = self.rng.integers(0, len(y_true), len(y_true))
+        self.hits += int((y_pred.argmax(axis=1) == y_true)[rows].sum())
+        self.rows += len(y_true)
+
+    def result(self):
+        return self.hits / self.rows
+
+
+class Penalty(md.RowLoss):
+    """Counts how often it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def rows(self, scores, targets):
+        self.calls += 1
+        return ((scores - targets) ** 2).sum(axis=1)
+
+    def gradient(self, scores, targets):
+        return 2 * (scores - targets) * (1 + 1e-3 * self.calls)
+
+
+def test_metrics_that_remember_and_losses_that_count(tmp_path):
+    def run(model, targets, **more):
+        return model.fit(X, targets, **options(epochs=3, validation_data=None, **more)).history
+
+    keep = callbacks.ModelCheckpoint(tmp_path / "{step}.npz", every=4, keep=9)
+    whole = run(plain([Bootstrap()]), Y)
+    assert run(plain([Bootstrap()]), Y, callbacks=[keep]) == whole
+    for path in keep.saved:
+        assert run(plain([Bootstrap()]), Y, resume=path) == whole
+    targets = np.eye(4)[Y]
+    unwatched, watched = plain(loss=Penalty()), plain(loss=Penalty())
+    run(unwatched, targets)
+    run(watched, targets, callbacks=[callbacks.LambdaCallback(on_batch_end=lambda *_: None)])
+    assert (unwatched.theta == watched.theta).all()
+
+
+class Rows(md.Callback):
+    """An everyday callback: the figures of each batch, rows to look at, a folder."""
+
+    def __init__(self, folder, x):
+        from pathlib import Path
+
+        self.folder, self.file, self.x, self.rows = Path(folder), f"{folder}/log.txt", x, []
+
+    def on_batch_end(self, batch, logs):
+        self.rows.append(dict(logs))
+
+
+def test_everyday_callbacks(tmp_path):
+    def rows(folder):
+        return Rows(folder, np.zeros((1000, 100)))
+
+    keep = callbacks.ModelCheckpoint(tmp_path / "run.npz", every="20 epochs")
+    whole = rows("A")
+    plain().fit(X, Y, batch_size=1, epochs=60, verbose=0, callbacks=[whole])
+    plain().fit(X, Y, batch_size=1, epochs=40, verbose=0, callbacks=[rows("A"), keep])
+    assert (tmp_path / "run.npz").stat().st_size < 3_000_000  # without the thousand rows
+    resumed = rows("B")
+    plain().fit(X, Y, batch_size=1, epochs=60, verbose=0, callbacks=[resumed], resume=tmp_path / "run.npz")
+    assert resumed.rows == whole.rows
+    assert resumed.file == "B/log.txt"
+
+
+def test_frozen_layers_are_compared(tmp_path):
+    path = tmp_path / "run.npz"
+    for frozen in (True, False):
+        model, other = plain(), plain()
+        model.layers[0].trainable, other.layers[0].trainable = not frozen, frozen
+        model.fit(X, Y, **options(epochs=1, callbacks=[callbacks.ModelCheckpoint(path)]))
+        with pytest.raises(ValueError, match=f"trainable of layer 0 is {not frozen} in the file, and {frozen} here"):
+            other.fit(X, Y, **options(resume=path))
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    import os
+    import platform
+    import zlib
+
+    path = tmp_path / "model.npz"
+    kin = f".minidense-{zlib.crc32(f'{platform.node()}:{path}'.encode()):08x}-"
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f"{kin}{dead.pid}-00.tmp").write_text("left behind")
+    (tmp_path / f"{kin}{os.getpid()}-00.tmp").write_text("of a process that lives")
+    (tmp_path / ".minidense-00000000-1-00.tmp").write_text("for another file")
+    plain().build(8).save(path)
+    assert names(tmp_path) == [".minidense-00000000-1-00.tmp", f"{kin}{os.getpid()}-00.tmp", "model.npz"]

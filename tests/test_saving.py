@@ -1,5 +1,6 @@
 """Saved and loaded, a model is what it was: in its bytes, in what it predicts, in how it trains on."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -282,7 +283,40 @@ class Wrapper(md.Layer):
         return self.inner.backward(dy)
 
 
+class Regularized(md.Dense):
+    """A Dense with a constructor of its own."""
+
+    def __init__(self, units, l2=0.1):
+        super().__init__(units)
+        self.l2 = l2
+
+
+@dataclasses.dataclass(eq=False)
+class Record(Same):
+    a: float = 2.0
+    b: list = dataclasses.field(default_factory=list)
+
+    def forward(self, x):
+        return x * self.a
+
+
+class Inside(Same):
+    """With functions made in the constructor."""
+
+    def __init__(self, a=2.0):
+        def act(v, *, times=1):
+            return a * v * times
+
+        self.a, self.act, self.part = a, act, functools.partial(np.multiply, a)
+
+    def forward(self, x):
+        return self.act(x) + self.part(x)
+
+
 OWN = {
+    "a Dense with a constructor of its own": lambda: [Regularized(3), Regularized(4, l2=0.5)],
+    "a dataclass": lambda: [Record(), Record(3.0), Record(1.5, [1, 2])],
+    "functions from the constructor": lambda: [Inside(3.0)],
     "counter": lambda: [Counter()],
     "average": lambda: [Average()],
     "state": lambda: [State()],
@@ -298,10 +332,7 @@ OWN = {
     "a layer in a layer": lambda: [Wrapper(md.Tanh())],
     "names that could clash": lambda: [Times(t={"a": {"b": np.ones(2)}, "a/b": np.zeros(2), "a\0b": np.ones(1), "a" * 70000: np.ones(3)})],
 }  # fmt: skip
-CLASSES = {
-    c.__name__: c
-    for c in (Counter, Average, State, Times, Noise, Spawns, Projection, Cached, Unhashable, Classwide, Wrapper)
-}
+CLASSES = {c.__name__: c for c in Same.__subclasses__()} | {c.__name__: c for c in (Projection, Wrapper, Regularized)}
 
 
 @pytest.mark.parametrize("layers", OWN)
@@ -410,6 +441,46 @@ def set_to(thing, name, value):
     setattr(thing(), name, value) if callable(thing) else setattr(thing, name, value)
 
 
+class Inner(Same):
+    """Trains a layer of its own inside, which the model knows nothing of."""
+
+    def __init__(self):
+        self.inner = md.Dense(4)
+
+    def build(self, input_shape):
+        self.inner.declare(input_shape)
+        self.inner.W, self.inner.b = np.eye(4, dtype="f"), np.zeros(4, "f")
+        return input_shape
+
+
+class Alias(Same):
+    def __init__(self):
+        self.total = np.ones(1)
+        self.view = self.total[:]
+
+
+class Gain:
+    def __init__(self, g):
+        self.g = g
+
+    def run(self, x):
+        return self.g * x
+
+
+class Method(Same):
+    def __init__(self):
+        self.f = Gain(2.0).run
+
+
+def state_called(name):
+    class Named(Same):
+        def build(self, input_shape):
+            self.state(name, input_shape)
+            return input_shape
+
+    return Named()
+
+
 shared = np.random.default_rng(0)
 UNSAVEABLE = {
     "a lambda as a schedule": (lambda: md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(lambda step: 0.1)), "learning_rate: a function without a name"),
@@ -426,6 +497,13 @@ UNSAVEABLE = {
     "a strange stream": (lambda: md.Sequential([Noise(np.random.Generator(type("My", (np.random.PCG64,), {})(1)))], rng=0).build(4), "stream of the kind My"),
     "two layers for one": (lambda: md.Sequential([Twice()], rng=0).build(4), "made anew, it is several layers"),
     "a fussy constructor": (lambda: md.Sequential([Fussy(1)], rng=0).build(4), "made anew from its arguments, RuntimeError"),
+    "another partial": (edited(lambda m: setattr(m.layers[0], "part", functools.partial(np.multiply, 5.0)), Inside()), "cannot be saved"),
+    "another method": (edited(lambda m: setattr(m.layers[0], "f", Gain(7.0).run), Method()), "cannot be saved"),
+    "an object that changed": (edited(lambda m: setattr(m.layers[0].f.__self__, "g", 7.0), Method()), "cannot be saved"),
+    "defaults that changed": (edited(lambda m: setattr(m.layers[0].act, "__kwdefaults__", {"times": 3}), Inside()), "attribute|cannot be saved|two different"),
+    "parameters within a layer": (edited(lambda m: None, Inner()), "a layer within a layer, has parameters"),
+    "memory under two names": (edited(lambda m: m.layers[0].total.__iadd__(1), Alias()), "the same memory as layers/0/attributes/total"),
+    "objects in objects in objects": (lambda: md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(functools.reduce(lambda s, _: schedules.WarmUp(s, 1), range(9), schedules.Constant(0.1)))), "objects in objects, more than 6 deep"),
     "slots": (lambda: md.Sequential([md.Dense(3)], rng=0).build(4).compile(md.SGD(Slotted())), "__slots__"),
     "a name that is no identifier": (edited(lambda m: setattr(m.layers[0], "learning-rate", 3), Same()), "no attribute 'learning-rate'"),
     "optimizer state that is no array": (edited(lambda m: m.optimizer.state.update(t=5)), "its state is to be of arrays"),
@@ -436,7 +514,7 @@ UNSAVEABLE = {
     "a subclass of Sequential": (lambda: Mine([md.Dense(3)], rng=0).build(4), "a Mine would come back as a Sequential"),
     "a method replaced": (edited(lambda m: setattr(m.layers[0], "forward", stepwise), Same()), "no attribute 'forward'"),
     "too long a list": (holding([0.5] * 1_000_001), "keep them as arrays"),
-    "too much in lists": (holding([[0.5, "x"]] * 80_000), "the description of this model"),
+    "too much in lists": (holding([[0.5, "x"]] * 200_000), "the description of this model"),
     "values of a copy": (lambda: md.Sequential([__import__("copy").deepcopy(md.Sequential([md.Dense(3)], rng=0).build(4).layers[0])], rng=0), "call model.build"),
 }  # fmt: skip
 
@@ -452,6 +530,18 @@ def test_what_could_not_be_loaded_is_an_error_when_saving(case, tmp_path):
     assert path.read_bytes() == written
     assert os.listdir(tmp_path) == ["model.npz"]
     assert before is None or picture(model) == before
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "forward", "x-y"])
+def test_names_of_states(name):
+    with pytest.raises(ValueError, match="is taken or invalid"):
+        md.Sequential([state_called(name)], rng=0).build(4)
+
+
+def test_numbers_of_numpy_as_settings(tmp_path):
+    model = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(0.1, momentum=0.9))
+    model.optimizer.momentum, model.optimizer.iterations = np.float64(0.5), np.int64(4)
+    assert_alike(model, tmp_path / "model.npz")
 
 
 def test_all_that_cannot_be_saved_is_said_at_once(tmp_path):

@@ -60,6 +60,7 @@ class Layer(Configurable):
             "_config",
             "_declared",
             "_declared_states",
+            "_states",
             "_views",
             "_values",
             "_buffers",
@@ -113,13 +114,7 @@ class Layer(Configurable):
         Raises ValueError where the name is no identifier or is taken.
         """
         shape = whole_numbers(f"{type(self).__name__}: shape of {name}", shape)
-        for attribute in (name, "d" + name):
-            declared = any(attribute in (d.name, "d" + d.name) for d in self._declared)
-            taken = hasattr(type(self), attribute) or (attribute in self.__dict__ and attribute not in self._views)
-            if not attribute.isidentifier() or declared or taken:
-                raise ValueError(
-                    f"{self.where}: a parameter cannot be called {name!r}: {attribute!r} is taken or invalid."
-                )
+        self._check_name(name, "d" + name)
         self._declared.append(
             Declaration(name, shape, get_initializer(initializer), len(shape) > 1 if decay is None else decay)
         )
@@ -131,7 +126,20 @@ class Layer(Configurable):
         is the layer's to change, in place; it is copied and saved with the layer, and no optimizer sees it.
         """
         shape = whole_numbers(f"{type(self).__name__}: shape of {name}", shape)
+        self._check_name(name)
         self._declared_states.append(Declaration(name, shape, get_initializer(initializer), False))
+
+    def _check_name(self, name: str, *more: str) -> None:
+        """Raise ValueError where a parameter or state cannot have that name, and the attributes that go with it."""
+        declared = {prefix + d.name for d in self._declared for prefix in ("", "d")}
+        declared |= {d.name for d in self._declared_states}
+        known = {*self._views, *self._states}
+        for attribute in (name, *more):
+            taken = hasattr(type(self), attribute) or (attribute in self.__dict__ and attribute not in known)
+            if not attribute.isidentifier() or attribute in declared or taken:
+                raise ValueError(
+                    f"{self.where}: a parameter cannot be called {name!r}: {attribute!r} is taken or invalid."
+                )
 
     def empty(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """An uninitialised array to write a result into.
@@ -165,6 +173,7 @@ class Layer(Configurable):
 
     _declared: list[Declaration]
     _declared_states: list[Declaration]
+    _states: tuple[str, ...]  # the names of the states that exist, which a copy brings along
     _views: dict[str, Array]  # the pieces of theta and grad, by attribute name; empty before the model is built
     _values: dict[str, Array]  # parameters that a copied or unpickled layer brought along
     _buffers: dict[str, Array] | None
@@ -173,7 +182,7 @@ class Layer(Configurable):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls, *args, **kwargs)
-        self.__dict__.update(_declared=[], _declared_states=[], _views={}, _values={}, _guarded=_RESERVED)
+        self.__dict__.update(_declared=[], _declared_states=[], _states=(), _views={}, _values={}, _guarded=_RESERVED)
         self.__dict__.update(_buffers=None, _owner=None)
         return self
 
@@ -198,8 +207,7 @@ class Layer(Configurable):
     @property
     def states(self) -> dict[str, Array]:
         """The arrays declared with ``state``, by name, where they exist."""
-        names = [d.name for d in self._declared_states]
-        return {name: self.__dict__[name] for name in names if name in self.__dict__}
+        return {name: self.__dict__[name] for name in self._states if name in self.__dict__}
 
     @property
     def values(self) -> dict[str, Array]:
@@ -238,6 +246,7 @@ class Layer(Configurable):
     def bind(self, views: dict[str, Array], states: dict[str, Array]) -> None:
         """Take ``views`` of theta and grad, and ``states``, as the attributes of those names."""
         self.note(_views=views, _values={}, _guarded=_RESERVED | views.keys() | states.keys(), **views, **states)
+        self.note(_states=tuple(states))
 
     def unsaved(self) -> frozenset[str]:
         return self.transient.union(self._views, (d.name for d in self._declared_states), self.caches)

@@ -47,7 +47,9 @@ class Dense(Layer):
 
     def join(self, model: Any, index: int) -> None:
         super().join(model, index)
-        self.activation = self._config["activation"] = None  # from here on it is a layer of its own
+        self.activation = None  # from here on it is a layer of its own
+        if "activation" in self._config:
+            self._config["activation"] = None
 
     def build(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:
