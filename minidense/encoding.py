@@ -9,26 +9,24 @@ is fixed, or in the one that the caller passes; nothing is imported, and nothing
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import math
-import pickle
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from minidense.arguments import Configurable, checked, shown
+from minidense.objects import PLAIN, check_attributes, has_arrays, identical, interchangeable, put_back, remade
 from minidense.random_states import generator_from_data, generator_to_data, seed_from_data, seed_to_data
 from minidense.types import Array
 
 Names = Mapping[str, Any]
 """Classes and functions by name."""
 
-_PLAIN = (type(None), bool, str, int, float)
 _MANY = 16  # a list of so many numbers is an array
 _LONGEST = 1_000_000  # numbers in all lists of a file: as Python's numbers they take four times the memory
 _DEEPEST = 50
@@ -56,7 +54,7 @@ class Encoder:
         kind = type(value)
         if kind is float:
             return value if math.isfinite(value) else {"$float": str(value)}
-        if kind in _PLAIN:
+        if kind in PLAIN:
             return value
         if where.count("/") > _DEEPEST:
             raise ValueError(f"{where[:80]}...: nested more than {_DEEPEST} levels deep, or within itself.")
@@ -122,11 +120,11 @@ class Encoder:
             if repr(one.value(a, "")) != repr(other.value(b, "")):
                 return False
         except (TypeError, ValueError):
-            return _interchangeable(a, b, self.alike)
+            return interchangeable(a, b, self.alike)
         for name, thing in one.custom.items():
-            if thing is not other.custom[name] and not _interchangeable(thing, other.custom[name], self.alike):
+            if thing is not other.custom[name] and not interchangeable(thing, other.custom[name], self.alike):
                 return False
-        return all(_identical(array, other.arrays[name]) for name, array in one.arrays.items())
+        return all(identical(array, other.arrays[name]) for name, array in one.arrays.items())
 
     def changes(self, thing: Configurable, fresh: Configurable) -> dict[str, Any]:
         """The attributes that are not what they are in a new object, and are to be saved.
@@ -138,7 +136,7 @@ class Encoder:
             name: value
             for name, value in thing.attributes().items()
             if (name in new and not self.alike(value, new[name]))
-            or (name not in new and _is_data(value) and not _has_arrays(value))
+            or (name not in new and _is_data(value) and not has_arrays(value))
         }
 
     def _only_once(self, thing: Any, where: str, what: str = "random stream") -> None:
@@ -207,7 +205,7 @@ class Decoder:
 
     def value(self, data: Any) -> Any:
         """The value that ``data`` stands for."""
-        if isinstance(data, _PLAIN):
+        if isinstance(data, PLAIN):
             return data
         if isinstance(data, list):
             return [self.value(item) for item in data]
@@ -272,10 +270,8 @@ class Decoder:
 
 def _own_streams(config: dict[str, Any]) -> dict[str, Any]:
     """The arguments with copies of those that are random streams or hold objects, lists or dicts."""
-    return {
-        name: value if is_plain(value) or type(value) is np.ndarray else copy.deepcopy(value)
-        for name, value in config.items()
-    }
+    kept = (*PLAIN, np.generic, np.ndarray)
+    return {name: value if isinstance(value, kept) else copy.deepcopy(value) for name, value in config.items()}
 
 
 def unknown_names(data: Any, library: Names, custom: Names) -> tuple[set[str], set[str]]:
@@ -327,74 +323,6 @@ def _number(kind: Any, value: Any) -> Any:
     return np.array(value, kind)[()]
 
 
-# ---------------------------------------------------------------------- objects and their attributes
-
-
-def remade(thing: Configurable, where: str) -> Any:
-    """A new object from the same arguments. ValueError where that fails."""
-    if any(vars(kind).get("__slots__") for kind in type(thing).__mro__):
-        raise ValueError(f"{where}: {thing!r} cannot be saved, for its class has __slots__.")
-    try:
-        return type(thing).from_config(copy.deepcopy(thing.get_config()))
-    except Exception as error:
-        raise ValueError(f"{where}: {thing!r} cannot be saved: made anew from its arguments, {error!r}.") from error
-
-
-def put_back(thing: Configurable, attributes: Mapping[str, Any], strict: bool = True) -> None:
-    """Set attributes that have been saved; ValueError, before any is set, for those that cannot be the object's."""
-    check_attributes(thing, attributes, strict)
-    for name, value in attributes.items():
-        if isinstance(inspect.getattr_static(type(thing), name, None), property):
-            setattr(thing, name, value)
-        else:
-            thing.__dict__[name] = value
-
-
-def check_attributes(thing: Configurable, attributes: Mapping[str, Any], strict: bool = True) -> None:
-    """ValueError for attributes that are not the object's to have.
-
-    Those are methods, what the library keeps there itself, and, where ``strict``, of the library's own objects all
-    that they do not have anyway, or that their constructor would not take.
-    """
-    kind, present = type(thing), thing.attributes()
-    own = strict and kind.__module__.startswith("minidense.")
-    for name, value in attributes.items():
-        problem = f"{kind.__name__} has no attribute {shown(name)} that could be saved and set"
-        of_class = inspect.getattr_static(kind, name, None)
-        method = isinstance(of_class, FunctionType | classmethod | staticmethod) or (
-            hasattr(of_class, "__set__") and getattr(of_class, "fset", None) is None
-        )
-        if method or name in thing.unsaved() or name.startswith("__") or not name.isidentifier():
-            raise ValueError(problem)
-        settable = kind._settable.get(name) == type(value).__name__
-        if strict and name not in present and not settable and (own or _of_library(kind, name)):
-            raise ValueError(problem)
-        if own and name in present and not _possible(present[name], value):
-            raise ValueError(f"{kind.__name__}: {name} is {shown(present[name])}, and cannot become {shown(value)}")
-    arguments = {name: attributes[name] for name in attributes if name in thing.get_config()}
-    if own and arguments:
-        try:
-            kind.from_config({**thing.get_config(), **arguments})
-        except Exception as error:
-            raise ValueError(f"{kind.__name__} takes no such {', '.join(arguments)}: {error}") from None
-
-
-def _of_library(kind: type, name: str) -> bool:
-    return any(name in vars(base) and base.__module__.startswith("minidense.") for base in kind.__mro__)
-
-
-def _possible(before: Any, value: Any) -> bool:
-    """Whether an attribute of the library's own can go from the one value to the other."""
-    before, value = (thing.item() if isinstance(thing, np.generic) else thing for thing in (before, value))
-    if before is None or value is None or callable(before):
-        return True
-    if isinstance(before, np.ndarray):
-        return isinstance(value, np.ndarray) and value.dtype == before.dtype
-    if type(before) is int:
-        return type(value) is int and value >= 0
-    return type(value) is type(before) or (type(before) is float and (type(value) is int or callable(value)))
-
-
 class Remembered:
     """A value as it was, to tell later whether it still is."""
 
@@ -423,45 +351,3 @@ def _is_data(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _has_arrays(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(_has_arrays(item) for item in value.values())
-    return isinstance(value, np.ndarray) or (isinstance(value, list | tuple) and any(_has_arrays(v) for v in value))
-
-
-def _identical(a: Array, b: Array) -> bool:
-    same_layout = a.flags.c_contiguous == b.flags.c_contiguous
-    return a.dtype == b.dtype and a.shape == b.shape and same_layout and a.tobytes() == b.tobytes()
-
-
-def _interchangeable(a: Any, b: Any, alike: Callable[[Any, Any], bool]) -> bool:
-    """Whether nothing tells two things apart that are no data."""
-    if type(a) is not type(b):
-        return False
-    if isinstance(a, FunctionType):
-        inside = [tuple(cell.cell_contents for cell in f.__closure__ or ()) for f in (a, b)]
-        defaults = [(f.__defaults__, f.__kwdefaults__) for f in (a, b)]
-        return a.__code__ == b.__code__ and alike(*defaults) and alike(*inside)
-    if isinstance(a, MethodType):
-        of_the_objects_compared = isinstance(a.__self__, Configurable)
-        return alike(a.__func__, b.__func__) and (of_the_objects_compared or alike(a.__self__, b.__self__))
-    if isinstance(a, functools.partial):
-        return alike((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
-    if isinstance(a, BuiltinFunctionType):
-        return bool(a == b)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(alike(x, y) for x, y in zip(a, b, strict=True))
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(alike(a[key], b[key]) for key in a)
-    try:
-        return pickle.dumps(a) == pickle.dumps(b)
-    except Exception:  # a class within a function, for example
-        plain = type(a).__bases__ == (object,) and type(a).__dict__.get("__new__") is None and hasattr(a, "__dict__")
-        return plain and alike(vars(a), vars(b))
-
-
-def is_plain(value: Any) -> bool:
-    """Whether it is nothing, or a number, or text."""
-    return isinstance(value, (*_PLAIN, np.generic))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minidense.callbacks import Callback
-from minidense.encoding import Encoder, check_attributes, is_plain, put_back
+from minidense.encoding import Encoder
+from minidense.objects import check_attributes, is_plain, put_back
 
 
 class Hooks:

@@ -13,10 +13,10 @@ import numpy as np
 from minidense.callbacks import Logs
 from minidense.chain import Chain, first_not_finite, inference
 from minidense.data import Block, Feed, Step
-from minidense.encoding import put_back
 from minidense.layers import Layer
 from minidense.losses import Loss, RowLoss, by_rows
 from minidense.metrics import Metric
+from minidense.objects import put_back
 from minidense.optimizers import Optimizer
 from minidense.types import Array
 

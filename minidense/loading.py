@@ -16,12 +16,13 @@ import numpy.random  # which is imported where it is used first, too
 
 from minidense.archive import Archive
 from minidense.arguments import Configurable, checked, shown
-from minidense.encoding import Decoder, Encoder, put_back, unknown_names
+from minidense.encoding import Decoder, Encoder, unknown_names
 from minidense.errors import CorruptFileError, Problems
 from minidense.history import History
 from minidense.layers import Layer
 from minidense.losses import Loss
 from minidense.metrics import Metric
+from minidense.objects import put_back
 from minidense.optimizers import Optimizer
 from minidense.parameters import Declaration
 from minidense.saving import FORMAT, LIBRARY, Parts, shapes

@@ -15,12 +15,13 @@ import numpy as np
 from minidense import initializers, layers, losses, metrics, optimizers, schedules
 from minidense.archive import write_archive
 from minidense.arguments import Configurable, shown
-from minidense.encoding import Encoder, put_back, remade
+from minidense.encoding import Encoder
 from minidense.errors import Problems
 from minidense.history import History
 from minidense.layers import Layer
 from minidense.losses import Loss
 from minidense.metrics import Metric
+from minidense.objects import put_back, remade
 from minidense.optimizers import Optimizer
 from minidense.parameters import Declaration
 from minidense.streams import Streams

@@ -13,7 +13,7 @@ from collections import deque
 
 import numpy as np
 import pytest
-from forge import sealed, signed, taken_apart
+from forge import SEAL, members, sealed, signed, taken_apart, zipped
 from snapshots import picture
 
 import minidense as md
@@ -682,6 +682,77 @@ def test_what_is_no_file_of_ours(tmp_path):
             md.load_model(strange)
 
 
+def forged():
+    """Files that say what they should not, and what is said of them; all hashes are right but the one that is not."""
+    whole = md.Sequential([md.Dense(3)], rng=0).build(4)
+    import io
+
+    from minidense import archive, saving
+
+    out = io.BytesIO()
+    archive.dump(out, *saving.encoded(whole._parts()))
+    data = out.getvalue()
+    manifest, arrays = taken_apart(data)
+    text = json.dumps(manifest).encode()
+    parts = members(data)
+    seal = data[-len(SEAL) - 64 :]
+    other = {**arrays, "layers/0/b": arrays["layers/0/b"][:-1] + b"\1"}
+    yield "another array", sealed(manifest, other), "'layers/0/b.npy' is not the one that was written"
+    yield (
+        "another header",
+        sealed(signed(manifest, h := {**arrays, "layers/0/b": arrays["layers/0/b"].replace(b"False", b"True ")}), h),
+        "'layers/0/b.npy' is not the one",
+    )
+    yield "another seal", zipped(parts, SEAL + b"0" * 64), "its manifest is not the one that was written"
+    yield "no seal", zipped(parts, b"minidense"), "it does not end as its files do"
+    yield (
+        "a key twice",
+        sealed(text.replace(b'"format"', b'"format": 1, "format"', 1), arrays),
+        "its manifest has a key twice",
+    )
+    yield "NaN", sealed(text.replace(b'"format"', b'"x": NaN, "format"', 1), arrays), "its manifest has the number NaN"
+    yield "1e999", sealed(text.replace(b'"format"', b'"x": 1e999, "format"', 1), arrays), "a number that is too large"
+    yield "a member twice", zipped([*parts, parts[1]], seal), "two members of one name"
+    yield "a member more", zipped([*parts, ("more", b"")], seal), "members that its manifest does not name"
+    yield "a member less", zipped(parts[:-1], seal), "is missing or of another size"
+    yield "compressed", sealed(manifest, arrays, compression=8), "is compressed or encrypted"
+    yield "something before", b"#!/bin/sh" + data, "it does not begin as its files do"
+    yield "something behind", data + b" ", "it does not end as its files do"
+    yield (
+        "many members",
+        zipped([*parts, *[(f"{i:099}", b"") for i in range(16_000)]], seal),
+        "its directory is too large",
+    )
+    yield "many values", sealed(b'{"x": [' + b"0," * 250_000 + b"0]}", {}), "its manifest is too large"
+    wide = {
+        **manifest,
+        "arrays": {**manifest["arrays"], "layers/0/b": {**manifest["arrays"]["layers/0/b"], "shape": [2**40]}},
+    }
+    yield "a shape", sealed(wide, arrays), "'layers/0/b.npy' is missing or of another size"
+    yield "a dtype", sealed(json.dumps(manifest).replace("<f4", "|O").encode(), arrays), "is of dtype '|O'"
+    yield "an entry", sealed({**manifest, "arrays": {"layers/0/W": 5}}, arrays), "not of dtype, shape and sha256"
+    even = json.loads(text)
+    even["model"]["streams"]["shuffle"]["$generator"]["state"]["state"]["inc"] = 2
+    yield "an impossible stream", sealed(even, arrays), "a random stream is in an impossible state"
+    left = {**manifest, "arrays": {**manifest["arrays"], "x": manifest["arrays"]["layers/0/b"]}}
+    yield (
+        "an array of nobody",
+        sealed(signed(left, h := {**arrays, "x": arrays["layers/0/b"]}), h),
+        "arrays that belong to nothing",
+    )
+    double = json.loads(text)
+    double["model"]["dtype"] = "float64"
+    yield "another dtype", sealed(double, arrays), "layers/0/W is of dtype <f4, not float64"
+
+
+@pytest.mark.parametrize(("data", "message"), [pytest.param(*case[1:], id=case[0]) for case in forged()])
+def test_forged_files(data, message, tmp_path):
+    path = tmp_path / "forged.npz"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        md.load_model(path)
+
+
 def test_nothing_is_imported_once_the_file_is_open(tmp_path):
     """In a process that has loaded nothing yet, all imports come before the file is opened."""
     model = md.Sequential([md.Dense(3, activation="gelu"), md.Dropout(0.1)], rng=0).compile(md.Adam(), metrics=["f1"])
@@ -729,13 +800,15 @@ def test_predicting_from_eight_threads_during_saves(tmp_path):
             if model.predict(X).tobytes() != expected:
                 wrong.append(1)
 
-    threads = [threading.Thread(target=predict) for _ in range(8)]
+    threads = [threading.Thread(target=predict, daemon=True) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for _ in range(20):
-        model.save(tmp_path / "model.npz")
-        assert md.load_model(tmp_path / "model.npz").theta.tobytes() == model.theta.tobytes()
-    stop.set()
+    try:
+        for _ in range(20):
+            model.save(tmp_path / "model.npz")
+            assert md.load_model(tmp_path / "model.npz").theta.tobytes() == model.theta.tobytes()
+    finally:
+        stop.set()
     for thread in threads:
         thread.join()
     assert not wrong
