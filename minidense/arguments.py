@@ -154,6 +154,9 @@ class Configurable:
     transient: ClassVar[frozenset[str]] = frozenset({"_config"})
     """Names of attributes that are not saved with the object: what follows from others, or belongs to one run."""
 
+    sets_caches: ClassVar[bool] = True
+    """Whether arrays that neither the constructor nor ``build`` sets are caches, and not saved."""
+
     _settable: ClassVar[Mapping[str, str]] = {}
     """Names and kinds of attributes that are saved though no constructor sets them."""
 

@@ -8,9 +8,11 @@ is fixed, or in the one that the caller passes; nothing is imported, and nothing
 
 from __future__ import annotations
 
+import collections
 import copy
 import inspect
 import math
+import pickle
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -30,21 +32,24 @@ Names = Mapping[str, Any]
 _MANY = 16  # a list of so many numbers is an array
 _LONGEST = 1_000_000  # numbers in all lists of a file: as Python's numbers they take four times the memory
 _DEEPEST = 50
+_COLLECTIONS: tuple[Any, ...] = (set, frozenset, collections.deque, collections.Counter, collections.defaultdict)
+_FACTORIES: tuple[Any, ...] = (int, float, str, bool, list, dict, set)
 _DEEPEST_OBJECT = 6  # objects in the arguments of objects: what they cost grows with a power of it
 
 
 class Encoder:
     """Turns values into JSON, noting their arrays in ``arrays`` and what is not the library's own in ``custom``.
 
-    streams: whether the states of random streams matter. Raises TypeError or ValueError for what a Decoder could not
-    turn back.
+    states: whether what has changed since things were made matters, and the states of random streams. Raises TypeError
+    or ValueError for what a Decoder could not turn back.
     """
 
-    def __init__(self, library: Names, streams: bool = True) -> None:
+    def __init__(self, library: Names, states: bool = True) -> None:
         self._library = library
         self._names = {id(thing): name for name, thing in library.items()}
-        self._streams = streams
+        self._states = states
         self._places: dict[int, str] = {}
+        self._numbers: dict[int, int] = {}
         self._listed = self._depth = 0
         self.arrays: dict[str, Array] = {}
         self.custom: dict[str, Any] = {}
@@ -64,13 +69,17 @@ class Encoder:
             return {"$tuple": [self.value(item, f"{where}/{i}") for i, item in enumerate(value)]}
         if kind is dict:
             return self._dict(value, where)
+        if kind in _COLLECTIONS:
+            return self._collection(value, where)
         if kind is np.ndarray and value.dtype.kind in "biufU":
             return {"$array": self._place(value, where)}
         if isinstance(value, np.generic) and value.dtype.kind in "biuf":
             return {"$number": value.dtype.str, "value": self.value(value.item(), where)}
         if isinstance(value, np.random.Generator):
-            self._only_once(value, where)
-            return {"$generator": generator_to_data(value) if self._streams else type(value.bit_generator).__name__}
+            number = self._again(value, where)
+            if number is not None:
+                return {"$stream": number}
+            return {"$generator": generator_to_data(value) if self._states else type(value.bit_generator).__name__}
         if isinstance(value, np.random.SeedSequence):
             self._only_once(value, where)
             return {"$seed": seed_to_data(value)}
@@ -80,9 +89,14 @@ class Encoder:
             return self.object(value, where)
         if isinstance(value, FunctionType | type | np.ufunc) or inspect.isbuiltin(value):
             return self._named(value, "$function", where)
-        problem = f"{where}: {shown(value)} cannot be saved; numbers, text, arrays and lists of them can."
-        if "/config/" not in where:
-            problem += " What need not be, a layer names in its `caches`, and a callback in its `transient`."
+        name = where.rpartition("/")[2]
+        problem = f"{where}: {shown(value)} cannot be saved; numbers, text, arrays and collections of them can."
+        if "callbacks" in where:
+            problem += f" Where it need not be: transient = md.Callback.transient | {{{name!r}}} in the class."
+        elif "/config/" not in where:
+            problem += f" Where it is a cache of forward: caches = ({name!r},) in the class."
+        elif callable(value):
+            problem += " A function is to be made with def; a class of schedules, derived from md.schedules.Schedule."
         raise TypeError(problem)
 
     def object(self, thing: Configurable, where: str, changed: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -90,6 +104,8 @@ class Encoder:
 
         TypeError or ValueError where it could not be made anew.
         """
+        if not self._depth:
+            self._numbers = {}
         self._depth += 1
         if self._depth > _DEEPEST_OBJECT:
             raise ValueError(f"{where}: objects in objects, more than {_DEEPEST_OBJECT} deep.")
@@ -101,7 +117,9 @@ class Encoder:
     def _object(self, thing: Configurable, where: str, changed: dict[str, Any] | None) -> dict[str, Any]:
         fresh = remade(thing, where)
         config = {name: self.value(value, f"{where}/config/{name}") for name, value in thing.get_config().items()}
-        if not Encoder(self._library, streams=False).alike(fresh.get_config(), thing.get_config()):
+        if not self._states:
+            return {**self._named(type(thing), "$object", where), "config": config}
+        if not Encoder(self._library, states=False).alike(fresh.get_config(), thing.get_config()):
             raise ValueError(f"{where}: {thing!r} cannot be saved: made anew, it has other arguments, {fresh!r}.")
         changed = self.changes(thing, fresh) if changed is None else changed
         try:
@@ -115,7 +133,7 @@ class Encoder:
         """Whether two values would be saved as the same; of what is no data, whether nothing tells them apart."""
         if a is b:
             return True
-        one, other = Encoder(self._library, self._streams), Encoder(self._library, self._streams)
+        one, other = Encoder(self._library, self._states), Encoder(self._library, self._states)
         try:
             if repr(one.value(a, "")) != repr(other.value(b, "")):
                 return False
@@ -136,15 +154,24 @@ class Encoder:
             name: value
             for name, value in thing.attributes().items()
             if (name in new and not self.alike(value, new[name]))
-            or (name not in new and _is_data(value) and not has_arrays(value))
+            or (name not in new and is_data(value) and not (thing.sets_caches and has_arrays(value)))
         }
 
+    def _again(self, stream: np.random.Generator, where: str) -> int | None:
+        """The number of a stream that has been met in the same object's attributes; None for a new one."""
+        known = self._numbers.get(id(stream))
+        if known is not None and self._depth and "/attributes/" in where and "/attributes/" in self._places[id(stream)]:
+            return known
+        self._only_once(stream, where)
+        self._numbers[id(stream)] = len(self._numbers)
+        return None
+
     def _only_once(self, thing: Any, where: str, what: str = "random stream") -> None:
-        if self._streams and self._places.setdefault(id(thing), where) != where:
+        if self._states and self._places.setdefault(id(thing), where) != where:
             spawn = ": rng.spawn(2)" if what == "random stream" else ""
             raise ValueError(
                 f"{where}: it is the same {what} as {self._places[id(thing)]}, and would be another when loaded; give "
-                f"each its own{spawn}, or name one in the layer's `caches`."
+                f"each its own{spawn}, or name one in `transient`."
             )
 
     def _named(self, thing: Any, kind: str, where: str) -> dict[str, Any]:
@@ -189,8 +216,23 @@ class Encoder:
     def _dict(self, values: dict[Any, Any], where: str) -> dict[str, Any]:
         if all(type(key) is str and not key.startswith("$") for key in values):
             return {key: self.value(value, f"{where}/{key.replace('/', '_')[:50]}") for key, value in values.items()}
+        return {"$dict": self._pairs(values, where)}
+
+    def _collection(self, values: Any, where: str) -> dict[str, Any]:
+        kind, more = type(values), getattr(values, "maxlen", None)
+        if isinstance(values, dict):
+            factory = getattr(values, "default_factory", None)
+            if factory is not None and factory not in _FACTORIES:
+                raise TypeError(f"{where}: a defaultdict of {shown(factory)} cannot be saved; of int or list it can.")
+            more, content = factory and factory.__name__, self._pairs(values, where)
+        else:
+            items = values if kind is collections.deque else sorted(values, key=repr)
+            content = [self.value(item, f"{where}/{i}") for i, item in enumerate(items)]
+        return {"$collection": kind.__name__, "items": content, "more": more}
+
+    def _pairs(self, values: dict[Any, Any], where: str) -> list[Any]:
         pairs = enumerate(values.items())
-        return {"$dict": [[self.value(k, f"{where}/key"), self.value(v, f"{where}/{i}")] for i, (k, v) in pairs]}
+        return [[self.value(k, f"{where}/key"), self.value(v, f"{where}/{i}")] for i, (k, v) in pairs]
 
 
 class Decoder:
@@ -201,6 +243,7 @@ class Decoder:
 
     def __init__(self, read: Callable[[str], Array], library: Names, custom: Names) -> None:
         self.read, self.library, self.custom = read, library, custom
+        self._known: list[np.random.Generator] = []
         self._listed = self._depth = 0
 
     def value(self, data: Any) -> Any:
@@ -219,7 +262,8 @@ class Decoder:
             "$array": lambda name: self.read(checked(name, str, tag)),
             "$floats": lambda name: self._column(name, np.float64),
             "$ints": lambda name: self._column(name, np.int64),
-            "$generator": generator_from_data,
+            "$generator": self._stream,
+            "$stream": lambda number: self._known[checked(number, int, tag)],
             "$seed": seed_from_data,
             "$function": lambda name: _lookup(self.library, name, FunctionType | type),
             "$custom_function": lambda name: _lookup(self.custom, name, object),
@@ -228,18 +272,25 @@ class Decoder:
             return self.object(data, Configurable)[0]
         if tag == "$number" and data.keys() == {"$number", "value"}:
             return _number(data[tag], self.value(data["value"]))
+        if tag == "$collection" and data.keys() == {"$collection", "items", "more"}:
+            return self._collection(**{key.lstrip("$"): value for key, value in data.items()})
         if tag not in decode or len(data) > 1:
             raise ValueError(f"its manifest has an object {shown(tag)} that is unknown")
         return decode[tag](data[tag])
 
-    def object(self, data: Any, kind: type[Configurable]) -> tuple[Any, dict[str, Any]]:
-        """The object of that kind that ``data`` describes, made anew, and the attributes that it was given."""
+    def object(self, data: Any, kind: type[Configurable], again: bool = False) -> tuple[Any, dict[str, Any]]:
+        """The object of that kind that ``data`` describes, made anew, and the attributes that it was given.
+
+        again: whether it is to be given them again, after something may have changed them.
+        """
         tag = next(iter(checked(data, dict, "an object")), "")
         if tag not in ("$object", "$custom_object") or data.keys() != {tag, "config", "attributes"}:
             raise ValueError("its manifest has an object that is not of a class, config and attributes")
         of_kind = _lookup(self.library if tag == "$object" else self.custom, data[tag], type)
         if not issubclass(of_kind, kind):
             raise ValueError(f"{data[tag]} is no {kind.__name__}")
+        if not self._depth:
+            self._known = []
         self._depth += 1
         if self._depth > _DEEPEST_OBJECT:
             raise ValueError(f"its manifest has objects in objects, more than {_DEEPEST_OBJECT} deep")
@@ -250,7 +301,7 @@ class Decoder:
         self._depth -= 1
         thing = of_kind.from_config(_own_streams(config))  # from which a constructor may draw
         object.__setattr__(thing, "_config", {**thing._config, **config})
-        put_back(thing, copy.deepcopy(attributes))
+        put_back(thing, copy.deepcopy(attributes) if again else attributes)
         return thing, attributes
 
     def _dict(self, pairs: Any) -> dict[Any, Any]:
@@ -259,6 +310,20 @@ class Decoder:
             key, value = checked(pair, list, "$dict")
             decoded[self.value(key)] = self.value(value)
         return decoded
+
+    def _stream(self, data: Any) -> np.random.Generator:
+        self._known.append(generator_from_data(data))
+        return self._known[-1]
+
+    def _collection(self, collection: Any, items: Any, more: Any) -> Any:
+        kind = {kind.__name__: kind for kind in _COLLECTIONS}.get(checked(collection, str, "$collection"))
+        if kind is None:
+            raise ValueError(f"its manifest has a collection {shown(collection)}")
+        if issubclass(kind, dict):
+            factory = {factory.__name__: factory for factory in _FACTORIES}.get(more)
+            return kind(factory, self._dict(items)) if kind is collections.defaultdict else kind(self._dict(items))
+        content = [self.value(item) for item in checked(items, list, "$collection")]
+        return collections.deque(content, more) if kind is collections.deque else kind(content)
 
     def _column(self, name: Any, dtype: Any) -> list[Any]:
         array = self.read(checked(name, str, "a list"))
@@ -328,24 +393,29 @@ class Remembered:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-        self._was = _fingerprint(value)
+        self._was = fingerprint(value)
 
     def is_still(self, value: Any) -> bool:
         """Whether ``value`` is what it was."""
-        return bool(_fingerprint(value) == self._was)
+        return bool(fingerprint(value) == self._was)
 
 
-def _fingerprint(value: Any) -> Any:
-    """What of data tells it from other data, in little space; other things are themselves."""
+def fingerprint(value: Any) -> Any:
+    """What tells a value from others, in little space; of what is no data, what pickle says of it, or which it is."""
     encoder = Encoder({})
     try:
         text = repr(encoder.value(value, ""))
     except (TypeError, ValueError):
-        return id(value)
+        try:
+            return zlib.crc32(pickle.dumps(value))
+        except Exception:  # a file, for example, or a thing of a class within a function
+            inside = vars(value) if type(value).__bases__ == (object,) and hasattr(value, "__dict__") else {}
+            return id(value), [(name, fingerprint(item)) for name, item in inside.items() if item is not value]
     return text, [(a.dtype.str, a.shape, zlib.crc32(np.ascontiguousarray(a).data)) for a in encoder.arrays.values()]
 
 
-def _is_data(value: Any) -> bool:
+def is_data(value: Any) -> bool:
+    """Whether an Encoder takes it."""
     try:
         Encoder({}).value(value, "")
     except (TypeError, ValueError):

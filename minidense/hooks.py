@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minidense.callbacks import Callback
-from minidense.encoding import Encoder
+from minidense.encoding import Encoder, fingerprint, is_data
 from minidense.objects import check_attributes, is_plain, put_back
 
 
@@ -77,9 +78,10 @@ class Hooks:
         return [
             {
                 "identity": list(callback.identity),
+                "arguments": _checksum(callback.get_config()),
                 "steers": callback.steers,
                 "config": _plain_arguments(callback) if callback.steers else {},
-                "attributes": _attributes(callback),
+                "attributes": self._attributes(callback),
             }
             for callback in self.given
         ]
@@ -118,26 +120,46 @@ class Hooks:
             callback.make_up(run)
 
     def _matched(self, states: list[dict[str, Any]]) -> list[tuple[dict[str, Any], Callback | None]]:
+        """Each state with the callback whose it is: of the same identity, and of the same arguments if there is one."""
         left = list(self.given)
-        matched = []
-        for state in states:
-            found = next((c for c in left if list(c.identity) == state["identity"]), None)
-            if found is not None:
-                left.remove(found)
-            matched.append((state, found))
-        return matched
+        found: dict[int, Callback] = {}
+        for same_arguments in (True, False):
+            for i, state in enumerate(states):
+                for callback in left if i not in found else ():
+                    alike = list(callback.identity) == state["identity"]
+                    if alike and (not same_arguments or _checksum(callback.get_config()) == state["arguments"]):
+                        found[i] = callback
+                        left.remove(callback)
+                        break
+        return [(state, found.get(i)) for i, state in enumerate(states)]
+
+    def _attributes(self, callback: Callback) -> dict[str, Any]:
+        """The attributes that are not what the constructor left, and that are no other objects of the run."""
+        made, model = callback._made, callback.model
+        others = [*self.given, model, *(() if model is None else (*model.layers, model.optimizer, model.loss))]
+        known = {id(other) for other in others if other is not None}
+        changed = {
+            name: value
+            for name, value in callback.attributes().items()
+            if (name not in made or not made[name].is_still(value)) and not _refers(value, known)
+        }
+        check_attributes(callback, changed, strict=False)
+        return changed
+
+
+def _refers(value: Any, known: set[int]) -> bool:
+    """Whether it is one of those objects, or a collection with one of them."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return id(value) in known or any(_refers(item, known) for item in inside)
+
+
+def _checksum(arguments: dict[str, Any]) -> int:
+    """Tells the arguments of two callbacks of one class apart, as far as they are data."""
+    return zlib.crc32(repr([fingerprint(value) for value in arguments.values() if is_data(value)]).encode())
 
 
 def _plain_arguments(callback: Callback) -> dict[str, Any]:
     return {name: value for name, value in callback.get_config().items() if is_plain(value)}
-
-
-def _attributes(callback: Callback) -> dict[str, Any]:
-    """The attributes that are not what the constructor left."""
-    made = callback._made
-    changed = {n: v for n, v in callback.attributes().items() if n not in made or not made[n].is_still(v)}
-    check_attributes(callback, changed, strict=False)
-    return changed
 
 
 def _forget(callback: Callback, name: str) -> None:

@@ -84,7 +84,7 @@ class SavedModel:
             described = checked(model["layers"], list, "layers"), checked(model["metrics"], list, "metrics")
 
         def made(data: Any, kind: type[Configurable], where: str) -> Any:
-            return problems.noted(lambda: self._decoder.object(data, kind), f"{where}: ") or (None, {})
+            return problems.noted(lambda: self._decoder.object(data, kind, kind is Layer), f"{where}: ") or (None, {})
 
         layers = [made(data, Layer, f"layers/{i}") for i, data in enumerate(described[0])]
         self._attributes = [attributes for _, attributes in layers]
@@ -156,15 +156,6 @@ class SavedModel:
         for i, layer in enumerate(of):
             for name, array in layer.states.items():
                 array[...] = self._read(f"layers/{i}/{name}")
-
-    def read_optimizer(self, optimizer: Optimizer, theta: Array | None) -> None:
-        """Give the optimizer its vectors."""
-        for name in [name for name in self.archive.entries if name.startswith("optimizer/") and name.count("/") == 1]:
-            vector = self._read(name)
-            own = type(optimizer) in LIBRARY.values()
-            if own and (theta is None or vector.shape != theta.shape or vector.dtype != theta.dtype):
-                raise ValueError(f"{self.archive.path}: {name} is no vector as long as the model's parameters.")
-            optimizer.state[name.removeprefix("optimizer/")] = vector
 
     def check_all_used(self) -> None:
         """CorruptFileError where there are arrays that nothing in the model asks for."""
@@ -248,7 +239,7 @@ def _shape(data: Any) -> Shape | None:
 def differences(mine: Parts, theirs: Parts) -> list[str]:
     """How a model differs from the one in a file, apart from what training changes."""
     found = []
-    alike = Encoder(LIBRARY, streams=False).alike
+    alike = Encoder(LIBRARY, states=False).alike
 
     def compare(what: str, a: Any, b: Any) -> None:
         same = type(a) is type(b) and (alike(a.get_config(), b.get_config()) if isinstance(a, Configurable) else a == b)
@@ -277,8 +268,6 @@ def take_over(mine: Parts, theirs: Parts) -> None:
             (a.values | a.states)[name][...] = array
     for one, other in zip(_objects(mine), _objects(theirs), strict=True):
         put_back(one, other.attributes())
-    if mine.optimizer is not None and theirs.optimizer is not None:
-        mine.optimizer.state = theirs.optimizer.state
 
 
 def _objects(parts: Parts) -> list[Configurable]:

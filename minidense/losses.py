@@ -23,8 +23,9 @@ _QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is inf, 
 class Loss(Configurable):
     """Base of all losses: ``forward(scores, y)`` returns a float and ``backward()`` dLoss/dscores, (n, k).
 
-    ``scores`` is the model's output. A loss of one's own needs just these two methods; it then takes its ``y`` as
-    the user gave it, one batch at a time, and is reported as the mean of its values over the rows.
+    ``scores`` is the model's output. A loss of one's own needs just these two methods; it then takes its ``y`` as the
+    user gave it, one batch at a time, and is reported as the mean of its values over the rows. What is to last from
+    batch to batch, and to be saved, is set in the constructor; an array that only ``forward`` sets is a cache.
     """
 
     _settable = MappingProxyType({"reduction": "str"})

@@ -82,23 +82,25 @@ class Sequential:
         self._fitting_thread: int | None = None
         if isinstance(layers, Layer):
             raise TypeError(f"layers: expected a list of layers, got one layer; use Sequential([{layers!r}]).")
-        self._extend(list(layers))
+        self._extend([part for layer in self._of_layers(layers) for part in layer.expand()])
 
     # ------------------------------------------------------------------ building
 
     def add(self, layer: Layer) -> Self:
         """Append ``layer``; return the model. Raises ValueError where the layer is in a model already."""
         with self._exclusively():
-            self._extend([layer])
+            self._extend([part for each in self._of_layers([layer]) for part in each.expand()])
         return self
 
-    def _extend(self, layers: list[Layer]) -> None:
-        parts: list[Layer] = []
+    @staticmethod
+    def _of_layers(layers: Sequence[Layer]) -> Sequence[Layer]:
         for layer in layers:
             if not isinstance(layer, Layer):
                 made = f" Make an object of it: {layer.__name__}(...)." if isinstance(layer, type) else ""
                 raise TypeError(f"layers: expected a Layer such as md.Dense(10), got {layer!r}.{made}")
-            parts += layer.expand()
+        return layers
+
+    def _extend(self, parts: list[Layer]) -> None:
         seen: set[int] = set()
         for new in parts:
             owner = new._owner() if new._owner is not None else None
@@ -381,7 +383,8 @@ class Sequential:
         self._streams = saved.model._streams
         self.stop_training = bool(saved.state["stopped"])
 
-    def _save_run(self, path: str, run: Run) -> None:
+    def _save_run(self, path: str | None, run: Run) -> None:
+        """Write a checkpoint; without a path, only see whether it could be written."""
         from minidense import saving
 
         parts = self._parts()
@@ -389,7 +392,10 @@ class Sequential:
             shuffle = copy.deepcopy(self._streams.shuffle)
             shuffle.bit_generator.state = run.order_of_epoch
             parts.streams = self._streams._replace(shuffle=shuffle)
-        saving.write(path, parts, run.state())
+        if path is None:
+            saving.encoded(parts, run.state())
+        else:
+            saving.write(path, parts, run.state())
 
     @known_keywords
     def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None) -> Logs:
@@ -641,11 +647,12 @@ class Sequential:
 
     @classmethod
     def _from_file(cls, file: SavedModel) -> Self:
+        from minidense import saving
+
         parts = file.parts()
-        model = cls(parts.layers, dtype=parts.dtype.name, name=parts.name)
+        model = cls(dtype=parts.dtype.name, name=parts.name)
         model._streams = parts.streams
-        if len(model._layers) != len(parts.layers):
-            raise ValueError(f"{file.archive.path} has layers that stand for several.")
+        model._extend(list(parts.layers))
         if parts.input_shape is not None:
             with model._building(parts.input_shape):
                 file.check_shapes(model._layers)
@@ -654,7 +661,7 @@ class Sequential:
             file.read_states(model._layers)
         file.put_back_attributes(model._layers)  # building has reset some, and the streams they draw from
         if parts.optimizer is not None and parts.loss is not None:
-            file.read_optimizer(parts.optimizer, model._theta)
+            saving.check_vectors(parts.optimizer, model._layers, model._dtype)
             model.compile(parts.optimizer, parts.loss, parts.metrics)
         model.history = parts.history
         file.check_all_used()

@@ -26,7 +26,8 @@ class Optimizer(Configurable):
     name: vectors as long as ``theta``. All else can be thrown away at any time.
     """
 
-    transient = frozenset(["_config", "state", "decayed", "_learning_rate", "_add_scaled", "_scratch", "_owner"])
+    sets_caches = False
+    transient = frozenset(["_config", "decayed", "_learning_rate", "_add_scaled", "_scratch", "_owner"])
 
     iterations: int
     state: dict[str, Array]

@@ -14,7 +14,7 @@ import numpy as np
 
 from minidense import initializers, layers, losses, metrics, optimizers, schedules
 from minidense.archive import write_archive
-from minidense.arguments import Configurable, shown
+from minidense.arguments import Configurable
 from minidense.encoding import Encoder
 from minidense.errors import Problems
 from minidense.history import History
@@ -130,10 +130,11 @@ def _encoded(
         "metrics": [described(metric, f"metrics/{i}") for i, metric in enumerate(parts.metrics)],
         "history": None if parts.history is None else problems.noted(lambda: _history(encoder, parts.history)),
     }
+    if parts.optimizer is not None:
+        problems.noted(functools.partial(check_vectors, parts.optimizer, parts.layers, parts.dtype))
     run = valued(training, "training")
-    vectors = {} if parts.optimizer is None else problems.noted(lambda: _vectors(parts.optimizer)) or {}
     problems.raise_if_any("the model cannot be saved")
-    arrays = (weights(parts.layers) if built else {}) | vectors
+    arrays = weights(parts.layers) if built else {}
     return _manifest(description, run), arrays | encoder.arrays
 
 
@@ -144,8 +145,8 @@ def _manifest(model: Any, training: Any) -> dict[str, Any]:
 def _layer(encoder: Encoder, layer: Layer, index: int, built: bool) -> dict[str, Any]:
     where = f"layers/{index}"
     fresh: Layer = remade(layer, where)
-    if fresh.expand() != [fresh]:
-        raise ValueError(f"{where}: {layer!r} cannot be saved: made anew, it is several layers.")
+    if fresh.expand()[0] is not fresh:
+        raise ValueError(f"{where}: {layer!r} cannot be saved: made anew, it is other layers.")
     if built:
         changed = encoder.changes(layer, fresh)
         Encoder(LIBRARY).object(layer, where, changed)  # which says what cannot be saved
@@ -160,12 +161,12 @@ def _layer(encoder: Encoder, layer: Layer, index: int, built: bool) -> dict[str,
     return encoder.object(layer, where)
 
 
-def _vectors(optimizer: Optimizer | None) -> dict[str, Array]:
-    state = {} if optimizer is None else optimizer.state
-    for name, vector in state.items():
-        if not (isinstance(vector, np.ndarray) and isinstance(name, str) and name.isidentifier()):
-            raise ValueError(f"optimizer: its state is to be of arrays by name; {shown(name)} is {shown(vector)}.")
-    return {f"optimizer/{name}": vector for name, vector in state.items()}
+def check_vectors(optimizer: Optimizer, of: Sequence[Layer], dtype: np.dtype[Any]) -> None:
+    """ValueError where what one of the library's optimizers keeps is not vectors as long as the parameters."""
+    shape = (sum(layer.count_params for layer in of),)
+    for name, vector in optimizer.state.items() if type(optimizer) in LIBRARY.values() else ():
+        if not isinstance(vector, np.ndarray) or vector.shape != shape or vector.dtype != dtype:
+            raise ValueError(f"optimizer: {name!r} is no vector as long as the model's parameters, {shape} {dtype}.")
 
 
 def _history(encoder: Encoder, history: History | None) -> Any:

@@ -40,7 +40,7 @@ class Run:
         validate: Callable[[], Logs],
         validation_rows: int,
         stopped: Callable[[], bool],
-        write: Callable[[str, Run], None],
+        write: Callable[[str | None, Run], None],
     ) -> None:
         self.optimizer, self.feed, self.report = optimizer, feed, report
         self.hooks, self.history, self.shuffle = hooks, history, shuffle
@@ -73,6 +73,8 @@ class Run:
         try:
             if saved is not None:
                 self._go_on_from(saved)
+            if self.hooks.save:
+                self.write(None, self)  # now, rather than after hours
             while self.epoch < epochs and not (self.stopped() and not self.step):
                 if not self.step:
                     self.hooks.call("on_epoch_begin", self.epoch, {})

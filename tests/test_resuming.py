@@ -895,3 +895,81 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / ".minidense-00000000-1-00.tmp").write_text("for another file")
     plain().build(8).save(path)
     assert names(tmp_path) == [".minidense-00000000-1-00.tmp", f"{kin}{os.getpid()}-00.tmp", "model.npz"]
+
+
+class Plateau(md.Callback):
+    """Looks at another callback, at a layer and at the optimizer."""
+
+    def __init__(self, stopper, layer, optimizer):
+        self.watched, self.layer, self.optimizer = [stopper], layer, optimizer
+
+    def on_epoch_end(self, epoch, logs):
+        self.layer.rate *= 0.9
+        self.optimizer.learning_rate *= 0.9
+        if self.watched[0].wait >= 2:
+            self.optimizer.learning_rate = 0.5
+
+
+class Tracker:
+    def __init__(self):
+        self.wait = 0
+
+
+class Tracking(md.Callback):
+    def __init__(self):
+        self.tracker = Tracker()
+
+    def on_epoch_end(self, epoch, logs):
+        self.tracker.wait += 1
+
+
+def test_callbacks_that_refer_to_others(tmp_path):
+    def run(**more):
+        model = network(md.Adam(0.01))
+        stop = callbacks.EarlyStopping("loss", min_delta=10.0, patience=50)
+        refers = Plateau(stop, model.layers[3], model.optimizer)
+        keep = callbacks.ModelCheckpoint(tmp_path / "{step}.npz", every=5, keep=99)
+        model.fit(X, Y, **options(**{"epochs": 6, "callbacks": [keep, stop, refers], **more}))
+        assert refers.watched[0] is stop
+        assert refers.layer is model.layers[3]
+        return model, keep
+
+    whole, keep = run()
+    for path in keep.saved[::2]:
+        assert_same(run(resume=path)[0], whole)
+
+
+def test_what_a_callback_cannot_save_is_said_before_the_first_step(tmp_path):
+    import datetime
+
+    class Stamp(md.Callback):
+        def on_train_begin(self, logs):
+            self.since = datetime.datetime.now()
+
+    model, path = plain(), tmp_path / "run.npz"
+    with pytest.raises(ValueError, match=r"transient = md.Callback.transient \| {'since'} in the class"):
+        model.fit(X, Y, **options(callbacks=[callbacks.ModelCheckpoint(path), Stamp()]))
+    assert model.optimizer.iterations == 0
+    tracking = Tracking()
+    tracking.tracker.wait = 1  # a helper that has changed since the callback was made
+    with pytest.raises(ValueError, match=r"tracker: <.*Tracker object.* cannot be saved"):
+        model.fit(X, Y, **options(callbacks=[callbacks.ModelCheckpoint(path), tracking]))
+
+
+class Curve(md.Callback):
+    def __init__(self, x, y):
+        self.x, self.y, self.curve = x, y, []
+
+    def on_epoch_end(self, epoch, logs):
+        self.curve.append(self.model.evaluate(self.x, self.y)["loss"])
+
+
+def test_callbacks_in_another_order(tmp_path):
+    path = tmp_path / "run.npz"
+    parts = (X[:50], Y[:50]), (X[50:], Y[50:])
+    whole = [Curve(*part) for part in parts]
+    plain().fit(X, Y, **options(epochs=4, callbacks=whole))
+    plain().fit(X, Y, **options(callbacks=[callbacks.ModelCheckpoint(path), *[Curve(*part) for part in parts]]))
+    again = [Curve(*part) for part in parts]
+    plain().fit(X, Y, **options(epochs=4, callbacks=again[::-1], resume=path))
+    assert [each.curve for each in again] == [each.curve for each in whole]

@@ -289,4 +289,7 @@ def get_activation(activation: str | Layer) -> Layer:
         return activation
     if isinstance(activation, str):
         return lookup("activation", activation, ACTIVATIONS)()
-    raise TypeError(f"activation: expected a name such as 'relu' or a layer such as md.ReLU(), got {activation!r}.")
+    raise TypeError(
+        f"activation: expected a name such as 'relu' or a layer such as md.ReLU(), got {activation!r}. For a function, "
+        f"write a Layer with forward and backward."
+    )
