@@ -16,6 +16,7 @@ import pickle
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from types import FunctionType
 from typing import Any
 
@@ -392,8 +393,14 @@ class Remembered:
     """A value as it was, to tell later whether it still is."""
 
     def __init__(self, value: Any) -> None:
-        self.value = value
+        self._value = value
+        with suppress(Exception):  # a collection of files, for example, is its own copy
+            self._value = copy.deepcopy(value) if isinstance(value, (list, dict, *_COLLECTIONS)) else value
         self._was = fingerprint(value)
+
+    def again(self) -> Any:
+        """The value that it was; an array, or a thing of the user's, as it is now."""
+        return copy.deepcopy(self._value) if isinstance(self._value, (list, dict, *_COLLECTIONS)) else self._value
 
     def is_still(self, value: Any) -> bool:
         """Whether ``value`` is what it was."""

@@ -113,7 +113,7 @@ class Hooks:
         for state, callback in self._matched(states):
             if callback is not None:
                 attributes = state["attributes"]
-                for name in [name for name in callback.attributes() if name not in attributes]:
+                for name in self._attributes(callback).keys() - attributes.keys():
                     _forget(callback, name)
                 put_back(callback, attributes, strict=False)
         for callback in self._savers:
@@ -150,7 +150,7 @@ class Hooks:
 def _refers(value: Any, known: set[int]) -> bool:
     """Whether it is one of those objects, or a collection with one of them."""
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return id(value) in known or any(_refers(item, known) for item in inside)
+    return id(value) in known or any(id(item) in known for item in inside)
 
 
 def _checksum(arguments: dict[str, Any]) -> int:
@@ -165,9 +165,9 @@ def _plain_arguments(callback: Callback) -> dict[str, Any]:
 def _forget(callback: Callback, name: str) -> None:
     """Undo what an earlier run of the same callback has left, which the file does not have."""
     made = callback._made.get(name)
-    if made is not None and made.is_still(made.value):
-        callback.__dict__[name] = made.value
-    elif made is None and hasattr(type(callback), name):
+    if made is not None:
+        callback.__dict__[name] = made.again()
+    elif hasattr(type(callback), name):
         del callback.__dict__[name]
 
 
