@@ -99,6 +99,13 @@ class SavedModel:
             [made(data, Metric, f"metrics/{i}")[0] for i, data in enumerate(described[1])],
             history,
         )
+        problems.found += [
+            f"layers/{i}: {layer!r} stands for several layers"
+            for i, layer in enumerate(parts.layers)
+            if layer is not None and layer.expand() != [layer]
+        ]
+        if (model["optimizer"] is None) != (model["loss"] is None):
+            problems.found.append("it has one of optimizer and loss, and not the other")
         problems.raise_if_any(f"{path} cannot be loaded")
         return parts
 

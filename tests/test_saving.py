@@ -531,6 +531,15 @@ class Inner(Same):
         return input_shape
 
 
+class Varies(Same):
+    built = 0
+
+    def build(self, input_shape):
+        Varies.built += 1
+        self.param("g", Varies.built)
+        return input_shape
+
+
 class Alias(Same):
     def __init__(self):
         self.total = np.ones(1)
@@ -581,6 +590,7 @@ UNSAVEABLE = {
     "parameters within a layer": (edited(lambda m: None, Inner()), "a layer within a layer, has parameters"),
     "memory under two names": (edited(lambda m: m.layers[0].total.__iadd__(1), Alias()), "the same memory as layers/0/attributes/total"),
     "objects in objects in objects": (lambda: md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(functools.reduce(lambda s, _: schedules.WarmUp(s, 1), range(9), schedules.Constant(0.1)))), "objects in objects, more than 6 deep"),
+    "a build that varies": (lambda: md.Sequential([Varies(), md.Dense(3)], rng=0).build(4), "made anew, it has {'g': "),
     "slots": (lambda: md.Sequential([md.Dense(3)], rng=0).build(4).compile(md.SGD(Slotted())), "__slots__"),
     "a name that is no identifier": (edited(lambda m: setattr(m.layers[0], "learning-rate", 3), Same()), "no attribute 'learning-rate'"),
     "optimizer state that is no array": (edited(lambda m: m.optimizer.state.update(t=5)), "is no vector as long as the model's parameters"),
@@ -817,6 +827,12 @@ def forged():
         sealed(signed(left, h := {**arrays, "x": arrays["layers/0/b"]}), h),
         "arrays that belong to nothing",
     )
+    half = json.loads(text)
+    half["model"]["optimizer"] = {"$object": "SGD", "config": {}, "attributes": {}}
+    yield "half compiled", sealed(half, arrays), "it has one of optimizer and loss, and not the other"
+    active = json.loads(text)
+    active["model"]["layers"][0]["config"]["activation"] = "relu"
+    yield "an activation within", sealed(active, arrays), "Dense(3, activation='relu') stands for several layers"
     double = json.loads(text)
     double["model"]["dtype"] = "float64"
     yield "another dtype", sealed(double, arrays), "layers/0/W is of dtype <f4, not float64"
