@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import numbers
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -32,10 +33,11 @@ class History:
         self.epoch.append(epoch)
 
     def is_table(self) -> bool:
-        """Whether it has all columns as lists of one length, and nothing else."""
-        columns = [self.epoch, *self.history.values()]
+        """Whether it has all columns as lists of one length, of numbers or text, and nothing else."""
+        columns: list[list[Any]] = [self.epoch, *self.history.values()]
         whole = all(type(column) is list and len(column) == len(self.epoch) for column in columns)
-        return whole and vars(self).keys() == {"history", "epoch", "params"}
+        plain = whole and all(isinstance(v, numbers.Number | str | None) for column in columns for v in column)
+        return plain and vars(self).keys() == {"history", "epoch", "params"}
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table with one line an epoch and one column for each figure."""

@@ -171,7 +171,9 @@ def check_vectors(optimizer: Optimizer, of: Sequence[Layer], dtype: np.dtype[Any
 
 def _history(encoder: Encoder, history: History | None) -> Any:
     if history is None or not history.is_table():
-        raise ValueError("history: its columns are to be lists as long as its epochs, and it is to have nothing else.")
+        raise ValueError(
+            "history: its columns are to be lists of numbers, as many as epochs, and it is to have nothing else."
+        )
     return encoder.value(vars(history), "history")
 
 
