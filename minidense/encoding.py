@@ -205,14 +205,18 @@ class Encoder:
         return name
 
     def _list(self, values: list[Any], where: str) -> Any:
-        for tag, kind in (("$floats", float), ("$ints", int)):
-            small = kind is float or (len(values) >= _MANY and all(type(v) is int and abs(v) < 2**63 for v in values))
-            if len(values) >= _MANY and small and all(type(value) is kind for value in values):
-                self._listed += len(values)
-                if self._listed > _LONGEST:
-                    raise ValueError(f"{where}: lists of more than {_LONGEST:,} numbers; keep them as arrays.")
-                return {tag: self._place(np.array(values, np.float64 if kind is float else np.int64), where)}
+        kinds = set(map(type, values)) if len(values) >= _MANY else set()
+        if kinds == {float}:
+            return {"$floats": self._column(np.array(values), where)}
+        if kinds == {int} and all(abs(value) < 2**63 for value in values):
+            return {"$ints": self._column(np.array(values, np.int64), where)}
         return [self.value(value, f"{where}/{i}") for i, value in enumerate(values)]
+
+    def _column(self, numbers: Array, where: str) -> str:
+        self._listed += len(numbers)
+        if self._listed > _LONGEST:
+            raise ValueError(f"{where}: lists of more than {_LONGEST:,} numbers; keep them as arrays.")
+        return self._place(numbers, where)
 
     def _dict(self, values: dict[Any, Any], where: str) -> dict[str, Any]:
         if all(type(key) is str and not key.startswith("$") for key in values):

@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,6 @@ x: (n, {input_shape}) numbers. Returns (n, {output_shape}), {dtype}. It needs Nu
 from __future__ import annotations
 
 import base64
-import builtins
 import functools
 import math
 
@@ -65,7 +64,8 @@ def export_numpy(
     title: str,
 ) -> None:
     """Write a Python file with a function ``predict``. TypeError for a layer that does not say what it computes."""
-    codes = [layer.as_numpy() for layer in layers]
+    codes, source = [layer.as_numpy() for layer in layers], _source()
+    functions = [_layer(i, layer, code, source) for i, (layer, code) in enumerate(zip(layers, codes, strict=True))]
     text = _HEAD.format(
         title=_harmless(title),
         version=__version__,
@@ -73,29 +73,29 @@ def export_numpy(
         input_shape=", ".join(map(str, input_shape)),
         input_shape_tuple=input_shape,
         output_shape=", ".join(map(str, output_shape)),
-        functions=_functions(codes),
-        layers="".join(_layer(i, layer, code) for i, (layer, code) in enumerate(zip(layers, codes, strict=True))),
+        functions=_functions(codes, source),
+        layers="".join(functions),
         names=", ".join(f"layer_{i}" for i in range(len(layers))) + "," * (len(layers) == 1),
     )
     compile(text, "the exported file", "exec")
     replace_file(path, lambda file: file.write(text.encode()))
 
 
-def _layer(index: int, layer: Layer, code: str) -> str:
+def _layer(index: int, layer: Layer, code: str, source: Mapping[str, ast.stmt]) -> str:
     """A function of x whose other arguments are what the code names of the layer."""
-    arguments = "".join(f",\n    {name}={_literal(layer, name)}" for name in _free_names(layer, code))
+    arguments = "".join(f",\n    {name}={_literal(layer, name)}" for name in _free_names(layer, code, source))
     body = textwrap.indent(code, "    ")
     start = f"def layer_{index}(\n    x{arguments},\n):" if arguments else f"def layer_{index}(x):"
     return f"{start}  # {_harmless(type(layer).__name__)}\n{body}\n    return x\n\n\n"
 
 
-def _free_names(layer: Layer, code: str) -> list[str]:
+def _free_names(layer: Layer, code: str, source: Mapping[str, ast.stmt]) -> list[str]:
     """The names that the code reads without having set them, and that are not NumPy's, Python's or functions'."""
     try:
         nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)]
     except SyntaxError as error:
         raise TypeError(f"{layer.where}: as_numpy gives lines that are no Python: {error}") from None
-    known = {"np", "math", "x", *vars(builtins), *_source()}
+    known = {"np", "math", "x", *vars(builtins), *source}
     known |= {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
     return sorted({node.id for node in nodes} - known)
 
@@ -135,9 +135,8 @@ def _source() -> dict[str, ast.stmt]:
     return found
 
 
-def _functions(codes: Iterable[str]) -> str:
+def _functions(codes: Iterable[str], found: Mapping[str, ast.stmt]) -> str:
     """The source of those of the library's functions that the code calls, and of what these need in turn."""
-    found = _source()
     wanted: set[str] = set()
     waiting = {word for code in codes for word in re.findall(r"\w+", code)} & found.keys()
     while waiting:

@@ -126,12 +126,11 @@ class SavedModel:
     def check_shapes(self, of: Sequence[Layer]) -> None:
         """ValueError, naming all of them, where the layers declare other arrays than the file has."""
         declared = {f"layers/{i}/{name}": shape for i, layer in enumerate(of) for name, shape in shapes(layer).items()}
-        names = [f"layers/{i}/{name}" for i, layer in enumerate(of) for name in shapes(layer)]
         found = {name: entry.shape for name, entry in self.archive.entries.items() if _is_weight(name)}
         problems = Problems()
-        problems.found += [f"{name} is missing in the file" for name in names if name not in found]
+        problems.found += [f"{name} is missing in the file" for name in declared if name not in found]
         problems.found += [f"{name} is not in the model" for name in found if name not in declared]
-        for name in names:
+        for name in declared:
             if name in found and found[name] != declared[name]:
                 i = int(name.split("/")[1])
                 problems.found.append(
@@ -143,7 +142,9 @@ class SavedModel:
         """ValueError where parameters are not of the layers' dtype."""
         for i, layer in enumerate(of):
             for name in shapes(layer):
-                self._entry(f"layers/{i}/{name}", layer.dtype)
+                found = self.archive.entries[f"layers/{i}/{name}"].dtype
+                if found != layer.dtype.newbyteorder("<").str:
+                    raise ValueError(f"{self.archive.path}: layers/{i}/{name} is of dtype {found}, not {layer.dtype}.")
 
     def read_weight(self, name: str) -> Array:
         """A parameter or a state, which is of floating numbers. ValueError otherwise."""
@@ -193,11 +194,6 @@ class SavedModel:
                 else f"it needs your own classes or functions; pass custom_objects={{{wanted}}}"
             )
         problems.raise_if_any(f"{self.archive.path} cannot be loaded")
-
-    def _entry(self, name: str, dtype: np.dtype[Any]) -> None:
-        found = self.archive.entries[name].dtype
-        if found != dtype.newbyteorder("<").str:
-            raise ValueError(f"{self.archive.path}: {name} is of dtype {found}, not {dtype}.")
 
     def _read(self, name: str) -> Array:
         self._use(name)

@@ -82,23 +82,15 @@ class Sequential:
         self._fitting_thread: int | None = None
         if isinstance(layers, Layer):
             raise TypeError(f"layers: expected a list of layers, got one layer; use Sequential([{layers!r}]).")
-        self._extend([part for layer in self._of_layers(layers) for part in layer.expand()])
+        self._extend(_expanded(layers))
 
     # ------------------------------------------------------------------ building
 
     def add(self, layer: Layer) -> Self:
         """Append ``layer``; return the model. Raises ValueError where the layer is in a model already."""
         with self._exclusively():
-            self._extend([part for each in self._of_layers([layer]) for part in each.expand()])
+            self._extend(_expanded([layer]))
         return self
-
-    @staticmethod
-    def _of_layers(layers: Sequence[Layer]) -> Sequence[Layer]:
-        for layer in layers:
-            if not isinstance(layer, Layer):
-                made = f" Make an object of it: {layer.__name__}(...)." if isinstance(layer, type) else ""
-                raise TypeError(f"layers: expected a Layer such as md.Dense(10), got {layer!r}.{made}")
-        return layers
 
     def _extend(self, parts: list[Layer]) -> None:
         seen: set[int] = set()
@@ -786,6 +778,15 @@ class _SavedRun(NamedTuple):
     @property
     def place(self) -> tuple[int, int]:
         return self.state.get("epoch", 0), self.state.get("step", 0)
+
+
+def _expanded(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers, each as those that stand for it. Raises TypeError for what is no layer."""
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            made = f" Make an object of it: {layer.__name__}(...)." if isinstance(layer, type) else ""
+            raise TypeError(f"layers: expected a Layer such as md.Dense(10), got {layer!r}.{made}")
+    return [part for layer in layers for part in layer.expand()]
 
 
 _UNCOPIED = ("_theta", "_grad", "_fitting", "_fitting_thread")

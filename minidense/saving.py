@@ -149,8 +149,9 @@ def _layer(encoder: Encoder, layer: Layer, index: int, built: bool) -> dict[str,
         raise ValueError(f"{where}: {layer!r} cannot be saved: made anew, it is other layers.")
     if built:
         changed = encoder.changes(layer, fresh)
-        Encoder(LIBRARY).object(layer, where, changed)  # which says what cannot be saved
-        put_back(fresh, copy.deepcopy(changed))  # which building it may depend on
+        if changed:
+            Encoder(LIBRARY).object(layer, where, changed)  # which says what cannot be saved
+            put_back(fresh, copy.deepcopy(changed))  # which building it may depend on
         fresh.note(dtype=layer.dtype)
         fresh.declare(layer.input_shape or ())
         if shapes(fresh) != shapes(layer):

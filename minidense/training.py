@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -45,8 +46,7 @@ class Run:
         self.optimizer, self.feed, self.report = optimizer, feed, report
         self.hooks, self.history, self.shuffle = hooks, history, shuffle
         self.validate, self.stopped, self.write = validate, stopped, write
-        self.facts = {**feed.facts(), "shuffle": shuffle is not None, "validation rows": validation_rows}
-        """What another run must have in common with this one, to go on with it."""
+        self.validation_rows = validation_rows
         self.epoch = self.step = self.steps_made = 0
         """The epochs that are over, the batches of the next one that are, and all batches so far."""
         self._order_from: Any = None
@@ -180,6 +180,15 @@ class Run:
     def save(self, path: str) -> None:
         """Write a checkpoint, from which ``fit(..., resume=path)`` goes on. Raises ValueError and OSError."""
         self.write(path, self)
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What another run must have in common with this one, to go on with it."""
+        return {
+            **self.feed.facts(),
+            "shuffle": self.shuffle is not None,
+            "validation rows": self.validation_rows,
+        }
 
     def state(self) -> dict[str, Any]:
         """Where the run stands, as plain values and arrays."""
