@@ -4,12 +4,11 @@
 >>> model = md.Sequential([md.Dense(100), md.ReLU(), md.Dense(10), md.Softmax()], rng=0)
 """
 
-from minidense import callbacks, datasets, initializers, schedules
-from minidense.callbacks import Callback
-from minidense.data import ClassLabels
-from minidense.errors import CorruptFileError
-from minidense.gradcheck import check_layer
-from minidense.history import History
+from minidense import callbacks, datasets, schedules
+from minidense.callbacks.base import Callback
+from minidense.core.errors import CorruptFileError
+from minidense.core.version import __version__ as __version__
+from minidense.data.batches import ClassLabels
 from minidense.layers import (
     ELU,
     GELU,
@@ -27,6 +26,7 @@ from minidense.layers import (
     Softmax,
     Softplus,
     Tanh,
+    initializers,
 )
 from minidense.losses import (
     Huber,
@@ -41,7 +41,8 @@ from minidense.losses import (
 from minidense.metrics import AUC, F1, R2, Accuracy, BinaryAccuracy, Metric, Precision, Recall, TopKAccuracy
 from minidense.model import Sequential, load_model
 from minidense.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from minidense.version import __version__ as __version__
+from minidense.teaching.gradcheck import check_layer
+from minidense.training.history import History
 
 __all__ = [
     "AUC",

@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidense.arguments import Configurable, lookup, real_number
-from minidense.functional import log_sum_exp_shifted, mean, shifted, sigmoid, softmax_of
+from minidense.core.arguments import Configurable, lookup, real_number
+from minidense.core.types import Array, Shape
 from minidense.layers import Activation, Layer, Sigmoid, Softmax
 from minidense.metrics import Accuracy, BinaryAccuracy, Metric
-from minidense.types import Array, Shape
+from minidense.numerics.functional import log_sum_exp_shifted, mean, shifted, sigmoid, softmax_of
 
 _QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is inf, which is then looked for
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidense.arguments import Configurable, lookup, real_number, whole_number
-from minidense.types import Array
+from minidense.core.arguments import Configurable, lookup, real_number, whole_number
+from minidense.core.types import Array
 
 
 class Metric(Configurable):

@@ -14,30 +14,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from minidense.arguments import known_keywords, lookup, whole_number, whole_numbers
-from minidense.blas import SMALL, one_thread_if
-from minidense.callbacks import Callback, Logs
-from minidense.chain import Chain, inference
-from minidense.data import BatchFeed, Feed, as_features, check_batch_size, check_features, check_weights
-from minidense.errors import Problems
-from minidense.history import History
-from minidense.hooks import Hooks
-from minidense.intake import Intake, as_rows, sort_out
+from minidense.callbacks.base import Callback, Logs
+from minidense.callbacks.hooks import Hooks
+from minidense.callbacks.progress import progress_callback
+from minidense.core.arguments import known_keywords, lookup, whole_number, whole_numbers
+from minidense.core.errors import Problems
+from minidense.core.rng import Streams
+from minidense.core.types import Array, Shape
+from minidense.data.batches import BatchFeed, Feed, as_features, check_batch_size, check_features, check_weights
 from minidense.layers import Layer
-from minidense.learner import Learner, Report, evaluate
+from minidense.layers.parameters import Fill, allocate, start_of
 from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metric
+from minidense.network import Chain, inference
+from minidense.numerics.blas import SMALL, one_thread_if
 from minidense.optimizers import Optimizer, get_optimizer
-from minidense.parameters import Fill, allocate, start_of
-from minidense.progress import progress_callback
-from minidense.streams import Streams
-from minidense.summary import Summary
-from minidense.training import Run, deferred_interrupts
-from minidense.types import Array, Shape
+from minidense.teaching.summary import Summary
+from minidense.training.history import History
+from minidense.training.inputs import Intake, as_rows, sort_out
+from minidense.training.loop import Run, deferred_interrupts
+from minidense.training.step import Learner, Report, evaluate
 
 if TYPE_CHECKING:
-    from minidense.loading import SavedModel
-    from minidense.saving import Parts
+    from minidense.files.loading import SavedModel
+    from minidense.files.saving import Parts
 
 DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
 
@@ -346,7 +346,7 @@ class Sequential:
         return history
 
     def _saved_run(self, path: str | os.PathLike[str], hooks: Hooks) -> _SavedRun:
-        from minidense import loading, saving
+        from minidense.files import loading, saving
 
         if not os.path.exists(path):
             raise FileNotFoundError(errno.ENOENT, "there is no run to resume; the first one has resume=None", path)
@@ -356,7 +356,7 @@ class Sequential:
 
     def _check_run(self, run: Run, saved: _SavedRun | None, input_shape: Shape, epochs: int) -> None:
         """Raise ValueError where a run cannot be saved as its callbacks want, or cannot go on from a saved one."""
-        from minidense import loading, saving
+        from minidense.files import loading, saving
 
         if saved is not None:
             mine = dataclasses.replace(self._parts(), input_shape=input_shape)
@@ -369,7 +369,7 @@ class Sequential:
 
     def _take_over(self, saved: _SavedRun) -> None:
         """Be, in the objects that the user holds, the model that was saved."""
-        from minidense import loading
+        from minidense.files import loading
 
         loading.take_over(self._parts(), saved.model._parts())
         self._streams = saved.model._streams
@@ -377,7 +377,7 @@ class Sequential:
 
     def _save_run(self, path: str | None, run: Run) -> None:
         """Write a checkpoint; without a path, only see whether it could be written."""
-        from minidense import saving
+        from minidense.files import saving
 
         parts = self._parts()
         if run.order_of_epoch is not None:
@@ -564,7 +564,7 @@ class Sequential:
         uncompressed NumPy ``.npz``: ``numpy.load(path)["layers/0/W"]``. It is replaced as a whole or not at all.
         Raises ValueError where something could not be loaded again, such as an unnamed function, and OSError.
         """
-        from minidense import saving  # here, for only those who save should wait for what it imports
+        from minidense.files import saving  # here, for only those who save should wait for what it imports
 
         if type(self) is not Sequential:
             raise ValueError(f"a {type(self).__name__} would come back as a Sequential; use save_weights instead.")
@@ -573,7 +573,7 @@ class Sequential:
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Save the parameters and layer states only, under the same names. Raises RuntimeError before it is built."""
-        from minidense import saving
+        from minidense.files import saving
 
         self._built_vectors()
         with self._exclusively(within=True):
@@ -585,7 +585,7 @@ class Sequential:
         The layers must declare arrays of the same names and shapes; a file of float64 is rounded for a float32 model.
         Raises ValueError with all that does not fit, CorruptFileError, OSError, and RuntimeError before it is built.
         """
-        from minidense import loading
+        from minidense.files import loading
 
         targets = {f"layers/{layer.index}/{name}": array for layer, name, array in self._arrays()}
         with loading.open_file(path) as file, self._exclusively(within=True):
@@ -616,14 +616,14 @@ class Sequential:
         >>> bool((predict(np.eye(4)) == model.predict(np.eye(4))).all())
         True
         """
-        from minidense.export import export_numpy
+        from minidense.files.numpy_export import export_numpy
 
         shapes = self._built_shapes()
         with self._exclusively(within=True):
             export_numpy(path, self._layers, self._dtype, *shapes, title=self.name or "A model")
 
     def _parts(self) -> Parts:
-        from minidense.saving import Parts
+        from minidense.files.saving import Parts
 
         return Parts(
             self.name,
@@ -639,7 +639,7 @@ class Sequential:
 
     @classmethod
     def _from_file(cls, file: SavedModel) -> Self:
-        from minidense import saving
+        from minidense.files import saving
 
         parts = file.parts()
         model = cls(dtype=parts.dtype.name, name=parts.name)
@@ -762,7 +762,7 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     >>> bool((loaded.theta == model.theta).all())
     True
     """
-    from minidense import loading
+    from minidense.files import loading
 
     with loading.open_file(path, custom_objects) as file:
         return file.making(Sequential._from_file)

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from minidense.arguments import Configurable, lookup, real_number
-from minidense.blas import AddScaled
-from minidense.types import Array
+from minidense.core.arguments import Configurable, lookup, real_number
+from minidense.core.types import Array
+from minidense.numerics.blas import AddScaled
 
 
 class Optimizer(Configurable):

@@ -164,8 +164,8 @@ def test_large_batches_in_slices_are_the_whole_batch(monkeypatch):
     models = [make(dtype="float64"), make(dtype="float64")]
     histories = []
     for model, rows in zip(models, (2048, 16), strict=True):
-        monkeypatch.setattr(md.data, "SLICE_ROWS", rows)
-        monkeypatch.setattr(md.data, "GATHER_BYTES", 8 * 7 * 16)
+        monkeypatch.setattr(md.data.batches, "SLICE_ROWS", rows)
+        monkeypatch.setattr(md.data.batches, "GATHER_BYTES", 8 * 7 * 16)
         histories.append(model.fit(x, y, batch_size=50, epochs=3, verbose=0).history)
     np.testing.assert_allclose(models[1].theta, models[0].theta, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-12)

@@ -8,7 +8,7 @@ from importlib import resources
 
 import numpy as np
 
-from minidense.types import Array
+from minidense.core.types import Array
 
 
 def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from minidense.core.types import Array
 from minidense.datasets.idx import load_idx
-from minidense.types import Array
 
 _DEBIAN = "/usr/share/datasets/fashion-mnist"
 _PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")

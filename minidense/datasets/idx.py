@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minidense.types import Array
+from minidense.core.types import Array
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 

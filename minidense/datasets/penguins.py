@@ -9,7 +9,7 @@ from importlib import resources
 
 import numpy as np
 
-from minidense.types import Array
+from minidense.core.types import Array
 
 FEATURES = ("bill length, mm", "bill depth, mm", "flipper length, mm", "male", "Adelie", "Chinstrap", "Gentoo")
 

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from minidense.arguments import lookup, real_number
-from minidense.functional import gelu_inner, normal_cdf, sigmoid, softmax, softplus
+from minidense.core.arguments import lookup, real_number
+from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
-from minidense.types import Array, Shape
+from minidense.numerics.functional import gelu_inner, normal_cdf, sigmoid, softmax, softplus
 
 _ZERO, _ONE = np.zeros((), "float32"), np.ones((), "float32")  # as arrays, cheaper to compute with than the numbers
 

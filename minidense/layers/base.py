@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from minidense.arguments import Configurable, whole_numbers
-from minidense.initializers import Initializer, get_initializer
-from minidense.parameters import Declaration
-from minidense.types import Array, Shape
+from minidense.core.arguments import Configurable, whole_numbers
+from minidense.core.types import Array, Shape
+from minidense.layers.initializers import Initializer, get_initializer
+from minidense.layers.parameters import Declaration
 
 
 class Layer(Configurable):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidense.arguments import whole_number
-from minidense.functional import column_sums
-from minidense.initializers import Initializer, get_initializer
+from minidense.core.arguments import whole_number
+from minidense.core.types import Array, Shape
 from minidense.layers.activations import get_activation
 from minidense.layers.base import Layer
-from minidense.types import Array, Shape
+from minidense.layers.initializers import Initializer, get_initializer
+from minidense.numerics.functional import column_sums
 
 
 class Dense(Layer):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidense.arguments import real_number
+from minidense.core.arguments import real_number
+from minidense.core.types import Array
 from minidense.layers.base import Layer
-from minidense.types import Array
 
 
 class Dropout(Layer):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
-from minidense.types import Array, Shape
 
 
 class Flatten(Layer):

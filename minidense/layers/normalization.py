@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidense.arguments import real_number
-from minidense.functional import column_sums
+from minidense.core.arguments import real_number
+from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
-from minidense.types import Array, Shape
+from minidense.numerics.functional import column_sums
 
 
 class BatchNormalization(Layer):

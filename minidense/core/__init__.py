@@ -1,0 +1,1 @@
+"""What every room needs: arguments, errors, random generators, types."""

@@ -1,0 +1,1 @@
+"""Files: written as a whole, verified before anything is made of them."""

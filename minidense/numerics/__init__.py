@@ -1,0 +1,1 @@
+"""The functions of the mathematics, and NumPy's BLAS."""

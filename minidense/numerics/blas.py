@@ -1,0 +1,131 @@
+"""The two things NumPy does not let one ask of its BLAS: ``y := y + a x`` in one pass, and the number of threads.
+
+Both are OpenBLAS's own functions, found in the library that NumPy has already loaded. With another BLAS, or none
+found, ``add_scaled`` is two lines of NumPy and the number of threads stays what it is.
+
+Why the threads. BLAS starts one on each core for all but the smallest products. For small training steps that is a
+loss: what the second core saves in the products is less than what it costs that each core has to fetch, and to take
+away from the other, the parameters and the gradient that the other has just read or written.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from minidense.core.types import Array
+
+SMALL = 4e6
+"""With fewer operations (2 n d u) in its largest product, a training step is faster on one thread."""
+
+
+class _OpenBLAS:
+    """The functions, or their stand-ins where NumPy is linked to something else."""
+
+    def __init__(self) -> None:
+        self.axpy: dict[str, Any] = {}
+        self.set_threads: Callable[[int], object] = lambda n: None
+        self.get_threads: Callable[[], int] = lambda: 1
+        try:
+            # Looking a name up in a library also looks in those it is linked to.
+            library = ctypes.CDLL(str(importlib.import_module("numpy._core._multiarray_umath").__file__))
+        except (ImportError, OSError):
+            return
+        for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", "")):
+            try:
+                self._take(library, prefix, suffix)
+            except AttributeError:
+                continue
+            return
+
+    def _take(self, library: ctypes.CDLL, prefix: str, suffix: str) -> None:
+        def function(name: str, result: Any, *arguments: Any) -> Any:
+            found = library[f"{prefix}{name}{suffix}"]
+            found.restype, found.argtypes = result, arguments
+            return found
+
+        config = function("openblas_get_config", ctypes.c_char_p)().decode()
+        integer = ctypes.c_int64 if "USE64BITINT" in config else ctypes.c_int32
+        pointer = ctypes.c_void_p
+        axpy = {
+            char: function(f"cblas_{char_of_blas}axpy", None, integer, real, pointer, integer, pointer, integer)
+            for char, char_of_blas, real in (("f", "s", ctypes.c_float), ("d", "d", ctypes.c_double))
+        }
+        self.get_threads = function("openblas_get_num_threads", ctypes.c_int)
+        self.set_threads = function("openblas_set_num_threads", None, ctypes.c_int)
+        self.axpy = axpy
+
+
+_openblas = _OpenBLAS()
+
+
+class AddScaled:
+    """``y += a * x``, in place, for vectors that stay where they are from call to call.
+
+    >>> x, y = np.array([1.0, 2.0]), np.array([10.0, 10.0])
+    >>> AddScaled()(-2.0, x, y)
+    >>> y
+    array([8., 6.])
+    """
+
+    def __init__(self) -> None:
+        self._x = self._y = self._product = np.empty(0)
+        self._x_address = self._y_address = 0
+        self._axpy: Any = None
+
+    def __call__(self, a: float, x: Array, y: Array) -> None:
+        """x, y: vectors of one dtype and length."""
+        if x is not self._x or y is not self._y:
+            self._prepare(x, y)
+        if self._axpy is not None:
+            self._axpy(len(y), a, self._x_address, 1, self._y_address, 1)
+        else:
+            np.multiply(x, a, out=self._product)
+            np.add(y, self._product, out=y)
+
+    def _prepare(self, x: Array, y: Array) -> None:
+        if x.shape != y.shape or x.dtype != y.dtype or y.ndim != 1:
+            raise ValueError(
+                f"expected two vectors of one length and dtype, got {x.shape} {x.dtype}, {y.shape} {y.dtype}."
+            )
+        self._x, self._y = x, y  # kept, so that the addresses stay theirs
+        plain = x.flags.c_contiguous and y.flags.carray and y.flags.aligned and x.flags.aligned
+        self._axpy = _openblas.axpy.get(y.dtype.char) if plain and y.dtype.isnative else None
+        if self._axpy is not None:
+            self._x_address, self._y_address = (v.__array_interface__["data"][0] for v in (x, y))
+        else:
+            self._product = np.empty_like(y)
+
+    def __reduce__(self) -> tuple[type[AddScaled], tuple[()]]:
+        return AddScaled, ()  # a copy starts without the vectors
+
+
+@contextmanager
+def one_thread_if(small: bool) -> Iterator[None]:
+    """Keep BLAS to one thread, process-wide, until the last such block ends; or, for large work, do nothing."""
+    global _users, _before
+    if not small:
+        yield
+        return
+    with _lock:
+        if not _users:
+            _before = _openblas.get_threads()
+            _openblas.set_threads(1)
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users:
+                _openblas.set_threads(_before)
+
+
+_lock = threading.Lock()
+_users, _before = 0, 1

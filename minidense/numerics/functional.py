@@ -1,0 +1,205 @@
+"""The functions of the mathematics, computed so that no finite input overflows."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from minidense.core.types import Array
+
+_ONE = np.ones((), "float32")  # as an array, cheaper to compute with than the number
+_EXP_OVERFLOWS = {"f": -88.0, "d": -709.0}  # exp(-z) does, below these
+_TRANSPOSED_FROM_ROWS = 8  # from here on, reducing over the transposed copy is the faster way
+_TRANSPOSED_TO_COLUMNS = 64
+
+
+def sigmoid(z: Array, out: Array | None = None) -> Array:
+    """``1 / (1 + exp(-z))``, elementwise, to a few units in the last place everywhere; nothing overflows.
+
+    z: any shape, floating. out: where to write, may be ``z`` itself. Returns an array of z's shape and dtype.
+
+    >>> sigmoid(np.array([-1e4, 0.0, 1e4]))
+    array([0. , 0.5, 1. ])
+    """
+    if not z.size or not np.minimum.reduce(z, axis=None) > _EXP_OVERFLOWS[z.dtype.char]:
+        e = np.exp(np.minimum(z, 0))  # the fraction times exp(z) where z is negative
+        return np.asarray(np.divide(e, 1 + np.exp(-abs(z)), out=out))
+    h: Array = np.negative(z, out=out)
+    np.exp(h, out=h)
+    h += _ONE
+    np.divide(_ONE, h, out=h)
+    return h
+
+
+@np.errstate(over="ignore")
+def softmax(scores: Array, out: Array | None = None) -> Array:
+    """``exp(s_j) / sum_k exp(s_k)`` for each row, shifted by the row's largest score, so that it cannot overflow.
+
+    scores: (n, k), floating. Returns (n, k) of the same dtype, rows summing to 1.
+
+    >>> softmax(np.array([[0.0, 0.0], [1e4, -1e4]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    return softmax_of(scores, out)
+
+
+def softmax_of(scores: Array, out: Array | None = None) -> Array:
+    """``softmax``, for callers that ignore overflow: of the smallest number less the largest one."""
+    if len(scores) == 1:  # reductions over everything are the faster ones
+        e = np.subtract(scores, np.maximum.reduce(scores, axis=None), out=out)
+        np.exp(e, out=e)
+        e /= np.add.reduce(e, axis=None)
+        return e
+    e, axis = shifted(scores)
+    np.exp(e, out=e)
+    e /= np.add.reduce(e, axis=axis, keepdims=True)
+    if axis == 1 and out is None:
+        return e
+    if out is None:
+        out = np.empty(scores.shape, scores.dtype)
+    np.copyto(out, e if axis == 1 else e.T)
+    return out
+
+
+def shifted(scores: Array) -> tuple[Array, int]:
+    """``scores`` less the largest of each row, a new array, and the axis along which its classes are.
+
+    Many short rows are laid out transposed: there each reduction is one vectorised pass instead of a loop for each
+    row, and the axis is 0. Otherwise it is 1.
+    """
+    n, k = scores.shape
+    axis = 0 if n >= _TRANSPOSED_FROM_ROWS and k <= _TRANSPOSED_TO_COLUMNS else 1
+    z = np.array(scores if axis == 1 else scores.T, order="C")
+    z -= np.maximum.reduce(z, axis=axis, keepdims=True)
+    return z, axis
+
+
+@np.errstate(over="ignore")
+def log_sum_exp(scores: Array) -> Array:
+    """``log sum_k exp(s_k)`` for each row. scores: (n, k). Returns (n,).
+
+    >>> log_sum_exp(np.array([[1000.0, 1000.0]]))
+    array([1000.69314718])
+    """
+    largest: Array = scores.max(axis=1)
+    return largest + log_sum_exp_shifted(*shifted(scores))
+
+
+def log_sum_exp_shifted(z: Array, axis: int) -> Array:
+    """log-sum-exp of what ``shifted`` returned, exact to rounding also where the sum is 1 plus next to nothing.
+
+    The largest term is exactly 1; leaving it out of the sum and using log1p keeps what adding it would round away.
+    """
+    e = np.exp(z)
+    total = np.add.reduce(e, axis=axis)
+    e *= z < 0
+    rest = np.add.reduce(e, axis=axis)
+    # A total below 1.5 has one largest term only: with a tie it would be at least 2.
+    return np.asarray(np.where(total < 1.5, np.log1p(rest), np.log(total)))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def mean(values: Array, axis: int | None = None) -> Array:
+    """The mean in float64 along ``axis``, or of all values, which is finite also where their sum is not.
+
+    >>> float(mean(np.array([1e308, 1e308])))
+    1e+308
+    """
+    found = np.asarray(values.mean(axis=axis, dtype=np.float64))
+    if not np.isfinite(found).all():
+        count = values.size // found.size
+        scale = 2.0 ** count.bit_length()  # a power of two, which rounds nothing
+        found = np.asarray((values.astype(np.float64) / scale).sum(axis=axis) / count * scale)
+    return found
+
+
+def softplus(z: Array) -> Array:
+    """``log(1 + exp(z))``, elementwise, as ``max(z, 0) + log1p(exp(-|z|))``, which cannot overflow.
+
+    >>> softplus(np.array([-1e4, 0.0, 1e4]))
+    array([0.00000000e+00, 6.93147181e-01, 1.00000000e+04])
+    """
+    return np.asarray(np.maximum(z, 0) + np.log1p(np.exp(-abs(z))))
+
+
+def gelu_inner(z: Array) -> Array:
+    """``sqrt(2 / pi) (z + 0.044715 z**3)``, whose tanh is nearly ``2 Phi(z) - 1`` (Hendrycks and Gimpel, 2016).
+
+    >>> gelu_inner(np.array([1.0])).round(4)
+    array([0.8336])
+    """
+    inner: Array = math.sqrt(2 / math.pi) * (z + 0.044715 * z * z * z)
+    return inner
+
+
+def normal_cdf(x: Array) -> Array:
+    """The standard normal distribution function, ``erfc(-x / sqrt(2)) / 2``, elementwise, to about 1e-15.
+
+    NumPy has no erf. For u = |x| / sqrt(2), ``exp(u**2) erfc(u)`` is smooth in t = 2 / (2 + u), so a Chebyshev
+    series through the standard library's math.erfc at a few points gives it everywhere.
+
+    >>> normal_cdf(np.array([-1.0, 0.0, 1.0]))
+    array([0.15865525, 0.5       , 0.84134475])
+    """
+    u = abs(x).astype(np.float64) * math.sqrt(0.5)
+    half_tail = 0.5 * np.exp(-u * u) * np.polynomial.chebyshev.chebval(4 / (2 + u) - 1, _scaled_erfc())
+    cdf: Array = np.where(x < 0, half_tail, 1 - half_tail)
+    return cdf.astype(x.dtype)
+
+
+@functools.cache
+def _scaled_erfc() -> Array:
+    def exact(s: Array) -> Array:
+        t = (s + 1) / 2
+        u = 2 / t - 2
+        # Beyond 5, where erfc underflows and exp(u * u) overflows, its continued fraction converges at once.
+        return np.array([math.exp(v * v) * math.erfc(v) if v < 5 else _erfc_fraction(v) for v in u])
+
+    points = np.polynomial.chebyshev.chebpts1(31)
+    return np.polynomial.chebyshev.chebfit(points, exact(points), 30)
+
+
+def _erfc_fraction(u: float) -> float:
+    tail = u
+    for k in range(60, 0, -1):
+        tail = u + k / 2 / tail
+    return 1 / (tail * math.sqrt(math.pi))
+
+
+def one_hot(labels: Array, classes: int, dtype: object = "float32") -> Array:
+    """Rows of zeros with a one at each label. labels: integers (n,) in [0, classes). Returns (n, classes).
+
+    >>> one_hot(np.array([1, 0]), 3)
+    array([[0., 1., 0.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    rows = np.zeros((len(labels), classes), np.dtype(dtype))  # type: ignore[call-overload]
+    rows[np.arange(len(labels)), labels] = 1
+    return rows
+
+
+def column_sums(a: Array, out: Array | None = None) -> Array:
+    """``a.sum(axis=0)`` as a product with ones, which BLAS does faster. a: (n, d). Returns (d,).
+
+    >>> column_sums(np.ones((3, 2)))
+    array([3., 3.])
+    """
+    out = np.empty(a.shape[1:], a.dtype) if out is None else out
+    if len(a) == 1:
+        out[:] = a
+    else:
+        _ones(len(a), a.dtype).dot(a, out=out)
+    return out
+
+
+def _ones(n: int, dtype: np.dtype[np.generic]) -> Array:
+    ones = _ONES.get(dtype.char)
+    if ones is None or len(ones) < n:
+        ones = _ONES[dtype.char] = np.ones(n, dtype)
+    return ones[:n]
+
+
+_ONES: dict[str, Array] = {}

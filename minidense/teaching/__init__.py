@@ -1,0 +1,1 @@
+"""What explains, checks and draws a network."""

@@ -1,0 +1,216 @@
+"""Is the backward pass the derivative of the forward pass? Central differences tell, for a layer of anybody's."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from minidense.core.arguments import whole_number, whole_numbers
+from minidense.core.types import Array, Shape
+from minidense.layers import Layer
+from minidense.layers.parameters import allocate, start_of
+from minidense.network import Chain
+
+STEPS = (1e-3, 1e-4, 1e-5)
+"""h of the differences, in float64: the first at which an entry agrees will do. Extrapolated from h and h/2 they err
+by about h**4 / 480 times the fifth derivative, and by rounding / h: a strongly curved function wants a smaller h."""
+
+ROUNDING = 8 * float(np.finfo(np.float64).eps)
+"""What rounding the outputs can change in a difference, times h, for outputs of unit size."""
+
+
+class GradientError(AssertionError):
+    """A backward pass that is not the derivative of its forward pass, or a layer that breaks the contract."""
+
+
+def check_layer(
+    layer: Layer,
+    input_shape: int | Shape,
+    *,
+    batch_sizes: Sequence[int] = (3, 1, 9),
+    x: Any = None,
+    rng: int | np.random.Generator | None = 0,
+    tolerance: float = 1e-7,
+    entries: int = 200,
+) -> float:
+    """Compare ``layer.backward`` with central differences in float64, for every parameter and for the input.
+
+    The check works on a copy of the layer. For each of ``batch_sizes`` it draws an ``x`` (or takes the rows of the
+    one given) and a dy, standard normal, the last x four times as large, and compares all entries of each gradient,
+    or ``entries`` of them drawn at random. It also sees to it that neither pass changes its argument or a
+    parameter, that shapes are right, that caches are fresh at each pass, and that a layer that claims to be
+    ``rowwise`` is. Points that lie on a kink, such as 0 for ReLU, have no derivative and are left out.
+
+    Returns the largest relative error: the difference divided by the larger of the two values, or, where that is
+    more, by a thousandth of the largest entry or by what rounding hides. Raises GradientError, naming the layer,
+    the parameter, the index and both values, where it exceeds ``tolerance``.
+
+    >>> from minidense.layers import Dense
+    >>> check_layer(Dense(3), 4) < 1e-7
+    True
+    """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"check_layer: expected a layer object such as md.Dense(3), got {layer!r}.")
+    shape = whole_numbers("input_shape", input_shape)
+    sizes = [whole_number("batch_sizes", n) for n in batch_sizes]
+    given = None if x is None else np.array(x, np.float64)
+    if not sizes or (given is not None and (given.shape[1:] != shape or not len(given))):
+        raise ValueError(
+            f"check_layer: expected some batch_sizes, or x of shape (n, *{shape}); got {batch_sizes}, {x!r}."
+        )
+    entries = whole_number("entries", entries)
+    random = np.random.default_rng(rng)
+
+    parts = copy.deepcopy(layer).expand()  # a Dense may have brought an activation along
+    for part in parts:
+        part.note(dtype=np.dtype("float64"), index=layer.index)
+        shape = part.declare(shape)
+        if part.draws:
+            part.rng = np.random.default_rng(random.integers(2**32))
+    theta, _ = allocate(parts, np.dtype("float64"), start_of(parts, [random] * len(parts)))
+    theta += 0.1 * random.standard_normal(theta.shape)  # zeros and ones hide mistakes
+    worst = 0.0
+    for part in parts:
+        check = _Check(part, theta, random, tolerance, entries)
+        if given is not None and part is parts[0]:
+            worst = max(worst, check(given))
+            continue
+        for n in sizes:
+            scale = 4.0 if n == sizes[-1] else 1.0
+            worst = max(worst, check(scale * random.standard_normal((n, *(part.input_shape or ())))))
+    return worst
+
+
+class _Check:
+    def __init__(self, layer: Layer, theta: Array, random: np.random.Generator, tolerance: float, entries: int) -> None:
+        self.layer, self.theta, self.random = layer, theta, random
+        self.tolerance, self.entries = tolerance, entries
+        self.chain = Chain([layer], training=True)
+        self.stream = layer.rng if layer.draws else None
+
+    def forward(self, x: Array) -> Array:
+        """The layer's output, with the same random numbers at each call."""
+        if self.stream is None:
+            return self.chain.forward(x)
+        state = self.stream.bit_generator.state
+        y = self.chain.forward(x)
+        self.stream.bit_generator.state = state
+        return y
+
+    def __call__(self, x: Array) -> float:
+        layer = self.layer
+        other = self._normal(x.shape)  # what a stale cache would hold on to
+        self._unchanged("forward", "its input", other, lambda: self.forward(other))
+        y = self._unchanged("forward", "its input", x, lambda: self.forward(x)).copy()
+        if not np.isfinite(y).all():
+            raise self._error(f"forward gives {y[_first(~np.isfinite(y))]} for finite input (n = {len(x)})")
+        if not np.array_equal(y, self.forward(x)):
+            raise self._error(f"forward gives another result for the same input (n = {len(x)})")
+        if layer.rowwise and self.stream is None:
+            self._check_rowwise(x, y)
+        dy = self._normal(y.shape)
+        self.forward(x)
+        dx = self._unchanged("backward", "dy", dy, lambda: self.chain.backward(dy)).copy()
+        analytic = {d.name: getattr(layer, "d" + d.name).copy() for d in layer.declarations}
+        worst = self._compare("dx, the gradient by the input", dx, x, x, dy)
+        for name, gradient in analytic.items():
+            worst = max(worst, self._compare(f"d{name}", gradient, getattr(layer, name), x, dy))
+        return worst
+
+    def _normal(self, shape: Shape) -> Array:
+        return np.asarray(self.random.standard_normal(shape))
+
+    def _unchanged(self, method: str, what: str, argument: Array, call: Callable[[], Array]) -> Array:
+        before, theta = argument.copy(), self.theta.copy()
+        try:
+            result = call()
+        except ValueError as error:
+            if "read-only" not in str(error):
+                raise
+            raise self._error(f"{method} changes {what} in place (n = {len(argument)}): {error}") from error
+        if not np.array_equal(argument, before):
+            index = _first(argument != before)
+            raise self._error(
+                f"{method} changes {what} in place: [{_show(index)}] was {before[index]:.9g} and is "
+                f"{argument[index]:.9g} (n = {len(argument)})"
+            )
+        if not np.array_equal(self.theta, theta):
+            raise self._error(f"{method} changes a parameter")
+        return result
+
+    def _check_rowwise(self, x: Array, y: Array) -> None:
+        for i in range(len(x)):
+            if not np.allclose(self.forward(x[i : i + 1])[0], y[i], rtol=1e-9, atol=1e-9):
+                raise self._error(f"it says rowwise = True, but row {i} gives another output when it is alone")
+
+    def _compare(self, name: str, analytic: Array, argument: Array, x: Array, dy: Array) -> float:
+        """The largest relative error between ``analytic`` and the differences by the entries of ``argument``."""
+        chosen = np.arange(argument.size)
+        if argument.size > self.entries:
+            chosen = self.random.choice(argument.size, self.entries, replace=False)
+        indices = [tuple(int(j) for j in np.unravel_index(i, argument.shape)) for i in chosen]
+        found = np.array([analytic[index] for index in indices])
+        numeric = np.full(len(indices), np.nan)
+        error = np.full(len(indices), np.inf)
+        # Intermediate results are of unit size at least, also where the outputs are small, as a sigmoid's may be.
+        rounding = ROUNDING * float((abs(dy) * np.maximum(abs(self.forward(x)), 1)).sum())
+        for h in STEPS:
+            wrong = np.flatnonzero(~(error <= self.tolerance))
+            again = np.array([self._difference(argument, indices[i], x, dy, h) for i in wrong])
+            numeric[wrong] = np.where(np.isnan(again), numeric[wrong], again)
+            error = _relative_error(found, numeric, rounding / h / self.tolerance)
+        smooth = ~np.isnan(numeric)
+        if not smooth.any():
+            raise self._error(f"{name}: forward has a kink at every entry tried; give check_layer another x")
+        error[~smooth] = 0
+        worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
+        if not error[worst] <= self.tolerance:
+            raise self._error(
+                f"{name} [{_show(indices[worst])}]: backward gives {found[worst]:.9g}, central differences "
+                f"{numeric[worst]:.9g} (n = {len(x)}; {int((~(error <= self.tolerance)).sum())} of {len(error)} "
+                f"entries are wrong)"
+            )
+        return float(error[worst])
+
+    def _difference(self, argument: Array, index: tuple[int, ...], x: Array, dy: Array, h: float) -> float:
+        """The derivative of sum(dy * forward(x)) by one entry; NaN where that has none."""
+        value = argument[index]
+
+        def outputs(step: float) -> tuple[Array, Array]:
+            argument[index] = value + step
+            after = self.forward(x).copy()
+            argument[index] = value - step
+            before = self.forward(x).copy()
+            argument[index] = value
+            return after, before
+
+        here = self.forward(x).copy()
+        (a, b), (c, d) = outputs(h), outputs(h / 2)
+        # From h/2 to h the second difference of a smooth function becomes four times as large, across a kink less.
+        second, kink = a + b - 2 * here, a + b - 4 * (c + d) + 6 * here
+        if (abs(kink) > 0.2 * abs(second) + 1e-12 * (1 + abs(here).max())).any():  # and more than rounding
+            return float("nan")
+        coarse, fine = float((dy * (a - b)).sum()) / (2 * h), float((dy * (c - d)).sum()) / h
+        return (4 * fine - coarse) / 3
+
+    def _error(self, message: str) -> GradientError:
+        return GradientError(f"{self.layer.where}: {message}.")
+
+
+def _relative_error(found: Array, numeric: Array, hidden: float) -> Array:
+    """|found - numeric| by the larger of the two, a thousandth of the largest, or what rounding has ``hidden``."""
+    known = abs(numeric[~np.isnan(numeric)])
+    floor = max(1e-3 * float(known.max(initial=0)), hidden, float(np.finfo(np.float64).tiny))
+    error: Array = abs(found - numeric) / np.maximum(np.maximum(abs(found), abs(numeric)), floor)
+    return error
+
+
+def _first(mask: Array) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(mask)[0])
+
+
+def _show(index: tuple[int, ...]) -> str:
+    return ", ".join(map(str, index))

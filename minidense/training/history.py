@@ -1,0 +1,73 @@
+"""``History``: the figures of a training run, as a table and as a plot."""
+
+from __future__ import annotations
+
+import csv
+import math
+import numbers
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from minidense.core.arguments import lookup
+
+
+class History:
+    """The figures of a training run.
+
+    history: for each figure ("loss", "accuracy", "val_loss", ...) the list of its values, one an epoch.
+    epoch: the epochs' numbers, from 0. params: what ``fit`` was told.
+    """
+
+    def __init__(self, params: dict[str, Any] | None = None) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+        self.params = params or {}
+
+    def append(self, epoch: int, logs: dict[str, float]) -> None:
+        """Note the figures of one epoch; NaN for those that other epochs have and this one has not."""
+        for name in logs:
+            self.history.setdefault(name, [math.nan] * len(self.epoch))
+        for name, values in self.history.items():
+            values.append(logs.get(name, math.nan))
+        self.epoch.append(epoch)
+
+    def is_table(self) -> bool:
+        """Whether it has all columns as lists of one length, of numbers or text, and nothing else."""
+        columns: list[list[Any]] = [self.epoch, *self.history.values()]
+        whole = all(type(column) is list and len(column) == len(self.epoch) for column in columns)
+        plain = whole and all(isinstance(v, numbers.Number | str | None) for column in columns for v in column)
+        return plain and vars(self).keys() == {"history", "epoch", "params"}
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a table with one line an epoch and one column for each figure."""
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", *self.history])
+            writer.writerows(zip(self.epoch, *self.history.values(), strict=True))
+
+    def plot(self, ax: Any = None, figures: Sequence[str] | None = None) -> Any:
+        """Draw the figures over the epochs, validation dashed; return the matplotlib axes.
+
+        ax: axes to draw into; without, new ones are made. figures: names, by default "loss" and its validation.
+        Raises ImportError where matplotlib is missing.
+        """
+        try:
+            from matplotlib import pyplot
+        except ImportError:
+            raise ImportError('History.plot draws with matplotlib: pip install "minidense[plot]"') from None
+        if ax is None:
+            _, ax = pyplot.subplots()
+        for name in figures or ["loss"]:
+            values = lookup("figure", name, self.history)
+            (line,) = ax.plot(self.epoch, values, label=name)
+            if f"val_{name}" in self.history:
+                held_out = self.history[f"val_{name}"]
+                ax.plot(self.epoch, held_out, "--", color=line.get_color(), label=f"val_{name}")
+        ax.set_xlabel("epoch")
+        ax.legend()
+        return ax
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name}={values[-1]:.4g}" for name, values in self.history.items())
+        return f"History({len(self.epoch)} epochs{', last: ' + last if last else ''})"

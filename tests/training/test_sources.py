@@ -1,0 +1,238 @@
+"""Where rows come from: frames, files read by blocks, generators, datasets; class names; validation splits."""
+
+import re
+
+import numpy as np
+import pytest
+from snapshots import picture
+
+import minidense as md
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(60, 5)).astype("float32"), RNG.integers(0, 3, 60)
+
+
+def make(**options):
+    return md.Sequential([md.Dense(6, "tanh"), md.Dense(3)], rng=0).compile(
+        md.SGD(0.1), metrics=["accuracy"], **options
+    )
+
+
+# ------------------------------------------------------------------ frames
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames(library):
+    lib = pytest.importorskip(library)
+    frame = lib.DataFrame({f"c{i}": X[:, i] for i in range(5)})
+    series = lib.Series("y", Y) if library == "polars" else lib.Series(Y, index=RNG.permutation(60))
+    models = [make(), make()]
+    models[0].fit(X, Y, epochs=2, validation_split=0.2, verbose=0)
+    models[1].fit(frame, series, epochs=2, validation_split=0.2, verbose=0)
+    assert np.array_equal(models[0].theta, models[1].theta)
+    assert np.array_equal(models[0].predict(X), models[1].predict(frame))
+    bad = lib.DataFrame({"age": [1.0, 2.0], "town": ["a", "b"], "name": ["x", "y"]})
+    with pytest.raises(TypeError, match=r"x: expected real numbers, got objects .* in the columns 'town', 'name'"):
+        make().fit(bad, [0, 1], verbose=0)
+
+
+# ------------------------------------------------------------------ read by blocks
+
+
+class OnDisk:
+    """What HDF5's and zarr's arrays have in common, refusing what they refuse, and noting the most rows read."""
+
+    def __init__(self, array):
+        self._array, self.shape, self.dtype, self.largest = array, array.shape, array.dtype, 0
+
+    def __getitem__(self, rows):
+        if not isinstance(rows, slice):
+            assert (np.diff(rows) > 0).all(), "HDF5 wants rising indices"
+        found = self._array[rows]
+        self.largest = max(self.largest, len(found))
+        return found
+
+
+@pytest.mark.parametrize("size", [1, 8, "full"])
+def test_arrays_on_disk_are_read_by_blocks(size, monkeypatch):
+    monkeypatch.setattr(md.data.batches, "GATHER_BYTES", 4 * 5 * 10)
+    monkeypatch.setattr(md.data.batches, "CHECK_BYTES", 4 * 5 * 10)
+    monkeypatch.setattr(md.data.batches, "SLICE_ROWS", 10)
+    models, disk = [make(), make()], OnDisk(X)
+    histories = [
+        model.fit(x, Y, batch_size=size, epochs=2, validation_split=0.25, verbose=0).history
+        for model, x in zip(models, (X, disk), strict=True)
+    ]
+    assert np.array_equal(models[0].theta, models[1].theta)
+    assert histories[0] == histories[1]
+    assert disk.largest <= 15  # the validation rows are one batch
+    assert np.array_equal(models[0].predict(X, batch_size=7), models[1].predict(disk, batch_size=7))
+    assert models[0].evaluate(X, Y) == models[1].evaluate(disk, Y)
+    bad = X.copy()
+    bad[41, 2] = np.nan
+    with pytest.raises(ValueError, match="x: row 41, column 2 is nan"):
+        make().fit(OnDisk(bad), Y, verbose=0)
+
+
+# ------------------------------------------------------------------ generators and datasets
+
+
+def batches(size=20):
+    while True:
+        for start in range(0, 60, size):
+            yield X[start : start + size], Y[start : start + size]
+
+
+class Dataset:
+    def __init__(self):
+        self.asked, self.epochs = [], 0
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        self.asked.append(i)
+        return X[20 * i : 20 * i + 20], Y[20 * i : 20 * i + 20]
+
+    def on_epoch_end(self):
+        self.epochs += 1
+
+
+@pytest.mark.parametrize("source", [batches, Dataset])
+def test_batches_train_like_the_arrays_they_come_from(source):
+    arrays, streamed = make(), make()
+    one = arrays.fit(X, Y, batch_size=20, epochs=3, shuffle=False, validation_data=(X, Y), verbose=0)
+    two = streamed.fit(source(), steps_per_epoch=3, epochs=3, shuffle=False, validation_data=(X, Y), verbose=0)
+    assert np.array_equal(arrays.theta, streamed.theta)
+    assert one.history["accuracy"] == two.history["accuracy"]
+    np.testing.assert_allclose(one.history["loss"], two.history["loss"], rtol=1e-6)
+    assert two.params["steps"] == 3
+
+
+def test_a_dataset_is_shuffled_batch_by_batch_and_told_the_epochs_end():
+    dataset = Dataset()
+    make().fit(dataset, epochs=4, verbose=0)
+    epochs = [dataset.asked[i : i + 3] for i in range(1, 13, 3)]  # the first is a look ahead
+    assert all(sorted(order) == [0, 1, 2] for order in epochs)
+    assert len({tuple(order) for order in epochs}) > 1
+    assert dataset.epochs == 4
+
+
+def test_a_generator_goes_on_from_epoch_to_epoch_and_loses_no_batch():
+    given = []
+
+    def counting():
+        for i in range(6):
+            given.append(i)
+            yield X[10 * i : 10 * i + 10], Y[10 * i : 10 * i + 10]
+
+    model, reference = make(), make()
+    model.fit(counting(), steps_per_epoch=2, epochs=3, verbose=0)
+    assert given == list(range(6))
+    for start in range(0, 60, 10):
+        reference.train_on_batch(X[start : start + 10], Y[start : start + 10])
+    assert np.array_equal(model.theta, reference.theta)
+
+
+def test_weights_may_come_with_the_batches():
+    w = RNG.random(60)
+
+    def weighted():
+        while True:
+            yield X, Y, w
+
+    streamed, arrays = make(), make()
+    streamed.fit(weighted(), steps_per_epoch=1, epochs=2, verbose=0)
+    arrays.fit(X, Y, sample_weight=w, batch_size="full", epochs=2, verbose=0)
+    np.testing.assert_allclose(streamed.theta, arrays.theta, rtol=1e-6)
+
+
+def failing(kind):
+    yield X[:20], Y[:20]
+    yield X[20:40], Y[20:40]
+    if kind == "raises":
+        raise OSError("the disk is gone")
+    if kind == "other shape":
+        yield X[:20, :3], Y[:20]
+    if kind == "other length":
+        yield X[:20], Y[:10]
+    if kind == "no pair":
+        yield X[:20]
+    if kind == "NaN":
+        yield X[:20] * np.nan, Y[:20]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "message"),
+    [
+        ("ends early", ValueError, r"the generator ended before epoch 1, step 3; it must give 5 batches"),
+        ("raises", RuntimeError, r"the data source failed in epoch 1, step 3: OSError\('the disk is gone'\)"),
+        ("other shape", ValueError, r"expected shape \(n, 5\), got \(20, 3\)"),
+        ("other length", ValueError, "x has 20 rows and y has 10"),
+        ("no pair", TypeError, r"expected batches \(x, y\) or \(x, y, sample_weight\), got ndarray"),
+        ("NaN", ValueError, "row 0, column 0 is nan"),
+    ],
+)
+def test_a_source_that_fails_keeps_the_steps_before(kind, error, message):
+    model, reference = make(), make()
+    with pytest.raises(error) as caught:
+        model.fit(failing(kind), steps_per_epoch=5, verbose=0)
+    assert re.search(message, str(caught.value)), caught.value
+    if kind == "raises":
+        assert isinstance(caught.value.__cause__, OSError)
+    elif kind != "ends early":
+        assert caught.value.__notes__ == ["in the batch of epoch 1, step 3; the steps before are kept"]
+    for start in (0, 20):
+        reference.train_on_batch(X[start : start + 20], Y[start : start + 20])
+    assert np.array_equal(model.theta, reference.theta)
+    model.fit(X, Y, verbose=0)  # and the model is usable
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.fit(batches()), "a generator does not say how many batches"),
+        (lambda m: m.fit(batches(), Y, steps_per_epoch=3), "y goes with arrays"),
+        (lambda m: m.fit(batches(), steps_per_epoch=3, validation_split=0.5), "validation_split goes with arrays"),
+        (lambda m: m.fit(batches(), steps_per_epoch=3, class_weight="balanced"), "class_weight goes with arrays"),
+        (lambda m: m.fit(Dataset(), steps_per_epoch=4), "4 are more than the 3 batches there are"),
+        (lambda m: m.fit(X, Y, steps_per_epoch=3), "steps_per_epoch goes with a generator"),
+        (lambda m: m.fit(batches(), steps_per_epoch=0), "steps_per_epoch"),
+        (lambda m: m.fit(X), "y: expected one label or row for each of the 60 rows"),
+    ],
+)
+def test_what_does_not_go_together(call, message):
+    model = make()
+    before = picture(model)
+    with pytest.raises((ValueError, TypeError), match=message):
+        call(model)
+    assert picture(model) == before
+
+
+# ------------------------------------------------------------------ class names and splits
+
+
+def test_class_names_go_in_and_come_out():
+    names = np.array(["cat", "dog", "owl"])[Y]
+    labels = md.ClassLabels(names)
+    model = make()
+    model.fit(X, labels.encode(names), epochs=30, verbose=0)
+    decoded = labels.decode(model.predict(X))
+    assert (decoded == names).mean() == pytest.approx(model.evaluate(X, Y)["accuracy"])
+    assert np.array_equal(labels.decode(labels.encode(names)), names)
+    assert repr(labels) == "ClassLabels(['cat', 'dog', 'owl'])"
+    with pytest.raises(ValueError, match=r"'yak' in row 1 is none of the classes \['cat', 'dog', 'owl'\]"):
+        labels.encode(["cat", "yak"])
+
+
+def test_a_split_that_leaves_a_class_out_warns_and_can_shuffle():
+    order = np.argsort(Y)
+    with pytest.warns(
+        UserWarning, match=r"leaves the validation part without the classes \[0, 1\].*validation_shuffle=True"
+    ):
+        make().fit(X[order], Y[order], validation_split=0.2, verbose=0)
+    shuffled = make()
+    history = shuffled.fit(X[order], Y[order], validation_split=0.2, validation_shuffle=True, verbose=0).history
+    assert history["val_loss"][0] > 0
+    again = make()
+    assert again.fit(X[order], Y[order], validation_split=0.2, validation_shuffle=True, verbose=0).history == history
