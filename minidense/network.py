@@ -1,60 +1,307 @@
-"""A chain of layers: forward through all of them, and back.
+"""``Network``: layers over one vector of parameters and one gradient.
 
-The library's own layers are called directly. A layer of anybody else's is called through a guard, at every step:
-shapes and dtypes that do not fit, and gradients that were never written, are errors that name the layer.
+First every layer declares what it needs, then the vectors are laid out and allocated once, then each layer gets its
+pieces: ``layer.W`` and ``layer.dW`` are views of ``theta`` and ``grad``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from minidense.core.types import Array
-from minidense.layers import Layer
+from minidense.core.rng import Generators
+from minidense.core.types import Array, Shape
+from minidense.layers.base import (
+    Declaration,
+    Layer,
+    bind,
+    check_free,
+    clones,
+    declare,
+    forget,
+    own_params,
+    parent_of,
+    walk,
+)
+from minidense.layers.composite import Chain
+from minidense.layers.guard import forward_of
 
 
-class Chain:
-    """The layers' forward and backward methods, looked up once.
+class Network(Chain, library=True):
+    """A chain of layers that owns its parameters, or, within another network, has a piece of that one's.
 
-    With ``for_input`` False the backward pass ends at the first layer that has parameters, and does not compute
-    the derivative by its input.
+    dtype: of all arrays; None for that of the network around it. generators: None, too.
     """
 
-    def __init__(self, layers: Sequence[Layer], training: bool, for_input: bool = True) -> None:
-        self.forwards = [_forward_of(layer, training) for layer in layers]
-        first = 0
-        if not for_input:
-            first = next((i for i, layer in enumerate(layers) if layer.count_params), len(layers))
-        for i, layer in enumerate(layers):
-            layer.note(needs_dx=for_input or i > first or not layer.trusted)
-        self.backwards = [_backward_of(layer) for layer in reversed(layers[first:])]
+    def __init__(
+        self, layers: Sequence[Any] = (), dtype: str | None = None, generators: Generators | None = None
+    ) -> None:
+        self._said_dtype = dtype
+        self._record.dtype = np.dtype(dtype or "float32")
+        self._record.path = ()
+        self.generators = generators or Generators.from_rng(None)
+        self._facade: Any = None  # the model whose network this is, where it stands in another one
+        self._theta: Array | None = None
+        self._grad: Array | None = None
+        self._buffers = self._kept = np.empty(0)
+        self._shared: list[tuple[Array, Array]] = []
+        super().__init__(layers)
 
-    def forward(self, x: Array) -> Array:
-        for forward in self.forwards:
-            x = forward(x)
-        return x
+    def __repr__(self) -> str:
+        return f"Sequential([{', '.join(map(repr, self.children))}])"
 
-    def backward(self, dy: Array) -> Array:
-        for backward in self.backwards:
-            dy = backward(dy)
-        return dy
+    # ------------------------------------------------------------------ the vectors
+
+    @property
+    def built(self) -> bool:
+        """Whether the parameters exist."""
+        return self._theta is not None
+
+    @property
+    def theta(self) -> Array:
+        """All parameters as one vector (p,), layer by layer. Raises RuntimeError before the network is built."""
+        return self._vectors()[0]
+
+    @property
+    def grad(self) -> Array:
+        """The gradient by all parameters, (p,), as the last backward pass left it."""
+        return self._vectors()[1]
+
+    @property
+    def buffers(self) -> Array:
+        """All buffers as one vector."""
+        return self._buffers
+
+    def _vectors(self) -> tuple[Array, Array]:
+        if self._theta is None or self._grad is None:
+            raise RuntimeError(
+                "the model is not built: it does not know the width of its input yet. "
+                "Call model.build(input_shape), or fit it first."
+            )
+        return self._theta, self._grad
+
+    @property
+    def outer(self) -> Layer | None:
+        """The layer or network that this one is part of."""
+        return parent_of(self)
+
+    def named_arrays(self) -> dict[str, Array]:
+        """All parameters and buffers by name, ``layers/0/W``, layer by layer; of shared ones the owner's name only."""
+        return {self.name_of(layer, d.name): layer._record.arrays[d.name] for layer, d in self.declarations()}
+
+    def declarations(self) -> Iterator[tuple[Layer, Declaration]]:
+        """Each layer's own parameters, and then its buffers."""
+        for layer in walk(self):
+            for d in [*own_params(layer), *layer._record.buffers]:
+                yield layer, d
+
+    def name_of(self, layer: Layer, array: str | None = None) -> str:
+        """The name of a layer, or of its array, as files and errors spell it: ``layers/3/f/0/W``."""
+        path = (layer._record.path or ())[len(self._record.path or ()) :]
+        return "/".join(["layers", *map(str, path), *([array] if array else [])])
+
+    def pieces(self, wanted: Callable[[Layer, Declaration], bool]) -> list[slice]:
+        """The pieces of ``theta`` of the parameters that are wanted."""
+        found, start = [], 0
+        for layer in walk(self):
+            for d in own_params(layer):
+                stop = start + d.size
+                if wanted(layer, d):
+                    found.append(slice(start, stop))
+                start = stop
+        return found
+
+    # ------------------------------------------------------------------ building
+
+    def build(self, input_shape: Shape) -> Shape:
+        self.__dict__.pop("_passes", None)
+        if self._said_dtype not in (None, self._record.dtype.name):
+            raise ValueError(
+                f"{self._where}: it is made with dtype={self._said_dtype!r}, and the model around it computes in "
+                f"{self._record.dtype}; leave dtype to the outermost model."
+            )
+        return super().build(input_shape)
+
+    @contextmanager
+    def building(self, input_shape: Shape) -> Iterator[Shape]:
+        """Have the layers declare; give the output shape. Where the block fails, no layer remembers any of it."""
+        if self.built:
+            yield self._record.output_shape or ()
+            return
+        if not self.children:
+            raise ValueError("the model has no layers; add some: model.add(md.Dense(10)).")
+        with self._undone_if_failed():
+            shape = declare(self, input_shape)
+            self._check_held()
+            yield shape
+
+    @contextmanager
+    def _undone_if_failed(self) -> Iterator[None]:
+        before = [(layer, layer.__dict__.copy(), layer._record.copy()) for layer in walk(self)]
+        theta = self._theta
+        try:
+            yield
+        except BaseException:
+            if self._theta is theta:  # not allocated
+                for layer, attributes, record in before:
+                    layer.__dict__.clear()
+                    layer.__dict__.update(attributes, _record=record)
+            raise
+
+    def extend(self, layers: Sequence[Layer]) -> None:
+        """Add layers at the end, which are built at once if the network is; all, or, with an error, none."""
+        check_free(layers, self)
+        with self._undone_if_failed():
+            self.append(layers)
+            self.__dict__.pop("_passes", None)
+            if self.built:
+                for layer in layers:
+                    self._record.output_shape = declare(layer, self._record.output_shape or ())
+                self._check_held()
+                self.allocate()
+
+    def allocate(self, values: Mapping[str, Array] | None = None) -> None:
+        """Make the vectors and give each layer its pieces.
+
+        The parameters and buffers are ``values``, by name; or what a layer has already, because it is a copy or was
+        built before; or else start from their initializers, each layer from a generator of its own, so that no
+        layer's start depends on another's.
+        """
+        if self.outer is None:
+            self._record.path = ()
+        layers, dtype = list(walk(self)), self._record.dtype
+        for layer in layers:
+            for name, child in layer._record.children.items():
+                child._record.path = (*(layer._record.path or ()), int(name) if name.isdigit() else name)
+        theta = np.empty(sum(d.size for layer in layers for d in own_params(layer)), dtype)
+        buffers = np.empty(sum(d.size for layer in layers for d in layer._record.buffers), dtype)
+        grad = np.zeros_like(theta)
+        views: dict[int, dict[str, Array]] = {}
+        gradients: dict[int, dict[str, Array]] = {}
+        shared: list[tuple[Array, Array]] = []
+        networks: list[tuple[Network, slice, slice]] = []
+
+        def lay_out(layer: Layer, place: int, buffer_place: int) -> tuple[int, int]:
+            """Cut the vectors into the layer's pieces, from these places on; return where the next one's begin."""
+            begin, start = (place, buffer_place), self.generators.start_of_layer(layer._record.path or ())
+            mine, mine_d = views.setdefault(id(layer), {}), gradients.setdefault(id(layer), {})
+            for d in layer._record.params:
+                if d.owner is None:
+                    piece, place = slice(place, place + d.size), place + d.size
+                    mine[d.name], mine_d["d" + d.name] = theta[piece].reshape(d.shape), grad[piece].reshape(d.shape)
+                    mine[d.name][...] = self._starting_values(layer, d, values, start)
+                else:
+                    owner, name = d.owner
+                    if id(owner) not in views:
+                        raise ValueError(f"{layer._where}: {d.name} is shared with {owner!r}, of another network.")
+                    mine[d.name], mine_d["d" + d.name] = views[id(owner)][name], np.zeros(d.shape, dtype)
+                    shared.append((gradients[id(owner)]["d" + name], mine_d["d" + d.name]))
+            for d in layer._record.buffers:
+                piece, buffer_place = slice(buffer_place, buffer_place + d.size), buffer_place + d.size
+                mine[d.name] = buffers[piece].reshape(d.shape)
+                mine[d.name][...] = self._starting_values(layer, d, values, start)
+            for child in layer._record.children.values():
+                place, buffer_place = lay_out(child, place, buffer_place)
+            if isinstance(layer, Network):
+                networks.append((layer, slice(begin[0], place), slice(begin[1], buffer_place)))
+            return place, buffer_place
+
+        lay_out(self, 0, 0)
+        for layer in layers:  # only now that nothing can fail any more
+            bind(layer, views[id(layer)], gradients[id(layer)])
+            if layer.draws and "rng" not in layer.__dict__:
+                layer.rng = self.generators.noise_of_layer(layer._record.path or ())
+        for network, piece, buffer_piece in networks:
+            network._theta, network._grad, network._buffers = theta[piece], grad[piece], buffers[buffer_piece]
+        self._kept, self._shared = np.empty_like(buffers), shared
+
+    def _starting_values(
+        self, layer: Layer, d: Declaration, values: Mapping[str, Array] | None, start: np.random.Generator
+    ) -> Array:
+        if values is not None:
+            return values[self.name_of(layer, d.name)]
+        found, source = layer._record.arrays.get(d.name), "the layer this one is a copy of has"
+        if found is None:
+            found, source = np.asarray(d.initializer(start, d.shape)), "the initializer returned"
+        if found.shape != d.shape:
+            raise ValueError(f"{layer._where}: {d.name} must have shape {d.shape}; {source} {found.shape}.")
+        return found
+
+    def _check_held(self) -> None:
+        """Raise ValueError where a layer holds another that is not in this network, and would not be trained."""
+        inside = {id(layer) for layer in walk(self)}
+        for layer in walk(self):
+            for name, value in vars(layer).items():
+                for held in _held(value) if name not in ("_record", "_config", "_facade") else ():
+                    if id(held) not in inside:
+                        raise ValueError(
+                            f"{layer._where}: the attribute {name!r} has {held!r}, which is no part of this model and "
+                            f"would not be trained: declare it with self.child({name!r}, layer, input_shape) in build."
+                        )
+
+    # ------------------------------------------------------------------ passes
+
+    def trunk(self, last: type[Layer] | None) -> list[Layer]:
+        """The layers that lead to the scores: all of them but a last one of the kind that the loss includes."""
+        layers = self.children
+        return layers[:-1] if layers and type(layers[-1]) is last else layers
+
+    def add_shared(self) -> None:
+        """After a backward pass: add to each shared parameter's gradient those of the layers that share it."""
+        for gradient, other in self._shared:
+            gradient += other
+
+    def hold_buffers(self) -> None:
+        """Before a step: from here on layers change the buffers, and ``drop_buffers`` takes the changes back."""
+        if self._kept.size:
+            np.copyto(self._kept, self._buffers)
+
+    def drop_buffers(self) -> None:
+        """The buffers as they were at the last ``hold_buffers``."""
+        if self._kept.size:
+            np.copyto(self._buffers, self._kept)
+
+    def buffers_held(self) -> Array:
+        """The buffers at the last ``hold_buffers``."""
+        return self._kept
+
+    def reuse_workspaces(self) -> None:
+        """From now on each layer's ``workspace`` gives the same arrays again, until ``forget``."""
+        for layer in walk(self):
+            layer._record.workspaces = {}
+
+    def forget(self) -> None:
+        """Drop the layers' caches and workspaces."""
+        for layer in walk(self):
+            forget(layer)
+
+    # ------------------------------------------------------------------ copying
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        none: dict[str, Any] = {"_theta": None, "_grad": None, "_shared": [], "_facade": None}
+        return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_was_built": self.built}
+
+    def allocate_copy(self) -> None:
+        """Give a copy, whose layers have brought their values along, vectors of its own."""
+        if self.__dict__.pop("_was_built", False):
+            self.allocate()
 
 
-def inference(layers: Sequence[Layer], batches: bool = False) -> Callable[[Array], Array]:
+def inference(layers: Sequence[Layer], workspaces: bool = False) -> Callable[[Array], Array]:
     """The function from x to the output, by clones of the layers: no layer changes, in any number of threads.
 
-    batches: the function will be called for one batch after the other, and may write each output over the last.
+    workspaces: the function will be called for one batch after the other, and may write each output over the last.
     """
-    forwards = []
-    for layer in layers:
-        clone = layer.clone()
-        if batches:
-            clone.reuse_buffers()
-        forwards.append(_forward_of(clone, False))
+    twins = clones(layers)
+    if workspaces:
+        for twin in twins:
+            for layer in walk(twin):
+                layer._record.workspaces = {}
+    forwards = [forward_of(twin, False) for twin in twins]
 
     def infer(x: Array) -> Array:
         for forward in forwards:
@@ -73,60 +320,11 @@ def first_not_finite(layers: Sequence[Layer], x: Array) -> Layer | None:
     return None
 
 
-def _forward_of(layer: Layer, training: bool) -> Callable[[Array], Array]:
-    if layer.trusted and not layer.takes_training:
-        return layer.forward
-    return partial(layer.forward, training=training) if layer.trusted else partial(_guarded_forward, layer, training)
-
-
-def _backward_of(layer: Layer) -> Callable[[Array], Any]:
-    return layer.backward if layer.trusted else partial(_guarded_backward, layer)
-
-
-def _guarded_forward(layer: Layer, training: bool, x: Array) -> Array:
-    given = x.view()
-    given.flags.writeable = False  # what a layer is given is somebody else's: the user's data, or another layer's cache
-    try:
-        y = layer.forward(given, training=training) if layer.takes_training else layer.forward(given)
-    except Exception as error:
-        error.add_note(f"in forward of {layer.where}, for an input of shape {x.shape}")
-        raise
-    expected = (len(x), *(layer.output_shape or ()))
-    return _as_expected(layer, "forward", y, expected)
-
-
-def _guarded_backward(layer: Layer, dy: Array) -> Array:
-    gradients = {"d" + d.name: getattr(layer, "d" + d.name) for d in layer.declarations}
-    for gradient in gradients.values():
-        gradient.fill(-0.0)  # the one value that `+=` does not see, and that a gradient does not end up with
-    try:
-        dx = layer.backward(dy)
-    except Exception as error:
-        error.add_note(f"in backward of {layer.where}, for dy of shape {dy.shape}")
-        raise
-    for name, gradient in gradients.items():
-        first = gradient.item(0)
-        if first == 0 and math.copysign(1, first) < 0 and _never_written(layer, dy, gradient):
-            raise ValueError(f"{layer.where}: backward never wrote the gradient {name}: set self.{name} = ...")
-    expected = (len(dy), *(layer.input_shape or ()))
-    return _as_expected(layer, "backward", dx, expected)
-
-
-def _never_written(layer: Layer, dy: Array, gradient: Array) -> bool:
-    if not (np.signbit(gradient) & (gradient == 0)).all():
-        return False
-    gradient.fill(np.nan)  # all of them -0.0: written, or left from before? Another backward tells.
-    layer.backward(dy)
-    untouched = bool(np.isnan(gradient).all())
-    gradient.fill(-0.0)
-    return untouched
-
-
-def _as_expected(layer: Layer, method: str, result: Any, expected: tuple[int, ...]) -> Array:
-    if not isinstance(result, np.ndarray):
-        raise TypeError(
-            f"{layer.where}: {method} must return an array of shape {expected}, got {type(result).__name__}."
-        )
-    if result.shape != expected:
-        raise ValueError(f"{layer.where}: {method} must return shape {expected}, got {result.shape}.")
-    return result if result.dtype == layer.dtype else result.astype(layer.dtype)
+def _held(value: Any, depth: int = 0) -> Iterator[Layer]:
+    """The layers in a value, or in lists and dicts of them; of a model its network."""
+    value = getattr(value, "network", value) if hasattr(value, "_as_layer") else value
+    if isinstance(value, Layer):
+        yield value
+    elif isinstance(value, list | tuple | set | dict) and depth < 4:
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _held(item, depth + 1)

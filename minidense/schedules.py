@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from minidense.core.arguments import Configurable, real_number, whole_number
+from minidense.core.configurable import Configurable
+from minidense.core.arguments import real_number, whole_number
 
 
 class Schedule(Configurable):

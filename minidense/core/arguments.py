@@ -1,14 +1,13 @@
-"""Arguments: checked where they arrive, and remembered by the objects made from them."""
+"""Arguments: checked where they arrive, with errors that name what was meant."""
 
 from __future__ import annotations
 
-import collections
 import functools
 import inspect
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -110,9 +109,8 @@ def check_keywords(what: str, given: Iterable[str], known: Iterable[str]) -> Non
     known = [name for name in known if name != "self"]
     for keyword in given:
         if keyword not in known:
-            raise TypeError(
-                f"{what} takes no keyword {shown(keyword)}.{nearest(keyword, known)} It takes: {', '.join(known)}."
-            )
+            takes = f"It takes: {', '.join(known)}." if known else "It takes no arguments."
+            raise TypeError(f"{what} takes no keyword {shown(keyword)}.{nearest(keyword, known)} {takes}")
 
 
 def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
@@ -127,88 +125,3 @@ def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
         return function(*args, **kwargs)
 
     return checked
-
-
-_OF_DATACLASS = "_HAS_DEFAULT_FACTORY_CLASS"  # of a default that a dataclass makes anew each time
-
-
-@functools.lru_cache(maxsize=512)
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
-
-
-class Configurable:
-    """An object that remembers its constructor's arguments: the source of its ``repr`` and ``get_config``.
-
-    Subclasses do nothing for it, not even call ``super().__init__()``.
-
-    >>> class Gain(Configurable):
-    ...     def __init__(self, amount, bias=0.0):
-    ...         self.amount = amount
-    >>> Gain(3)
-    Gain(3)
-    >>> Gain(3, bias=1.0).get_config()
-    {'amount': 3, 'bias': 1.0}
-    """
-
-    transient: ClassVar[frozenset[str]] = frozenset({"_config"})
-    """Names of attributes that are not saved with the object: what follows from others, or belongs to one run."""
-
-    sets_caches: ClassVar[bool] = True
-    """Whether arrays that neither the constructor nor ``build`` sets are caches, and not saved."""
-
-    _settable: ClassVar[Mapping[str, str]] = {}
-    """Names and kinds of attributes that are saved though no constructor sets them."""
-
-    _config: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        self = object.__new__(cls)
-        config: dict[str, Any] = {}
-        if cls.__init__ is not object.__init__:
-            signature = _signature(cls.__init__)
-            if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-                check_keywords(cls.__name__, kwargs, signature.parameters)
-            try:
-                bound = signature.bind(self, *args, **kwargs)
-            except TypeError:
-                pass  # a missing argument: __init__ says so itself. Copying also comes here, without arguments.
-            else:
-                bound.apply_defaults()
-                given = list(bound.arguments.items())[1:]
-                config = {name: value for name, value in given if type(value).__name__ != _OF_DATACLASS}
-        object.__setattr__(self, "_config", config)
-        return self
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, defaults included, by name."""
-        return dict(self._config)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """A new object from the arguments that ``get_config`` gives. Raises TypeError for others."""
-        signature = _signature(cls.__init__)
-        check_keywords(cls.__name__, config, signature.parameters)
-        bound = inspect.BoundArguments(signature, collections.OrderedDict({"self": None, **config}))
-        return cls(*bound.args[1:], **bound.kwargs)
-
-    def attributes(self) -> dict[str, Any]:
-        """The attributes that are saved with the object."""
-        unsaved = self.unsaved()
-        return {name: value for name, value in self.__dict__.items() if name not in unsaved}
-
-    def unsaved(self) -> frozenset[str]:
-        """The names of those that are not."""
-        return self.transient
-
-    def __repr__(self) -> str:
-        shown = []
-        parameters = _signature(type(self).__init__).parameters
-        for name, value in self._config.items():
-            default = parameters[name].default
-            text = f"<array of shape {value.shape}>" if hasattr(value, "shape") else repr(value)
-            if default is inspect.Parameter.empty:
-                shown.append(text)
-            elif value is not default and text != repr(default):
-                shown.append(f"{name}={text}")
-        return f"{type(self).__name__}({', '.join(shown)})"

@@ -1,47 +1,66 @@
-"""The random streams of a model, which do not disturb each other, all from one seed."""
+"""The random generators of a model, which do not disturb each other, all from one seed."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Self
+from collections.abc import Sequence
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 
 from minidense.core.types import Array
 
+Path: TypeAlias = Sequence[int | str]
+"""A layer's place in its network, such as ``(3, "f", 0)``."""
 
-class Streams(NamedTuple):
-    """A stream for the order of the rows, and seeds from which every layer has streams of its own.
 
-    What one draws changes no other: a Dropout more does not change the batches, nor another layer's start.
+class Generators(NamedTuple):
+    """A generator for the order of the rows, and seeds from which every layer has generators of its own.
+
+    What one draws changes no other: a Dropout more does not change the batches, nor another layer's start. All of
+    them are PCG64.
     """
 
-    initial: Any  # a SeedSequence: where the parameters start
+    initial: np.random.SeedSequence
+    """Where the parameters start."""
     shuffle: np.random.Generator
-    noise: Any  # a SeedSequence: what layers draw in training
+    noise: np.random.SeedSequence
+    """What layers draw in training."""
 
     @classmethod
     def from_rng(cls, rng: int | np.random.Generator | None) -> Self:
-        """The streams of a seed; a Generator gives others each time, and none of its own numbers."""
+        """The generators of a seed; a Generator gives others each time, and none of its own numbers.
+
+        >>> Generators.from_rng(0).shuffle.integers(10, size=3)
+        array([9, 7, 8])
+        """
         try:
-            initial, shuffle, noise = np.random.default_rng(rng).spawn(3)
+            seeds = np.random.default_rng(rng).spawn(3)
         except (TypeError, ValueError) as error:
             raise type(error)(
                 f"rng: expected None, an int or a numpy.random.Generator, got {rng!r}; {error}."
             ) from None
-        return cls(initial.bit_generator.seed_seq, shuffle, noise.bit_generator.seed_seq)
+        initial, shuffle, noise = (seed.bit_generator.seed_seq for seed in seeds)
+        return cls(initial, generator(shuffle), noise)
 
-    def start_of_layer(self, index: int) -> np.random.Generator:
-        """The stream that the parameters of that layer start from: the same whenever it is asked for."""
-        return _child(self.initial, index)
+    def start_of_layer(self, path: Path) -> np.random.Generator:
+        """The generator that the parameters of that layer start from: the same whenever it is asked for."""
+        return generator(_child(self.initial, path))
 
-    def noise_of_layer(self, index: int) -> np.random.Generator:
-        """The stream that layer draws from in training, at its beginning."""
-        return _child(self.noise, index)
+    def noise_of_layer(self, path: Path) -> np.random.Generator:
+        """The generator that layer draws from in training, at its beginning."""
+        return generator(_child(self.noise, path))
 
     def split_order(self, n: int) -> Array:
         """The order in which a shuffled validation split takes n rows: the same at each ``fit``."""
-        return _child(self.initial, n).permutation(n)
+        return generator(_child(self.initial, [n])).permutation(n)
 
 
-def _child(seed: Any, index: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, index)))
+def generator(seed: np.random.SeedSequence) -> np.random.Generator:
+    """A PCG64 generator."""
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def _child(seed: np.random.SeedSequence, path: Path) -> np.random.SeedSequence:
+    """The seed of that path: numbers are themselves, names the numbers that their letters spell, above 2**32."""
+    key = [part if isinstance(part, int) else 2**32 + int.from_bytes(part.encode(), "big") for part in path]
+    return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key))

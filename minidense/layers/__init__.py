@@ -14,6 +14,7 @@ from minidense.layers.activations import (
     Tanh,
 )
 from minidense.layers.base import Layer
+from minidense.layers.composite import Chain, Concatenate, Residual
 from minidense.layers.dense import Dense
 from minidense.layers.dropout import Dropout
 from minidense.layers.flatten import Flatten
@@ -25,6 +26,8 @@ __all__ = [
     "GELU",
     "Activation",
     "BatchNormalization",
+    "Chain",
+    "Concatenate",
     "Dense",
     "Dropout",
     "Flatten",
@@ -32,6 +35,7 @@ __all__ = [
     "LayerNormalization",
     "LeakyReLU",
     "ReLU",
+    "Residual",
     "SiLU",
     "Sigmoid",
     "Softmax",

@@ -20,7 +20,7 @@ class Activation(Layer):
     rowwise = True
 
 
-class ReLU(Activation):
+class ReLU(Activation, library=True):
     """``H = max(Z, 0)``, ``dZ = dH * 1(Z > 0)``: the derivative at 0 is taken as 0.
 
     >>> ReLU().forward(np.array([[-1.0, 2.0]], "float32"))
@@ -33,17 +33,17 @@ class ReLU(Activation):
         return "x = np.maximum(x, 0)"
 
     def forward(self, z: Array) -> Array:
-        self.h = np.maximum(z, 0, out=self.empty("h", z.shape, z.dtype))
+        self.h = np.maximum(z, 0, out=self.workspace("h", z.shape, z.dtype))
         return self.h
 
     def backward(self, dh: Array) -> Array:
-        dz = self.empty("dz", dh.shape, dh.dtype)
+        dz = self.workspace("dz", dh.shape, dh.dtype)
         np.greater(self.h, _ZERO, out=dz)  # 1(Z > 0), for H > 0 just where Z > 0
         dz *= dh
         return dz
 
 
-class Sigmoid(Activation):
+class Sigmoid(Activation, library=True):
     """``H = 1 / (1 + exp(-Z))``, ``dZ = dH * H * (1 - H)``; no input overflows.
 
     >>> Sigmoid().forward(np.array([[0.0, 1e4]], "float32"))
@@ -56,18 +56,18 @@ class Sigmoid(Activation):
         return "x = sigmoid(x)"
 
     def forward(self, z: Array) -> Array:
-        self.h = sigmoid(z, out=self.empty("h", z.shape, z.dtype))
+        self.h = sigmoid(z, out=self.workspace("h", z.shape, z.dtype))
         return self.h
 
     def backward(self, dh: Array) -> Array:
-        dz = self.empty("dz", dh.shape, dh.dtype)
+        dz = self.workspace("dz", dh.shape, dh.dtype)
         np.subtract(_ONE, self.h, out=dz)
         dz *= self.h
         dz *= dh
         return dz
 
 
-class Tanh(Activation):
+class Tanh(Activation, library=True):
     """``H = tanh(Z)``, ``dZ = dH (1 - H**2)``.
 
     >>> Tanh().forward(np.array([[0.0, 1e4]], "float32"))
@@ -80,18 +80,18 @@ class Tanh(Activation):
         return "x = np.tanh(x)"
 
     def forward(self, z: Array) -> Array:
-        self.h = np.tanh(z, out=self.empty("h", z.shape, z.dtype))
+        self.h = np.tanh(z, out=self.workspace("h", z.shape, z.dtype))
         return self.h
 
     def backward(self, dh: Array) -> Array:
-        dz = self.empty("dz", dh.shape, dh.dtype)
+        dz = self.workspace("dz", dh.shape, dh.dtype)
         np.multiply(self.h, self.h, out=dz)
         np.subtract(_ONE, dz, out=dz)
         dz *= dh
         return dz
 
 
-class LeakyReLU(Activation):
+class LeakyReLU(Activation, library=True):
     """``H = Z`` where Z > 0, and ``negative_slope * Z`` elsewhere (Maas et al., 2013). Keras' slope is 0.3.
 
     >>> LeakyReLU(0.1).forward(np.array([[-1.0, 2.0]], "float32"))
@@ -108,19 +108,19 @@ class LeakyReLU(Activation):
 
     def forward(self, z: Array) -> Array:
         self.z = z
-        h = self.empty("h", z.shape, z.dtype)
+        h = self.workspace("h", z.shape, z.dtype)
         np.minimum(z, 0, out=h)
         h *= self.negative_slope
         h += np.maximum(z, 0)
         return h
 
     def backward(self, dh: Array) -> Array:
-        dz = self.empty("dz", dh.shape, dh.dtype)
+        dz = self.workspace("dz", dh.shape, dh.dtype)
         np.multiply(dh, np.where(self.z > 0, _ONE, self.z.dtype.type(self.negative_slope)), out=dz)
         return dz
 
 
-class ELU(Activation):
+class ELU(Activation, library=True):
     """``H = Z`` where Z > 0, and ``alpha (exp(Z) - 1)`` elsewhere (Clevert et al., 2016).
 
     >>> ELU().forward(np.array([[-1e4, 2.0]], "float32"))
@@ -137,21 +137,21 @@ class ELU(Activation):
 
     def forward(self, z: Array) -> Array:
         self.z = z
-        self.h = self.empty("h", z.shape, z.dtype)
+        self.h = self.workspace("h", z.shape, z.dtype)
         np.expm1(np.minimum(z, 0), out=self.h)
         self.h *= self.alpha
         self.h += np.maximum(z, 0)
         return self.h
 
     def backward(self, dh: Array) -> Array:
-        dz = self.empty("dz", dh.shape, dh.dtype)
+        dz = self.workspace("dz", dh.shape, dh.dtype)
         np.exp(np.minimum(self.z, 0), out=dz)
         dz *= np.where(self.z > 0, _ONE, self.z.dtype.type(self.alpha))
         dz *= dh
         return dz
 
 
-class GELU(Activation):
+class GELU(Activation, library=True):
     """``H = Z Phi(Z)`` with the normal distribution function (Hendrycks and Gimpel, 2016); ``dH/dZ = Phi + Z phi``.
 
     approximate: their form with tanh instead, several times faster and up to 5e-4 away.
@@ -171,7 +171,7 @@ class GELU(Activation):
     def forward(self, z: Array) -> Array:
         self.z = z
         self.p = sigmoid(2 * gelu_inner(z)) if self.approximate else normal_cdf(z)
-        return np.multiply(z, self.p, out=self.empty("h", z.shape, z.dtype))
+        return np.multiply(z, self.p, out=self.workspace("h", z.shape, z.dtype))
 
     def backward(self, dh: Array) -> Array:
         z, p = self.z, self.p
@@ -179,11 +179,11 @@ class GELU(Activation):
             dp = 2 * p * (1 - p) * (math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z * z))
         else:
             dp = np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
-        dz: Array = np.multiply(dh, p + z * dp, out=self.empty("dz", dh.shape, dh.dtype))
+        dz: Array = np.multiply(dh, p + z * dp, out=self.workspace("dz", dh.shape, dh.dtype))
         return dz
 
 
-class SiLU(Activation):
+class SiLU(Activation, library=True):
     """``H = Z sigmoid(Z)``, also called swish; ``dH/dZ = S + H (1 - S)`` (Elfwing et al., 2018).
 
     >>> SiLU().forward(np.array([[0.0, 1e4]], "float32"))
@@ -196,12 +196,12 @@ class SiLU(Activation):
         return "x = x * sigmoid(x)"
 
     def forward(self, z: Array) -> Array:
-        self.s = sigmoid(z, out=self.empty("s", z.shape, z.dtype))
-        self.h = np.multiply(z, self.s, out=self.empty("h", z.shape, z.dtype))
+        self.s = sigmoid(z, out=self.workspace("s", z.shape, z.dtype))
+        self.h = np.multiply(z, self.s, out=self.workspace("h", z.shape, z.dtype))
         return self.h
 
     def backward(self, dh: Array) -> Array:
-        dz = self.empty("dz", dh.shape, dh.dtype)
+        dz = self.workspace("dz", dh.shape, dh.dtype)
         np.subtract(_ONE, self.s, out=dz)
         dz *= self.h
         dz += self.s
@@ -209,7 +209,7 @@ class SiLU(Activation):
         return dz
 
 
-class Softplus(Activation):
+class Softplus(Activation, library=True):
     """``H = log(1 + exp(Z))``, ``dZ = dH sigmoid(Z)``; no input overflows.
 
     >>> Softplus().forward(np.array([[-1e4, 1e4]], "float32"))
@@ -226,12 +226,12 @@ class Softplus(Activation):
         return softplus(z)
 
     def backward(self, dh: Array) -> Array:
-        dz = sigmoid(self.z, out=self.empty("dz", dh.shape, dh.dtype))
+        dz = sigmoid(self.z, out=self.workspace("dz", dh.shape, dh.dtype))
         dz *= dh
         return dz
 
 
-class Softmax(Layer):
+class Softmax(Layer, library=True):
     """``y_j = exp(z_j) / sum_k exp(z_k)`` for each row, and its full Jacobian product.
 
     ``dz = y * (dy - sum(dy * y))`` per row. As a model's last layer under SoftmaxCrossEntropy, the loss takes this
@@ -247,7 +247,7 @@ class Softmax(Layer):
     def build(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:
             raise ValueError(
-                f"{self.where}: expected inputs of shape (n, k), got (n, {', '.join(map(str, input_shape))})."
+                f"{self._where}: expected inputs of shape (n, k), got (n, {', '.join(map(str, input_shape))})."
             )
         return input_shape
 
@@ -255,11 +255,11 @@ class Softmax(Layer):
         return "x = softmax(x)"
 
     def forward(self, z: Array) -> Array:
-        self.y = softmax(z, out=self.empty("y", z.shape, z.dtype))
+        self.y = softmax(z, out=self.workspace("y", z.shape, z.dtype))
         return self.y
 
     def backward(self, dy: Array) -> Array:
-        dz = self.empty("dz", dy.shape, dy.dtype)
+        dz = self.workspace("dz", dy.shape, dy.dtype)
         np.multiply(dy, self.y, out=dz)
         dz -= self.y * dz.sum(axis=1, keepdims=True)
         return dz

@@ -7,18 +7,92 @@ A layer declares its parameters in ``build``, computes in ``forward`` and caches
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
+import math
 import weakref
-from collections.abc import Callable
-from types import FunctionType, MappingProxyType
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from minidense.core.arguments import Configurable, whole_numbers
+from minidense.core.arguments import whole_numbers
+from minidense.core.configurable import Configurable
 from minidense.core.types import Array, Shape
+from minidense.layers.guard import backward_as_child, forward_as_child
 from minidense.layers.initializers import Initializer, get_initializer
-from minidense.layers.parameters import Declaration
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What ``param`` and ``buffer`` note down: an array's name, its shape, where it starts, and whose it is."""
+
+    name: str
+    shape: Shape
+    initializer: Initializer
+    decay: bool = False
+    owner: tuple[Layer, str] | None = None
+    """Of a shared parameter: the layer that has it, and its name there."""
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class Record:
+    """All that the library notes on a layer, in one place, so that every other attribute is the author's."""
+
+    def __init__(self) -> None:
+        self.path: tuple[int | str, ...] | None = None
+        """The place in the outermost network: ``(3, "f", 0)``."""
+        self.parent: weakref.ref[Any] | None = None
+        """The layer or the network that this one is a child of."""
+        self.dtype = np.dtype("float32")
+        self.input_shape: Shape | None = None
+        self.output_shape: Shape | None = None
+        self.params: list[Declaration] = []
+        self.buffers: list[Declaration] = []
+        self.children: dict[str, Layer] = {}
+        self.former: dict[str, Layer] = {}
+        """While the layer is built: the children that it had before."""
+        self.views: dict[str, Array] = {}
+        """The parameters and buffers by name, where they exist: pieces of the network's vectors."""
+        self.gradients: dict[str, Array] = {}
+        """The gradients by attribute name, ``dW``."""
+        self.values: dict[str, Array] = {}
+        """Parameters and buffers that a copied or unpickled layer has brought along."""
+        self.guarded: frozenset[str] = _RESERVED
+        """The attributes that cannot simply be set."""
+        self.workspaces: dict[str, Array] | None = None
+        self.needs_dx = True
+        """Whether anybody will look at what ``backward`` returns."""
+        self.backward_seen = False
+        """Whether a backward pass has written all gradients."""
+        self.touched: set[str] | None = None
+        """During the first backward pass: the gradients that were set or read."""
+
+    def copy(self) -> Record:
+        twin = object.__new__(Record)
+        twin.__dict__ = self.__dict__.copy()
+        return twin
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The parameters and buffers by name: the network's pieces, or what a copy has brought along."""
+        return self.views or self.values
+
+
+class _Noted:
+    """An attribute that users read from the layer's record, and that an author's own of that name shadows."""
+
+    def __init__(self, read: Callable[[Layer], Any]) -> None:
+        self.read = read
+        self.__doc__ = read.__doc__
+
+    def __get__(self, layer: Layer | None, kind: type[Layer]) -> Any:
+        return self if layer is None else self.read(layer)
 
 
 class Layer(Configurable):
@@ -27,8 +101,8 @@ class Layer(Configurable):
     Override ``forward(self, x)`` or ``forward(self, x, training)`` and ``backward(self, dy)``; and, if the layer
     has parameters or another output shape, ``build(self, input_shape)``, which returns the output shape. Shapes
     have no batch axis; arrays have it first. While ``fit`` runs, arrays are used again at each step: copy what you
-    keep longer. What is to last from step to step, and to be saved, is set in the constructor or in ``build``: an
-    array that only ``forward`` sets is taken for a cache.
+    keep longer. What lasts from step to step is a parameter, a buffer or an argument of the constructor: only these
+    are saved.
 
     >>> class Scale(Layer):
     ...     '''y = x * g, one gain per feature.'''
@@ -46,51 +120,30 @@ class Layer(Configurable):
     # ------------------------------------------------------------------ what the author overrides
 
     caches: ClassVar[tuple[str, ...]] = ()
-    """Names of the attributes that ``forward`` leaves for ``backward``; not kept, copied or saved."""
+    """Names of the attributes that ``forward`` leaves for ``backward``; they are dropped after a fit, and not copied."""
 
     rowwise: ClassVar[bool] = False
     """Whether each row of the output depends on that row of the input only. Large batches of layers that all
     say so are computed in slices that stay in the processor's cache. A subclass with another forward says it anew."""
 
     draws: ClassVar[bool] = False
-    """Whether ``forward`` draws random numbers: the model then gives the layer a stream of its own, ``self.rng``."""
-
-    transient = frozenset(
-        [
-            "_config",
-            "_declared",
-            "_declared_states",
-            "_states",
-            "_views",
-            "_values",
-            "_buffers",
-            "_owner",
-            "_guarded",
-            "index",
-            "input_shape",
-            "output_shape",
-            "dtype",
-            "needs_dx",
-        ]
-    )
-
-    _settable = MappingProxyType({"trainable": "bool", "rng": "Generator"})
+    """Whether ``forward`` draws random numbers: the network then gives the layer a generator of its own, ``self.rng``."""
 
     trainable: bool = True
-    """Set it to False before ``fit``, and ``fit`` leaves this layer's parameters as they are."""
+    """Set it to False before ``fit``, and ``fit`` leaves the parameters of this layer and its children as they are."""
 
     def build(self, input_shape: Shape) -> Shape:
-        """Declare the parameters with ``self.param``; return the output shape. Neither has a batch axis."""
+        """Declare parameters, buffers and children; return the output shape. Neither shape has a batch axis."""
         return input_shape
 
     def as_numpy(self) -> str:
-        """Lines of NumPy that turn ``x`` into what ``forward`` gives in use, for ``model.export_numpy``.
+        """Lines of NumPy that turn ``x`` into what ``forward`` gives at inference, for ``model.export_numpy``.
 
-        They name the layer's parameters, states and numbers as the layer does, and functions of
-        minidense.functional: ``"x = x * g"``. Raises TypeError where a layer does not say it.
+        They name the layer's parameters, buffers and numbers as the layer does, its children as functions of x, and
+        functions of minidense.numerics.functional: ``"x = x * g"``. Raises TypeError where a layer does not say it.
         """
         raise TypeError(
-            f"{self.where} does not say what it computes: give it a method as_numpy, as of md.Layer.as_numpy."
+            f"{self._where} does not say what it computes: give it a method as_numpy, as of md.Layer.as_numpy."
         )
 
     forward: Callable[..., Array]
@@ -101,252 +154,347 @@ class Layer(Configurable):
     def param(
         self,
         name: str,
-        shape: int | Shape,
+        shape: int | Shape | None = None,
         initializer: str | Initializer = "zeros",
         decay: bool | None = None,
+        *,
+        shared: tuple[Layer, str] | None = None,
     ) -> None:
         """Declare the parameter ``self.<name>`` and its gradient ``self.d<name>``; call it in ``build``.
 
-        Both arrays exist once the model has been built, as views of the model's ``theta`` and ``grad``.
+        Both arrays exist once the network has been built, as views of its ``theta`` and ``grad``.
 
         shape: an int or a tuple. initializer: a name, or a callable ``init(rng, shape) -> array``. decay: whether an
-        optimizer's weight decay applies to it; by default, to parameters of two axes or more.
+        optimizer's weight decay applies to it; by default, to parameters of two axes or more. shared: instead of all
+        these, a layer built earlier in the same network and the name of its parameter, which is then this layer's
+        too; each of the two writes a gradient of its own, and the network adds them.
         Raises ValueError where the name is no identifier or is taken.
         """
-        shape = whole_numbers(f"{type(self).__name__}: shape of {name}", shape)
         self._check_name(name, "d" + name)
-        self._declared.append(
-            Declaration(name, shape, get_initializer(initializer), len(shape) > 1 if decay is None else decay)
-        )
+        if shared is not None:
+            self._record.params.append(replace(_declared(self, shared), name=name))
+            return
+        if shape is None:
+            raise TypeError(f"{self._where}: the parameter {name!r} needs a shape.")
+        shape = whole_numbers(f"{type(self).__name__}: shape of {name}", shape)
+        decay = len(shape) > 1 if decay is None else decay
+        self._record.params.append(Declaration(name, shape, get_initializer(initializer), decay))
 
-    def state(self, name: str, shape: int | Shape, initializer: str | Initializer = "zeros") -> None:
-        """Have an array ``self.<name>`` that is no parameter, such as a moving average; call it in ``build``.
+    def buffer(self, name: str, shape: int | Shape, initializer: str | Initializer = "zeros") -> None:
+        """Declare ``self.<name>``, an array that lasts and is no parameter, such as a moving average; in ``build``.
 
-        Like the parameters it exists once the model has been built. It starts from ``initializer``, and from then on
-        is the layer's to change, in place; it is copied and saved with the layer, and no optimizer sees it.
+        Like the parameters it exists once the network has been built. ``forward`` with ``training`` may change it, by
+        ``self.<name> = ...`` or in place; the change is taken over with the update of that step, or dropped with it.
+        It is copied and saved with the layer, and no optimizer sees it.
         """
         shape = whole_numbers(f"{type(self).__name__}: shape of {name}", shape)
         self._check_name(name)
-        self._declared_states.append(Declaration(name, shape, get_initializer(initializer), False))
+        self._record.buffers.append(Declaration(name, shape, get_initializer(initializer)))
 
-    def _check_name(self, name: str, *more: str) -> None:
-        """Raise ValueError where a parameter or state cannot have that name, and the attributes that go with it."""
-        declared = {prefix + d.name for d in self._declared for prefix in ("", "d")}
-        declared |= {d.name for d in self._declared_states}
-        known = {*self._views, *self._states}
-        for attribute in (name, *more):
-            taken = hasattr(type(self), attribute) or (attribute in self.__dict__ and attribute not in known)
-            if not attribute.isidentifier() or attribute in declared or taken:
-                raise ValueError(
-                    f"{self.where}: a parameter cannot be called {name!r}: {attribute!r} is taken or invalid."
-                )
+    def child(self, name: str, layer: Any, input_shape: Shape) -> Shape:
+        """Declare ``layer`` (a Layer or a Sequential) as ``self.<name>``, and build it; call it in ``build``.
 
-    def empty(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
+        Returns its output shape. Its parameters are part of the same network. ``forward`` and ``backward`` call
+        ``self.<name>.forward(x, training)`` and ``self.<name>.backward(dy)``.
+        Raises ValueError where the name is no identifier or is taken, or the layer has another place already.
+        """
+        child, held = as_layer(layer, f"{self._where}: child {name}"), self.__dict__.get(name)
+        check_free([child], self)
+        if held is layer or held is child or held is self._record.former.get(name):
+            self.__dict__.pop(name, None)
+        self._check_name(name)
+        adopt(self, name, child)
+        self.__dict__[name] = child
+        return declare(child, input_shape)
+
+    def workspace(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """An uninitialised array to write a result into.
 
         While ``fit`` runs, the same name and shape give the same array again at each step, which spares the
         allocation; at all other times the array is new.
         """
-        buffers = self._buffers
-        if buffers is None:
+        workspaces = self._record.workspaces
+        if workspaces is None:
             return np.empty(shape, dtype)
-        array = buffers.get(name)
+        array = workspaces.get(name)
         if array is None or array.shape != shape:
-            array = buffers[name] = np.empty(shape, dtype)
+            array = workspaces[name] = np.empty(shape, dtype)
         return array
 
-    # ------------------------------------------------------------------ what the model notes and calls
-
     rng: np.random.Generator
-    index: int | None = None
-    """The place in the model, from 0."""
-    input_shape: Shape | None = None
-    output_shape: Shape | None = None
-    dtype: np.dtype[Any] = np.dtype("float32")
-    """Of the parameters and of all that the model hands from layer to layer."""
-    needs_dx: bool = True
-    """Whether anybody will look at what ``backward`` returns."""
-    takes_training: ClassVar[bool] = False
-    """Whether ``forward`` has a parameter ``training``."""
-    trusted: ClassVar[bool] = False
-    """Whether it is the library's own, which needs no guard at each step."""
+    """Of a layer that ``draws``."""
 
-    _declared: list[Declaration]
-    _declared_states: list[Declaration]
-    _states: tuple[str, ...]  # the names of the states that exist, which a copy brings along
-    _views: dict[str, Array]  # the pieces of theta and grad, by attribute name; empty before the model is built
-    _values: dict[str, Array]  # parameters that a copied or unpickled layer brought along
-    _buffers: dict[str, Array] | None
-    _owner: weakref.ref[Any] | None
-    _guarded: frozenset[str]  # the attributes that cannot simply be set
+    # ------------------------------------------------------------------ what users read
+
+    input_shape = _Noted(lambda layer: layer._record.input_shape)
+    output_shape = _Noted(lambda layer: layer._record.output_shape)
+    dtype = _Noted(lambda layer: layer._record.dtype)
+    count_params = _Noted(lambda layer: sum(d.size for part in walk(layer) for d in own_params(part)))
+
+    # ------------------------------------------------------------------ what the library calls
+
+    _record: Record
+    _takes_training: ClassVar[bool] = False
+    """Whether ``forward`` has a parameter ``training``."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        self = super().__new__(cls, *args, **kwargs)
-        self.__dict__.update(_declared=[], _declared_states=[], _states=(), _views={}, _values={}, _guarded=_RESERVED)
-        self.__dict__.update(_buffers=None, _owner=None)
+        self = super().__new__(cls)
+        self.__dict__["_record"] = Record()
         return self
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.trusted = cls.__module__.startswith("minidense.layers.")
-        if "forward" in cls.__dict__ and "rowwise" not in cls.__dict__:
-            cls.rowwise = cls.trusted and cls.rowwise
+    def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(library, **kwargs)
+        if "forward" in cls.__dict__ and not library:  # what the base said is of another forward
+            if "rowwise" not in cls.__dict__:
+                cls.rowwise = False
+            if "as_numpy" not in cls.__dict__:
+                cls.as_numpy = Layer.as_numpy  # type: ignore[method-assign]
         parameters = inspect.signature(cls.forward).parameters if hasattr(cls, "forward") else {}
-        cls.takes_training = "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        cls._takes_training = "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
     @property
-    def declarations(self) -> list[Declaration]:
-        """The parameters declared so far, in order."""
-        return self._declared
+    def _where(self) -> str:
+        """How errors name this layer: ``Dense(100), layer 0``."""
+        path = self._record.path
+        return f"{self!r}, layer {'/'.join(map(str, path))}" if path else repr(self)
 
-    @property
-    def declared_states(self) -> list[Declaration]:
-        """The states declared so far, in order."""
-        return self._declared_states
-
-    @property
-    def states(self) -> dict[str, Array]:
-        """The arrays declared with ``state``, by name, where they exist."""
-        return {name: self.__dict__[name] for name in self._states if name in self.__dict__}
-
-    @property
-    def values(self) -> dict[str, Array]:
-        """The parameters by name: those of its model, or those it brought along as a copy; perhaps none yet."""
-        return {d.name: self._views[d.name] for d in self._declared} if self._views else self._values
-
-    @property
-    def count_params(self) -> int:
-        """The number of parameters, 0 before the layer is built."""
-        return sum(d.size for d in self._declared)
-
-    def note(self, **attributes: Any) -> None:
-        """Set attributes that are the library's own."""
-        self.__dict__.update(attributes)
-
-    def declare(self, input_shape: Shape) -> Shape:
-        """Call ``build`` and note the shapes."""
-        self.note(_declared=[], _declared_states=[])
-        shape = self.build(input_shape)
-        if not isinstance(shape, tuple) or not all(isinstance(n, int | np.integer) for n in shape):
-            raise TypeError(f"{self.where}: build must return the output shape as a tuple of ints, got {shape!r}.")
-        output_shape = tuple(int(n) for n in shape)
-        self.note(input_shape=input_shape, output_shape=output_shape)
-        return output_shape
-
-    def starting_states(self) -> dict[str, Array]:
-        """An array for each declared state: the one that is there, or a new one."""
-        states = {}
-        for d in self._declared_states:
-            array = self.__dict__.get(d.name)
-            if array is None or array.shape != d.shape:
-                array = np.asarray(d.initializer(np.random.default_rng(0), d.shape), self.dtype)
-            states[d.name] = array
-        return states
-
-    def bind(self, views: dict[str, Array], states: dict[str, Array]) -> None:
-        """Take ``views`` of theta and grad, and ``states``, as the attributes of those names."""
-        self.note(_views=views, _values={}, _guarded=_RESERVED | views.keys() | states.keys(), **views, **states)
-        self.note(_states=tuple(states))
-
-    def unsaved(self) -> frozenset[str]:
-        return self.transient.union(self._views, (d.name for d in self._declared_states), self.caches)
-
-    def expand(self) -> list[Layer]:
-        """The layers that stand for this one in a model: itself, and perhaps an activation."""
+    def _expand(self) -> list[Layer]:
+        """The layers that stand for this one in a chain: itself, and perhaps an activation."""
         return [self]
 
-    def join(self, model: Any, index: int) -> None:
-        """Be the layer number ``index`` of ``model``."""
-        self.note(_owner=weakref.ref(model), index=index)
-        if self.draws:
-            self.__dict__.pop("rng", None)  # a copy's would draw what the original's draws
+    def _settle(self) -> None:
+        """Be in a chain together with the layers that ``_expand`` gave."""
 
-    def clone(self) -> Self:
-        """A twin that shares the parameters and owns its caches: what ``predict`` runs on, in any thread."""
-        twin = object.__new__(type(self))
-        attributes = self.__dict__.copy()
-        attributes["_buffers"] = None
-        object.__setattr__(twin, "__dict__", attributes)
-        if not self.trusted:  # a cache may also sit in a container, or in a layer inside this one
-            for name, value in attributes.items():
-                if isinstance(value, Layer):
-                    attributes[name] = value.clone()
-                elif name not in self.transient and not isinstance(value, _IMMUTABLE):
-                    attributes[name] = copy.deepcopy(value)
-        return twin
+    def _as_layer(self) -> Layer:
+        """The one layer that stands for this one where one is expected."""
+        return self
 
-    def reuse_buffers(self) -> None:
-        """From now on ``empty`` gives the same arrays again."""
-        self.note(_buffers={})
-
-    def forget(self) -> None:
-        """Drop the caches and the reused arrays."""
-        self.note(_buffers=None)
-        for name in self.caches:
-            self.__dict__.pop(name, None)
-
-    @property
-    def where(self) -> str:
-        """How errors name this layer: ``Dense(100), layer 0``."""
-        return repr(self) if self.index is None else f"{self!r}, layer {self.index}"
+    def _check_name(self, name: str, *more: str) -> None:
+        """Raise ValueError where an array or a child cannot have that name, and the attributes that go with it."""
+        record = self._record
+        declared = {prefix + d.name for d in record.params for prefix in ("", "d")}
+        declared |= {d.name for d in record.buffers} | record.children.keys()
+        for attribute in (name, *more):
+            taken = hasattr(type(self), attribute) or (attribute in self.__dict__ and attribute not in record.guarded)
+            if not attribute.isidentifier() or attribute in declared or taken:
+                raise ValueError(
+                    f"{self._where}: a parameter, buffer or child cannot be called {name!r}: {attribute!r} is taken or "
+                    f"invalid."
+                )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self._guarded:
-            object.__setattr__(self, name, value)
+        record = self.__dict__["_record"]
+        if name not in record.guarded:
+            if name in self._config:
+                self._set_argument(name, value)
+            else:
+                object.__setattr__(self, name, value)
             return
-        view = self._views.get(name)
+        view = record.views.get(name)
         if view is None:
-            view = self.states.get(name)
-        if view is None:
-            raise AttributeError(
-                f"{type(self).__name__}: the attribute {name!r} is the library's; choose another name."
-            )
-        if value is not view:  # it is after `self.dW += ...`, which has already written
-            if np.shape(value) != view.shape:
-                raise ValueError(f"{self.where}: {name} must have shape {view.shape}, got {np.shape(value)}.")
-            view[...] = value
+            view = record.gradients.get(name)
+        if view is not None:
+            if record.touched is not None:
+                record.touched.add(name)
+            if value is not view:  # it is after `self.dW += ...`, which has already written
+                if np.shape(value) != view.shape:
+                    raise ValueError(f"{self._where}: {name} must have shape {view.shape}, got {np.shape(value)}.")
+                view[...] = value
+        elif name == "trainable":
+            for layer in walk(self):
+                layer.__dict__["trainable"] = value
+        else:
+            raise AttributeError(f"{type(self).__name__}: the attribute {name!r} is the library's; choose another name.")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         if hasattr(type(self), name):  # a property that raised an AttributeError: let it speak for itself
             return object.__getattribute__(self, name)
-        if name in self._values:
-            return self._values[name]
+        record = self._record
+        if record.touched is not None and name in record.gradients:
+            record.touched.add(name)
+            return record.gradients[name]
+        if name in record.values:
+            return record.values[name]
         if name in ("forward", "backward"):
             hint = "A layer must define forward and backward."
-        elif any(name in (d.name, "d" + d.name) for d in self._declared):
+        elif name in ("state", "empty"):
+            new = {"state": "buffer", "empty": "workspace"}[name]
+            hint = f"What was called self.{name}(...) is self.{new}(...)."
+        elif any(name in (d.name, "d" + d.name) for d in [*record.params, *record.buffers]):
             hint = "It is declared, and exists once the model is built."
         else:
             hint = "If forward sets it: call forward before backward."
-        raise AttributeError(f"{self.where} has no attribute {name!r}. {hint}", name=name, obj=self)
+        raise AttributeError(f"{self._where} has no attribute {name!r}. {hint}", name=name, obj=self)
 
     def __getstate__(self) -> dict[str, Any]:
-        dropped = {"_views", "_buffers", "_owner", "_guarded", *self._views, *self.caches}
-        state = {name: value for name, value in self.__dict__.items() if name not in dropped}
-        return state | {"_values": self.values}
+        record = self._record.copy()
+        dropped = {*record.views, *record.gradients, *_caches(self), "forward", "backward"}
+        record.values = record.arrays
+        record.views, record.gradients, record.workspaces, record.parent = {}, {}, None, None
+        record.guarded = _RESERVED
+        return {name: value for name, value in self.__dict__.items() if name not in dropped} | {"_record": record}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.note(_views={}, _buffers=None, _owner=None, _guarded=_RESERVED, **state)
+        self.__dict__.update(state)
 
 
-_RESERVED = frozenset(n for n in vars(Layer) if not n.startswith("_")) - {
-    "build",
-    "forward",
-    "backward",
-    "trainable",
-    "rng",
-}
+_RESERVED = frozenset(
+    "build forward backward param buffer child workspace as_numpy get_config from_config trainable draws rowwise "
+    "caches".split()
+)
+"""The names that an author cannot use for other things; ``rng`` is the author's to set."""
+
+
+# ---------------------------------------------------------------------- layers within layers
+
+
+def walk(layer: Layer) -> Iterator[Layer]:
+    """The layer, and all its children, each before its own: the order in which parameters lie in ``theta``."""
+    yield layer
+    for child in layer._record.children.values():
+        yield from walk(child)
+
+
+def own_params(layer: Layer) -> list[Declaration]:
+    """The parameters that the layer does not share with another that has them."""
+    return [d for d in layer._record.params if d.owner is None]
+
+
+def as_layer(thing: Any, what: str = "layers") -> Layer:
+    """The one layer that stands for a layer or a model. Raises TypeError for what is neither."""
+    if isinstance(thing, type) or not hasattr(thing, "_as_layer"):
+        made = f" Make an object of it: {thing.__name__}(...)." if isinstance(thing, type) else ""
+        raise TypeError(f"{what}: expected a Layer such as md.Dense(10), got {thing!r}.{made}")
+    layer: Layer = thing._as_layer()
+    return layer
+
+
+def parent_of(layer: Layer) -> Layer | None:
+    """The layer or network that this one is a child of."""
+    parent = layer._record.parent
+    return None if parent is None else parent()
+
+
+def check_free(layers: Iterable[Layer], parent: Layer) -> None:
+    """Raise ValueError for a layer that has a place already, or would have two."""
+    seen = {id(child) for child in parent._record.children.values()}
+    for layer in layers:
+        owner = parent_of(layer)
+        if id(layer) in seen or (owner is not None and owner is not parent):
+            place = "in this model already" if owner is None or owner is parent else "part of another model"
+            raise ValueError(
+                f"{layer._where} is {place}; a layer has one place and one set of parameters. Make a new one, or "
+                f"use copy.deepcopy(layer) to start from its values."
+            )
+        seen.add(id(layer))
+
+
+def adopt(parent: Layer, name: str, child: Layer) -> None:
+    """Have ``child``, which is free, be the child of that name.
+
+    Where ``build`` makes its children anew, the new one has the values of the one before.
+    """
+    mine, record = parent._record, child._record
+    if record.parent is None and child.draws:
+        child.__dict__.pop("rng", None)  # a copy's would draw what the original's draws
+    record.parent = weakref.ref(parent)
+    record.path = (*(mine.path or ()), int(name) if name.isdigit() else name)
+    record.dtype = mine.dtype
+    former = mine.former.get(name)
+    if former is not None and former is not child and type(former) is type(child):
+        record.values, record.children = former._record.arrays, former._record.children
+        child.trainable = former.trainable
+        if child.draws and "rng" in former.__dict__:
+            child.rng = former.rng
+    if not parent.trainable:
+        child.trainable = False
+    mine.children[name] = child
+
+
+def declare(layer: Layer, input_shape: Shape) -> Shape:
+    """Call ``build`` and note what it declares and the shapes; return the output shape."""
+    record = layer._record
+    record.values, record.former = record.arrays, record.children
+    record.params, record.buffers, record.children = [], [], {}
+    shape = layer.build(input_shape)
+    record.former = {}
+    if not isinstance(shape, tuple) or not all(isinstance(n, int | np.integer) for n in shape):
+        raise TypeError(f"{layer._where}: build must return the output shape as a tuple of ints, got {shape!r}.")
+    record.input_shape, record.output_shape = input_shape, tuple(int(n) for n in shape)
+    return record.output_shape
+
+
+def bind(layer: Layer, views: dict[str, Array], gradients: dict[str, Array]) -> None:
+    """Take pieces of a network's vectors as the parameters, buffers and gradients."""
+    record = layer._record
+    record.views, record.gradients, record.values = views, gradients, {}
+    record.guarded, record.backward_seen = _RESERVED.union(views, gradients), False
+    layer.__dict__.update(views)
+    layer.__dict__.update(gradients)
+    for name, child in record.children.items():
+        child._record.parent = weakref.ref(layer)
+        if not name.isdigit():
+            _call_guarded(child)
+
+
+def _call_guarded(child: Layer) -> None:
+    """Have ``self.f.forward(x, training)`` and ``self.f.backward(dy)``, whatever f is, go through the guard."""
+    child.__dict__["forward"] = functools.partial(forward_as_child, child)
+    child.__dict__["backward"] = functools.partial(backward_as_child, child)
+
+
+def clones(layers: Sequence[Layer]) -> list[Layer]:
+    """Twins that share the parameters and own their caches: what ``predict`` runs on, in any thread."""
+    twins: dict[int, Any] = {id(part): object.__new__(type(part)) for layer in layers for part in walk(layer)}
+    for layer in layers:
+        for part in walk(layer):
+            twin, attributes = twins[id(part)], part.__dict__.copy()
+            record = attributes["_record"] = part._record.copy()
+            record.workspaces = None
+            if not part._of_library:  # a cache may also sit in a container, or refer to another layer
+                for name, value in attributes.items():
+                    if not isinstance(value, _IMMUTABLE):
+                        attributes[name] = copy.deepcopy(value, twins)
+            if record.children:
+                record.children = {name: twins[id(child)] for name, child in record.children.items()}
+                attributes.update((name, child) for name, child in record.children.items() if name in attributes)
+                for name in _caches(part):
+                    attributes.pop(name, None)
+            object.__setattr__(twin, "__dict__", attributes)
+            if "forward" in attributes:
+                _call_guarded(twin)
+    return [twins[id(layer)] for layer in layers]
+
+
+def forget(layer: Layer) -> None:
+    """Drop the caches and the arrays that are used again."""
+    layer._record.workspaces = None
+    for name in _caches(layer):
+        layer.__dict__.pop(name, None)
+
+
+def _caches(layer: Layer) -> set[str]:
+    return {name for kind in type(layer).__mro__ for name in kind.__dict__.get("caches", ())}
+
+
+def _declared(layer: Layer, shared: Any) -> Declaration:
+    """The declaration of another layer's parameter, by (layer, name). Raises ValueError and TypeError."""
+    if not isinstance(shared, tuple) or len(shared) != 2:
+        raise TypeError(f"{layer._where}: shared: expected a pair (layer, name), got {shared!r}.")
+    owner, name = as_layer(shared[0], f"{layer._where}: shared"), shared[1]
+    for d in owner._record.params:
+        if d.name == name:
+            return d if d.owner is not None else replace(d, owner=(owner, name))
+    known = ", ".join(d.name for d in owner._record.params)
+    raise ValueError(
+        f"{layer._where}: {owner._where} has no parameter {name!r} to share. "
+        + (f"It has: {known}." if known else "Is it built before this layer, in the same network?")
+    )
+
+
 _IMMUTABLE: tuple[Any, ...] = (
-    np.ndarray,
-    np.generic,
-    np.dtype,
-    int,
-    float,
-    str,
-    bytes,
-    tuple,
-    type,
-    type(None),
-    FunctionType,
+    *(np.ndarray, np.generic, np.dtype, int, float, str, bytes, tuple, type, type(None), FunctionType, Record),
+    functools.partial,
 )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from minidense.core.arguments import whole_number
 from minidense.core.types import Array, Shape
 from minidense.layers.activations import get_activation
 from minidense.layers.base import Layer
+from minidense.layers.composite import Chain
 from minidense.layers.initializers import Initializer, get_initializer
 from minidense.numerics.functional import column_sums
 
 
-class Dense(Layer):
+class Dense(Layer, library=True):
     """``Z = X W + b``; ``dW = X^T dZ``, ``db = column sums of dZ``, ``dX = dZ W^T``.
 
     units: u, the number of outputs. activation: None, a name such as "relu", or a layer: in a model it becomes a
@@ -42,20 +41,20 @@ class Dense(Layer):
         self.kernel_initializer = get_initializer(kernel_initializer)
         self.bias_initializer = get_initializer(bias_initializer)
 
-    def expand(self) -> list[Layer]:
-        return [self] if self.activation is None else [self, *self.activation.expand()]
+    def _expand(self) -> list[Layer]:
+        return [self] if self.activation is None else [self, *self.activation._expand()]
 
-    def join(self, model: Any, index: int) -> None:
-        super().join(model, index)
+    def _settle(self) -> None:
         self.activation = None  # from here on it is a layer of its own
-        if "activation" in self._config:
-            self._config["activation"] = None
+
+    def _as_layer(self) -> Layer:
+        return self if self.activation is None else Chain([self])
 
     def build(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 1:
             shape = ", ".join(map(str, input_shape))
             raise ValueError(
-                f"{self.where}: expected inputs of shape (n, d), got (n, {shape}). "
+                f"{self._where}: expected inputs of shape (n, d), got (n, {shape}). "
                 f"Flatten each sample first: x.reshape(len(x), -1)."
             )
         self.param("W", (input_shape[0], self.units), self.kernel_initializer)
@@ -68,7 +67,7 @@ class Dense(Layer):
 
     def forward(self, x: Array) -> Array:
         self.x = x
-        z: Array = x.dot(self.W, out=self.empty("z", (len(x), self.units), x.dtype))
+        z: Array = x.dot(self.W, out=self.workspace("z", (len(x), self.units), x.dtype))
         if self.use_bias:
             z += self.b
         return z
@@ -77,7 +76,7 @@ class Dense(Layer):
         self.x.T.dot(dz, out=self.dW)
         if self.use_bias:
             column_sums(dz, out=self.db)
-        if not self.needs_dx:
+        if not self._record.needs_dx:
             return None
-        dx: Array = dz.dot(self.W.T, out=self.empty("dx", self.x.shape, dz.dtype))
+        dx: Array = dz.dot(self.W.T, out=self.workspace("dx", self.x.shape, dz.dtype))
         return dx

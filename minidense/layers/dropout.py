@@ -1,4 +1,4 @@
-"""``Dropout``: noise in training, nothing at all in use."""
+"""``Dropout``: noise in training, nothing at all at inference."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from minidense.core.types import Array
 from minidense.layers.base import Layer
 
 
-class Dropout(Layer):
+class Dropout(Layer, library=True):
     """In training each value is set to 0 with probability ``rate``, and the others grow by ``1 / (1 - rate)``.
 
     So the expected value stays what it was, and in ``predict`` the layer hands its input on (Srivastava et al.,
-    2014). The numbers are drawn from a stream of the layer's own: adding a Dropout changes no other.
+    2014). The numbers are drawn from a generator of the layer's own: adding a Dropout changes no other.
 
     rate: in [0, 1). Raises ValueError otherwise.
 
@@ -35,14 +35,14 @@ class Dropout(Layer):
         if not training or not self.rate:
             self.mask = None
             return x
-        self.mask = self.empty("mask", x.shape, x.dtype)
+        self.mask = self.workspace("mask", x.shape, x.dtype)
         np.greater_equal(self.rng.random(x.shape, np.float32), self.rate, out=self.mask)
         self.mask *= 1 / (1 - self.rate)
-        return np.multiply(x, self.mask, out=self.empty("y", x.shape, x.dtype))
+        return np.multiply(x, self.mask, out=self.workspace("y", x.shape, x.dtype))
 
     def backward(self, dy: Array) -> Array:
         if self.mask is None:
             return dy
-        return np.multiply(dy, self.mask, out=self.empty("dx", dy.shape, dy.dtype))
+        return np.multiply(dy, self.mask, out=self.workspace("dx", dy.shape, dy.dtype))
 
     mask: Array | None

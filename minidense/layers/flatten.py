@@ -8,7 +8,7 @@ from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
 
 
-class Flatten(Layer):
+class Flatten(Layer, library=True):
     """Each sample as one row: (n, 28, 28) becomes (n, 784). There is nothing to learn.
 
     >>> import numpy as np

@@ -10,12 +10,12 @@ from minidense.layers.base import Layer
 from minidense.numerics.functional import column_sums
 
 
-class BatchNormalization(Layer):
+class BatchNormalization(Layer, library=True):
     """``y = gamma * xhat + beta``, ``xhat = (x - mean) / sqrt(variance + epsilon)``, feature by feature.
 
-    In training mean and variance are the batch's (Ioffe and Szegedy, 2015); in use they are moving averages, which
-    each training step moves: ``moving := momentum * moving + (1 - momentum) * batch``. They are no parameters, but
-    are copied and saved with the layer. With ``trainable = False`` the moving averages are used in training too.
+    In training mean and variance are the batch's (Ioffe and Szegedy, 2015); at inference they are moving averages,
+    which each training step moves: ``moving := momentum * moving + (1 - momentum) * batch``. They are buffers: no
+    parameters, but copied and saved with the layer. With ``trainable = False`` the moving averages are used in training too.
 
     momentum: in [0, 1). epsilon: above 0. x: (n, ..., d), normalized for each of the d.
 
@@ -27,7 +27,7 @@ class BatchNormalization(Layer):
            [ 1.]])
     """
 
-    caches = ("xhat", "scale", "batch")
+    caches = ("xhat", "scale", "of_batch")
 
     def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3) -> None:
         self.momentum = real_number("BatchNormalization: momentum", momentum, at_least=0, below=1)
@@ -37,8 +37,8 @@ class BatchNormalization(Layer):
         features = input_shape[-1]
         self.param("gamma", features, "ones")
         self.param("beta", features)
-        self.state("moving_mean", features, "zeros")
-        self.state("moving_variance", features, "ones")
+        self.buffer("moving_mean", features, "zeros")
+        self.buffer("moving_variance", features, "ones")
         return input_shape
 
     def as_numpy(self) -> str:
@@ -46,12 +46,15 @@ class BatchNormalization(Layer):
 
     def forward(self, x: Array, training: bool) -> Array:
         rows = x.reshape(-1, x.shape[-1])
-        self.batch: tuple[Array, Array] | None = None
+        self.of_batch = training and self.trainable
         mean, variance = self.moving_mean, self.moving_variance
-        if training and self.trainable:
+        if self.of_batch:
             mean = column_sums(rows) / len(rows)
             variance = column_sums((rows - mean) ** 2) / len(rows)
-            self.batch = mean, variance
+            self.moving_mean *= self.momentum
+            self.moving_mean += (1 - self.momentum) * mean
+            self.moving_variance *= self.momentum
+            self.moving_variance += (1 - self.momentum) * variance
         self.scale = 1 / np.sqrt(variance + self.epsilon)
         self.xhat = (rows - mean) * self.scale
         y: Array = self.gamma * self.xhat + self.beta
@@ -62,26 +65,22 @@ class BatchNormalization(Layer):
         column_sums(rows * self.xhat, out=self.dgamma)
         column_sums(rows, out=self.dbeta)
         dx: Array = rows * (self.gamma * self.scale)
-        if self.batch is not None:  # mean and variance depend on every row
+        if self.of_batch:  # mean and variance depend on every row
             dx -= (self.gamma * self.scale / len(rows)) * (self.dbeta + self.xhat * self.dgamma)
-            # Only here, for a step whose loss is not finite never gets here, and must not spoil the averages.
-            for moving, batch in zip((self.moving_mean, self.moving_variance), self.batch, strict=True):
-                moving *= self.momentum
-                moving += (1 - self.momentum) * batch
         return dx.reshape(dy.shape)
 
 
-class LayerNormalization(Layer):
+class LayerNormalization(Layer, library=True):
     """``y = gamma * xhat + beta``, ``xhat = (x - mean) / sqrt(variance + epsilon)``, sample by sample.
 
-    Mean and variance are those of each sample's d features (Ba et al., 2016), in training and in use alike.
+    Mean and variance are those of each sample's d features (Ba et al., 2016), in training and at inference alike.
 
     epsilon: above 0. x: (n, ..., d), normalized over the d.
 
-    >>> layer = LayerNormalization(epsilon=1e-9)
-    >>> _ = layer.declare((2,)); layer.gamma, layer.beta = np.ones(2), np.zeros(2)
-    >>> layer.forward(np.array([[1.0, 3.0]]))
-    array([[-1.,  1.]])
+    >>> import minidense as md
+    >>> model = md.Sequential([LayerNormalization(epsilon=1e-9)]).build(2)
+    >>> model.predict([[1.0, 3.0]])
+    array([[-1.,  1.]], dtype=float32)
     """
 
     rowwise = True

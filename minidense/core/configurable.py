@@ -1,0 +1,206 @@
+"""``Configurable``: an object that remembers its constructor's arguments, and says what else of it a file keeps."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import inspect
+import numbers
+import re
+from abc import ABCMeta
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from minidense.core.arguments import check_keywords, nearest, shown
+
+LIBRARY: dict[str, type[Configurable]] = {}
+"""The library's own classes by name, each entered by its own words: ``class Dense(Layer, library=True)``."""
+
+_OF_DATACLASS = "_HAS_DEFAULT_FACTORY_CLASS"  # of a default that a dataclass makes anew each time
+
+
+@functools.lru_cache(maxsize=512)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
+
+
+def signature_of(kind: type) -> inspect.Signature:
+    """The constructor's parameters, ``self`` first; for a class without a constructor nothing else."""
+    return _signature(kind.__init__ if kind.__init__ is not object.__init__ else _no_arguments)  # type: ignore[misc]
+
+
+def _no_arguments(self: Any) -> None: ...
+
+
+class _Remembering(ABCMeta):
+    """Notes the arguments when an object is made; derived from ABCMeta so that abstract bases can be mixed in."""
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        signature = signature_of(cls)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        config = cls._bound(args, kwargs)
+        self = super().__call__(*args, **kwargs)
+        self.__dict__["_config"] = config  # from now on, setting one of these attributes sets the argument
+        return self
+
+    def _bound(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The arguments by name, defaults included. Raises TypeError for others than the constructor takes."""
+        signature = signature_of(cls)
+        known = list(signature.parameters)[1:]
+        if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
+            check_keywords(cls.__name__, kwargs, known)
+        try:
+            bound = signature.bind(None, *args, **kwargs)
+        except TypeError as error:
+            takes = f"It takes: {', '.join(known)}." if known else "It takes no arguments."
+            raise TypeError(f"{cls.__name__}: {error}. {takes}") from None
+        bound.apply_defaults()
+        given = list(bound.arguments.items())[1:]
+        return {name: value for name, value in given if type(value).__name__ != _OF_DATACLASS}
+
+
+class Configurable(metaclass=_Remembering):
+    """An object that remembers its constructor's arguments: the source of its ``repr`` and ``get_config``.
+
+    Subclasses do nothing for it, not even call ``super().__init__()``. An attribute with the name of an argument *is*
+    that argument: setting it later is checked by the constructor, and changes ``get_config``.
+
+    >>> class Gain(Configurable):
+    ...     def __init__(self, amount, bias=0.0):
+    ...         self.amount = float(amount)
+    >>> gain = Gain(3)
+    >>> gain.amount = 4
+    >>> gain, gain.get_config()
+    (Gain(4), {'amount': 4, 'bias': 0.0})
+    """
+
+    saved: ClassVar[tuple[str, ...]] = ()
+    """Names of the attributes, besides the arguments, that a file keeps: numbers, flags, text, arrays, or lists and
+    dicts of them. The names of all base classes count too."""
+
+    _config: Mapping[str, Any] = MappingProxyType({})  # while the constructor runs
+    _of_library: ClassVar[bool] = False
+
+    def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._of_library = library
+        if library:
+            LIBRARY[cls.__name__] = cls
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, defaults included, by name."""
+        return dict(self._config)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """A new object from the arguments that ``get_config`` gives. Raises TypeError for others."""
+        signature = signature_of(cls)
+        first, *known = signature.parameters
+        check_keywords(cls.__name__, config, known)
+        bound = inspect.BoundArguments(signature, collections.OrderedDict({first: None, **config}))
+        return cls(*bound.args[1:], **bound.kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._config:
+            self._set_argument(name, value)
+        else:
+            object.__setattr__(self, name, value)
+
+    def _set_argument(self, name: str, value: Any) -> None:
+        """Set the attribute to what the constructor makes of ``value``, all other arguments being as they are."""
+        config = {**self._config, name: value}
+        made = type(self).from_config(config)
+        self.__dict__["_config"] = config
+        object.__setattr__(self, name, vars(made).get(name, value))
+
+    def __repr__(self) -> str:
+        shown = []
+        parameters = signature_of(type(self)).parameters
+        for name, value in self.get_config().items():
+            if name not in parameters:  # a get_config of the class's own may say more
+                continue
+            default = parameters[name].default
+            text = f"<array of shape {value.shape}>" if hasattr(value, "shape") else repr(value)
+            if default is inspect.Parameter.empty:
+                shown.append(text)
+            elif value is not default and text != repr(default):
+                shown.append(f"{name}={text}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def saved_names(kind: type[Configurable]) -> list[str]:
+    """The names that a class and its bases give in ``saved``, each once, those of the bases first."""
+    names = [name for base in reversed(kind.__mro__) for name in base.__dict__.get("saved", ())]
+    return list(dict.fromkeys(names))
+
+
+def state_dict(thing: Configurable) -> dict[str, Any]:
+    """The attributes that ``thing`` names in ``saved``. Raises ValueError where it does not have one of them.
+
+    >>> class Counter(Configurable):
+    ...     saved = ("count",)
+    ...     count = 0
+    >>> state_dict(Counter())
+    {'count': 0}
+    """
+    state = {}
+    for name in saved_names(type(thing)):
+        if not hasattr(thing, name):
+            guess = nearest(name, vars(thing))
+            raise ValueError(f"{thing!r} names {name!r} in `saved`, and has no such attribute.{guess}")
+        state[name] = getattr(thing, name)
+    return state
+
+
+def load_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
+    """Set the attributes that ``state_dict`` gave; ValueError, before any is set, where they are others.
+
+    An attribute that the class annotates must be of that kind.
+
+    >>> counter = type("Counter", (Configurable,), {"saved": ("count",), "count": 0})()
+    >>> load_state_dict(counter, {"count": 3})
+    >>> counter.count
+    3
+    """
+    kind = type(thing)
+    names = saved_names(kind)
+    if sorted(state) != sorted(names):
+        raise ValueError(f"{kind.__name__} saves {', '.join(names) or 'nothing'}; the file has {', '.join(state)}.")
+    for name, value in state.items():
+        expected = _annotated(kind, name)
+        if not _is_of(value, expected):
+            raise ValueError(f"{kind.__name__}: {name} is of the kind {expected}; the file has {shown(value)}.")
+    for name, value in state.items():
+        object.__setattr__(thing, name, value)
+
+
+def _annotated(kind: type, name: str) -> str:
+    """What the class, or a base of it, says of the attribute, such as ``"float | None"``; "Any" where nothing."""
+    for base in kind.__mro__:
+        if name in base.__dict__.get("__annotations__", {}):
+            return str(base.__dict__["__annotations__"][name])
+    return "Any"
+
+
+_KINDS: dict[str, Any] = {
+    "None": type(None),
+    "bool": (bool, np.bool),
+    "int": numbers.Integral,
+    "float": numbers.Real,
+    "str": str,
+    "list": list,
+    "dict": dict,
+    "Array": np.ndarray,
+}
+
+
+def _is_of(value: Any, annotation: str) -> bool:
+    """Whether ``value`` is of one of the kinds, brackets left out, of ``"dict[int, float] | None"``."""
+    kinds = [_KINDS.get(re.sub(r"\[.*", "", kind).strip(), object) for kind in annotation.split(" | ")]
+    return any(isinstance(value, kind) for kind in kinds)

@@ -1,0 +1,209 @@
+"""Layers made of layers: one after the other, around a shortcut, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minidense.core.types import Array, Shape
+from minidense.layers.base import Layer, adopt, as_layer, check_free, declare
+from minidense.layers.guard import backward_of, forward_of
+
+
+class Pass:
+    """The layers' forward and backward methods, looked up once.
+
+    With ``for_input`` False the backward pass ends at the first layer that has parameters, and does not compute
+    the derivative by its input.
+    """
+
+    def __init__(self, layers: Sequence[Layer], training: bool, for_input: bool = True) -> None:
+        self.forwards = [forward_of(layer, training) for layer in layers]
+        first = 0
+        if not for_input:
+            first = next((i for i, layer in enumerate(layers) if has_params(layer)), len(layers))
+        for i, layer in enumerate(layers):
+            layer._record.needs_dx = for_input or i > first or not layer._of_library
+        self.backwards = [backward_of(layer) for layer in reversed(layers[first:])]
+
+    def forward(self, x: Array) -> Array:
+        for forward in self.forwards:
+            x = forward(x)
+        return x
+
+    def backward(self, dy: Array) -> Array:
+        for backward in self.backwards:
+            dy = backward(dy)
+        return dy
+
+
+def has_params(layer: Layer) -> bool:
+    """Whether the layer or a child of it declares a parameter, be it shared."""
+    return bool(layer._record.params) or any(map(has_params, layer._record.children.values()))
+
+
+class Composite(Layer):
+    """Base of the layers that only call their children: rowwise where all of them are."""
+
+    def _set_argument(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__}: {name} cannot be set once it is made; make a new one.")
+
+    @property
+    def rowwise(self) -> bool:  # type: ignore[override]
+        """Whether each row of the output depends on that row of the input only."""
+        return all(child.rowwise for child in self._record.children.values())
+
+
+class Chain(Composite, library=True):
+    """The layers one after the other, each taking what the one before it gives; they are children by number.
+
+    layers: Layer objects or models; a Dense with an activation adds that activation as a layer of its own.
+    Raises TypeError for what is no layer and ValueError for a layer that has a place already.
+
+    >>> from minidense.layers import Dense
+    >>> Chain([Dense(3, "relu")]).children
+    [Dense(3), ReLU()]
+    """
+
+    caches = ("_passes",)
+
+    def __init__(self, layers: Sequence[Any] = ()) -> None:
+        if isinstance(layers, Layer) or not isinstance(layers, Sequence):
+            hint = f" use [{layers!r}]." if hasattr(layers, "_as_layer") else ""
+            raise TypeError(f"layers: expected a list of layers, got {type(layers).__name__};{hint}")
+        self.append(expanded(layers))
+
+    @property
+    def children(self) -> list[Layer]:
+        """The layers, first to last."""
+        return list(self._record.children.values())
+
+    def append(self, layers: Sequence[Layer]) -> None:
+        """Add layers, which have been expanded, at the end. They are not built yet."""
+        check_free(layers, self)
+        for layer in layers:
+            adopt(self, str(len(self._record.children)), layer)
+            layer._settle()
+
+    def get_config(self) -> dict[str, Any]:
+        return {"layers": self.children}
+
+    def build(self, input_shape: Shape) -> Shape:
+        for name, layer in self._record.former.items():
+            adopt(self, name, layer)
+            input_shape = declare(layer, input_shape)
+        return input_shape
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        return self._pass(training).forward(x)
+
+    def backward(self, dy: Array) -> Array:
+        return self._pass(True).backward(dy)
+
+    def _pass(self, training: bool) -> Pass:
+        passes: dict[bool, Pass] = self.__dict__.setdefault("_passes", {})
+        if training not in passes:
+            passes[training] = Pass(self.children, training)
+        return passes[training]
+
+
+def expanded(layers: Sequence[Any]) -> list[Layer]:
+    """The layers, each as those that stand for it in a chain. Raises TypeError for what is no layer."""
+    parts = []
+    for layer in layers:
+        parts += layer._expand() if isinstance(layer, Layer) else [as_layer(layer)]
+    return parts
+
+
+def as_one_layer(layers: Any) -> Layer:
+    """A layer or a model as the layer that stands for it, and a list of them as a chain."""
+    return Chain(layers) if isinstance(layers, list | tuple) else as_layer(layers)
+
+
+def _as_given(layer: Layer) -> Layer | list[Layer]:
+    """What ``as_one_layer`` makes the same of."""
+    return layer.children if type(layer) is Chain else layer
+
+
+class Residual(Composite, library=True):
+    """``y = x + f(x)``, ``dx = dy + df``: f is the layers one after the other (He et al., 2016).
+
+    layers: a list of layers, or one, or a model; f's output must have x's shape, ValueError otherwise.
+
+    >>> import minidense as md
+    >>> model = md.Sequential([Residual([md.Dense(8, "relu"), md.Dense(4)])], rng=0).build(4)
+    >>> model.output_shape
+    (4,)
+    """
+
+    f: Layer
+
+    def __init__(self, layers: Any) -> None:
+        self.f = as_one_layer(layers)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"layers": _as_given(self.f)}
+
+    def build(self, input_shape: Shape) -> Shape:
+        shape = self.child("f", self.f, input_shape)
+        if shape != input_shape:
+            raise ValueError(f"{self._where}: the layers must give the shape they take, {input_shape}; they give {shape}.")
+        return shape
+
+    def as_numpy(self) -> str:
+        return "x = x + f(x)"
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        y: Array = x + self.f.forward(x, training)
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        dx: Array = dy + self.f.backward(dy)
+        return dx
+
+
+class Concatenate(Composite, library=True):
+    """``y = [f_0(x), f_1(x), ...]`` along the last axis: branches side by side, all of the same x.
+
+    branches: for each a layer, a list of layers, or a model. Raises ValueError where their outputs differ in another
+    axis than the last.
+
+    >>> import minidense as md
+    >>> model = md.Sequential([Concatenate([md.Dense(3), [md.Dense(8, "relu"), md.Dense(2)]])], rng=0).build(4)
+    >>> model.output_shape
+    (5,)
+    """
+
+    def __init__(self, branches: Sequence[Any]) -> None:
+        if not isinstance(branches, list | tuple) or not branches:
+            raise TypeError(f"Concatenate: branches: expected a list of layers, got {branches!r}.")
+        self._names = [f"branch_{i}" for i in range(len(branches))]
+        self.__dict__.update(zip(self._names, map(as_one_layer, branches), strict=True))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"branches": [_as_given(getattr(self, name)) for name in self._names]}
+
+    def build(self, input_shape: Shape) -> Shape:
+        shapes = [self.child(name, getattr(self, name), input_shape) for name in self._names]
+        if len({shape[:-1] for shape in shapes}) > 1:
+            raise ValueError(f"{self._where}: the branches' outputs differ before the last axis: {shapes}.")
+        self._ends = [sum(shape[-1] for shape in shapes[: i + 1]) for i in range(len(shapes))]
+        return (*shapes[0][:-1], self._ends[-1])
+
+    def as_numpy(self) -> str:
+        calls = ", ".join(f"{name}(x)" for name in self._record.children)
+        return f"x = np.concatenate([{calls}], axis=-1)"
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        parts = [branch.forward(x, training) for branch in self._record.children.values()]
+        return np.concatenate(parts, axis=-1)
+
+    def backward(self, dy: Array) -> Array:
+        parts = np.split(dy, self._ends[:-1], axis=-1)
+        branches = self._record.children.values()
+        dx: Array = sum(b.backward(np.ascontiguousarray(part)) for b, part in zip(branches, parts, strict=True))
+        return dx
+
+    _ends: list[int]

@@ -1,0 +1,100 @@
+"""The guard around a layer that is not the library's own.
+
+The library's own layers are called directly. Any other is called through here: shapes and dtypes that do not fit, an
+argument changed in place, and gradients that were never written are errors that name the layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidense.core.types import Array, Shape
+
+if TYPE_CHECKING:
+    from minidense.layers.base import Layer
+
+
+def forward_of(layer: Layer, training: bool) -> Callable[[Array], Array]:
+    """The function from x to y by which a chain calls the layer."""
+    if not layer._of_library:
+        return partial(_guarded_forward, layer, training)
+    return partial(layer.forward, training=training) if layer._takes_training else layer.forward
+
+
+def backward_of(layer: Layer) -> Callable[[Array], Any]:
+    """The function from dy to dx by which a chain calls the layer."""
+    return layer.backward if layer._of_library else partial(_guarded_backward, layer)
+
+
+def forward_as_child(layer: Layer, x: Array, training: bool = False) -> Array:
+    """What ``self.f.forward(x, training)`` calls, whether or not the child f takes ``training``."""
+    if not layer._of_library:
+        return _guarded_forward(layer, training, x)
+    forward = type(layer).forward
+    return forward(layer, x, training) if layer._takes_training else forward(layer, x)
+
+
+def backward_as_child(layer: Layer, dy: Array) -> Any:
+    """What ``self.f.backward(dy)`` calls."""
+    return type(layer).backward(layer, dy) if layer._of_library else _guarded_backward(layer, dy)
+
+
+def _guarded_forward(layer: Layer, training: bool, x: Array) -> Array:
+    given = x.view()
+    given.flags.writeable = False  # what a layer is given is somebody else's: the user's data, or another layer's cache
+    forward = type(layer).forward
+    try:
+        y = forward(layer, given, training=training) if layer._takes_training else forward(layer, given)
+    except Exception as error:
+        error.add_note(f"in forward of {layer._where}, for an input of shape {x.shape}")
+        raise
+    return _as_expected(layer, "forward", y, (len(x), *(layer._record.output_shape or ())))
+
+
+def _guarded_backward(layer: Layer, dy: Array) -> Array:
+    record = layer._record
+    for gradient in record.gradients.values():
+        gradient.fill(-0.0)  # `self.dW += ...` begins with nothing: -0.0 is what adding does not change
+    try:
+        dx = type(layer).backward(layer, dy) if record.backward_seen else _first_backward(layer, dy)
+    except Exception as error:
+        error.add_note(f"in backward of {layer._where}, for dy of shape {dy.shape}")
+        raise
+    return _as_expected(layer, "backward", dx, (len(dy), *(record.input_shape or ())))
+
+
+def _first_backward(layer: Layer, dy: Array) -> Any:
+    """``backward``, and an error for a gradient that it neither changed nor asked for.
+
+    A gradient can be all -0.0 because that is what it is. So, this once, the attributes are taken away: whoever sets
+    or reads one comes by the layer's ``__setattr__`` or ``__getattr__``, which notes it.
+    """
+    record = layer._record
+    record.touched = set()
+    for name in record.gradients:
+        del layer.__dict__[name]
+    try:
+        dx = type(layer).backward(layer, dy)
+    finally:
+        touched, record.touched = record.touched, None
+        layer.__dict__.update(record.gradients)
+    for name, gradient in record.gradients.items():
+        if name not in touched and (np.signbit(gradient) & (gradient == 0)).all():
+            raise ValueError(f"{layer._where}: backward never wrote the gradient {name}: set self.{name} = ...")
+    record.backward_seen = True
+    return dx
+
+
+def _as_expected(layer: Layer, method: str, result: Any, expected: Shape) -> Array:
+    if not isinstance(result, np.ndarray):
+        raise TypeError(
+            f"{layer._where}: {method} must return an array of shape {expected}, got {type(result).__name__}."
+        )
+    if result.shape != expected:
+        raise ValueError(f"{layer._where}: {method} must return shape {expected}, got {result.shape}.")
+    dtype = layer._record.dtype
+    return result if result.dtype == dtype else result.astype(dtype)
