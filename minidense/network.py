@@ -21,7 +21,7 @@ from minidense.layers.base import (
     check_free,
     clones,
     declare,
-    forget,
+    drop_caches,
     own_params,
     parent_of,
     walk,
@@ -273,10 +273,12 @@ class Network(Chain, library=True):
         for layer in walk(self):
             layer._record.workspaces = {}
 
-    def forget(self) -> None:
-        """Drop the layers' caches and workspaces."""
+    def pass_is_over(self, forget: bool) -> None:
+        """After training steps: forget the layers' caches and workspaces, if wanted."""
         for layer in walk(self):
-            forget(layer)
+            layer._record.needs_dx = True
+            if forget:
+                drop_caches(layer)
 
     # ------------------------------------------------------------------ copying
 

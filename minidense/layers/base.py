@@ -468,7 +468,7 @@ def clones(layers: Sequence[Layer]) -> list[Layer]:
     return [twins[id(layer)] for layer in layers]
 
 
-def forget(layer: Layer) -> None:
+def drop_caches(layer: Layer) -> None:
     """Drop the caches and the arrays that are used again."""
     layer._record.workspaces = None
     for name in _caches(layer):
