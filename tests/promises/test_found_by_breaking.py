@@ -10,7 +10,7 @@ import pytest
 
 import minidense as md
 from minidense import callbacks
-from minidense.data.batches import class_weights
+from minidense.data.labels import class_weights
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(60, 4)), RNG.integers(0, 2, 60)

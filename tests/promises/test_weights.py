@@ -8,7 +8,7 @@ from snapshots import picture
 from strategies import seeds
 
 import minidense as md
-from minidense.data.batches import class_weights
+from minidense.data.labels import class_weights
 
 LOSSES = {
     "softmax": (md.SoftmaxCrossEntropy, 3, lambda rng, n: rng.integers(0, 3, n)),

@@ -56,7 +56,7 @@ class OnDisk:
 @pytest.mark.parametrize("size", [1, 8, "full"])
 def test_arrays_on_disk_are_read_by_blocks(size, monkeypatch):
     monkeypatch.setattr(md.data.batches, "GATHER_BYTES", 4 * 5 * 10)
-    monkeypatch.setattr(md.data.batches, "CHECK_BYTES", 4 * 5 * 10)
+    monkeypatch.setattr(md.data.arrays, "CHECK_BYTES", 4 * 5 * 10)
     monkeypatch.setattr(md.data.batches, "SLICE_ROWS", 10)
     models, disk = [make(), make()], OnDisk(X)
     histories = [
