@@ -10,14 +10,14 @@ import numpy as np
 from minidense.core.types import Array, Shape
 
 CHECK_BYTES = 512 * 1024
-"""Data is checked so much at a time."""
+"""Data is checked so many bytes at a time."""
 
 
 class Blockwise:
     """Rows ``start`` to ``stop`` of something with a shape, a dtype and ``[...]``, such as an HDF5 or zarr array.
 
-    Asking for rows reads these rows and no others. Rows in any order are read in rising order, which is what files
-    can do, and put into the order asked for.
+    Asking for rows reads these rows and no others. They may be asked for in any order, and are read in rising order,
+    the only one that HDF5 allows.
     """
 
     def __init__(self, source: Any, start: int = 0, stop: int | None = None) -> None:
@@ -47,19 +47,24 @@ Rows: TypeAlias = Array | Blockwise
 
 
 def part(x: Any, start: int, stop: int) -> Any:
-    """The rows from ``start`` to ``stop``, not read yet where ``x`` is read blockwise."""
+    """Rows ``start`` to ``stop`` of ``x``: a view, or a ``Blockwise`` that reads them later."""
     if isinstance(x, Blockwise):
         return Blockwise(x.source, x.start + start, x.start + stop)
     return x[start:stop]
 
 
 def as_features(x: Any, what: str = "x") -> Rows:
-    """``x`` as an array of numbers, not copied where it is one already. Raises TypeError for other contents.
+    """``x`` as an array of real numbers, not copied where it is one already.
 
-    What has a shape, a NumPy dtype and ``[...]``, but is no array and no frame, is left where it is and read by
-    blocks: HDF5 and zarr arrays, for example.
+    An HDF5 or zarr array, or whatever else has a shape, a NumPy dtype and ``[...]`` but is no array and no data frame,
+    becomes a ``Blockwise``: nothing is read yet. Raises TypeError for contents that are not real numbers, for masked
+    and for sparse arrays, and ValueError for rows of unequal length and where there is no row or no feature.
+
+    >>> as_features([[1, 2], [3, 4]])
+    array([[1, 2],
+           [3, 4]])
     """
-    if type(x) is np.ndarray and x.dtype.kind in "biuf" and x.size:  # by far the most frequent
+    if type(x) is np.ndarray and x.dtype.kind in "biuf" and x.size:  # the most frequent case by far
         return x
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{what}: expected an array without a mask; fill or drop what is masked first.")
@@ -91,7 +96,7 @@ def as_features(x: Any, what: str = "x") -> Rows:
 
 
 def _wrong_columns(frame: Any) -> str:
-    """Which columns of a data frame are not numbers."""
+    """The end of an error message: which columns of a data frame are not numbers."""
     names = list(getattr(frame, "columns", ()))
     wrong = [str(name) for name in names if np.asarray(frame[name]).dtype.kind not in "biuf"]
     return f" in the column{'s' * (len(wrong) > 1)} {', '.join(map(repr, wrong))}" if wrong else ""
@@ -123,7 +128,7 @@ def _wrong_shape(shape: Shape, expected: Shape, what: str) -> str:
 
 
 def _check_finite(block: Array, start: int, dtype: np.dtype[Any], what: str) -> None:
-    if block.dtype == dtype and math.isfinite(np.vdot(block, block)):  # one pass; it can only err on the safe side
+    if block.dtype == dtype and math.isfinite(np.vdot(block, block)):  # one pass; a finite sum has finite terms
         return
     with np.errstate(over="ignore"):
         bad = ~np.isfinite(block.astype(dtype))
@@ -136,9 +141,9 @@ def _check_finite(block: Array, start: int, dtype: np.dtype[Any], what: str) -> 
 
 
 def check_weights(weights: Any, n: int, what: str = "sample_weight", all_zero: bool = False) -> Array:
-    """``weights`` as float64 (n,); ValueError unless they are n finite numbers of at least 0.
+    """``weights`` as (n,) float64. Raises ValueError unless they are n finite numbers of at least 0.
 
-    That all of them are 0 is an error too, unless ``all_zero``.
+    Weights that are all 0 are an error too, unless ``all_zero``.
     """
     given = as_features(weights, what)
     if given.shape != (n,):

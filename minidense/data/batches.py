@@ -1,6 +1,7 @@
 """Which rows make the next batch: read block by block, so that no copy of the data is made.
 
-A *block* is what is reported at a time: many small batches, or one, or a slice of a large one.
+A *block* is the rows that are reported at a time: many small batches, or one, or a slice of a large one. A *step*
+is one forward and backward pass within it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from minidense.core.types import Array, Shape
 from minidense.data.arrays import Rows
 
 GATHER_BYTES = 128 * 1024
-"""Small batches are gathered together up to this size: one gather for many steps."""
+"""Small batches are gathered together, up to so many bytes at a time: one gather for many steps."""
 
 BLOCK_ROWS = 1024
 """Small batches are reported together up to so many rows."""
@@ -43,18 +44,18 @@ class Step(NamedTuple):
     x: Array
     targets: Array
     scores: Array
-    """Where to note the scores for the report."""
+    """The buffer for the scores, from which the block is reported."""
     batch_rows: int
     """The rows of the whole batch."""
     opens: bool
     closes: bool
-    """Whether it begins the batch, and ends it."""
+    """Whether this step begins the batch, and whether it ends it."""
     weights: Array | None
-    """The rows' weights, where there are any; for a mean, divided by the whole batch's."""
+    """The rows' weights, or None; for a loss that is a mean, divided by the whole batch's weight."""
 
 
 class Block(NamedTuple):
-    """Rows that are reported together, and the steps they make, to be taken one after the other."""
+    """Rows that are reported together, and the steps they make, which are taken in their order."""
 
     y: Any
     targets: Array
@@ -63,7 +64,7 @@ class Block(NamedTuple):
     weights: Array | None
 
     def part(self, start: int, stop: int) -> Block:
-        """Some of its rows, to be reported."""
+        """Rows ``start`` to ``stop``, for the report: without steps."""
         rows = slice(start, stop)
         weights = None if self.weights is None else self.weights[rows]
         return Block(self.y[rows], self.targets[rows], self.scores[rows], (), weights)
@@ -72,10 +73,10 @@ class Block(NamedTuple):
 class Feed:
     """The rows of ``x`` and ``y`` in a given order, as blocks of steps.
 
-    batch_rows: rows of a batch. splittable: whether a large batch may be computed in slices. encode(y, out) writes
-    the targets of some labels, of ``output_shape`` a row. weights: (n,), of which steps get their ``shares`` in the
-    batch, or the weights themselves. All buffers are made once and used again, so a step is valid until the next one
-    is asked for.
+    batch_rows: the rows of a batch. splittable: whether a large batch may be computed in slices. encode(y, out)
+    writes the targets of labels ``y`` to ``out``, (rows, *output_shape). weights: (n,), or None; with ``shares``, a
+    step gets its rows' weights divided by the whole batch's, otherwise the weights themselves. All buffers are made
+    once and used again, so a step is valid until the next one is asked for.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Feed:
         self.direct = isinstance(x, np.ndarray) and x.dtype == dtype and x.flags.c_contiguous
         self.step_rows = min(batch_rows, SLICE_ROWS) if splittable else batch_rows
         gathered = max(self.step_rows, GATHER_BYTES // max(1, dtype.itemsize * math.prod(x.shape[1:])))
-        # So many rows are gathered, and reported, at a time: whole batches, or parts of one.
+        # How many rows are gathered, and reported, at a time: whole batches, or a part of one.
         self.gather_rows = _whole_batches(gathered, batch_rows)
         self.block_rows = _whole_batches(max(gathered, BLOCK_ROWS), batch_rows)
         if batch_rows <= self.block_rows:
@@ -115,7 +116,7 @@ class Feed:
         return -(-self.n // self.batch_rows)
 
     def facts(self) -> dict[str, Any]:
-        """What another run's feed must have in common with this one for the run to be gone on with."""
+        """What must be the same in a resumed run's feed."""
         return {
             "rows": self.n,
             "rows a batch": self.batch_rows,
@@ -123,17 +124,17 @@ class Feed:
         }
 
     def rows_under_way(self, batches: int) -> int:
-        """How many of the rows of so many batches are in a block that is not over."""
+        """How many rows of the first ``batches`` batches are in a block that is not complete."""
         rows = min(batches * self.batch_rows, self.n)
         return rows % self.block_rows if self.batch_rows <= self.block_rows and rows < self.n else 0
 
     def skip(self, epochs: int, batches: int) -> None:
-        """Nothing: rows are where they are."""
+        """Nothing to do: rows are read by their numbers."""
 
     def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
-        """The blocks of one epoch, rows in ``order``, or as they stand; without the first ``skip`` batches' steps.
+        """The blocks of one epoch, rows in ``order`` or as they are, without the steps of the first ``skip`` batches.
 
-        The first block may be one that has been begun: its steps are those that are left.
+        Where ``skip`` ends inside a block, that block comes first, with its remaining steps only.
         """
         begin = min(skip * self.batch_rows, self.n) - self.rows_under_way(skip)
         for start, stop in spans(self.n, self.batch_rows, self.block_rows, begin):
@@ -147,9 +148,9 @@ class Feed:
     def _steps(
         self, start: int, stop: int, begin: int, order: Array | None, targets: Array, scores: Array
     ) -> Iterator[Step]:
-        """The steps of the rows from ``start`` to ``stop``, gathered a few at a time, from the row ``begin`` on.
+        """The steps of rows ``start`` to ``stop``, without those before row ``begin``, gathered a few at a time.
 
-        The views that whole blocks of whole batches consist of are the same each time, and are made once.
+        Blocks of full size consist of the same views each time, which are made once.
         """
         whole = stop - start == self.block_rows and begin == start and self.batch_rows <= self.block_rows
         reusable = (
@@ -193,7 +194,7 @@ class Feed:
         return self.weights[start:stop] if order is None else self.weights[order[start:stop]]
 
     def _shares(self, start: int, stop: int, batch: slice, order: Array | None) -> Array | None:
-        """The rows' weights, or, where a step wants those, their shares of the batch's weight."""
+        """The rows' weights; divided by the whole batch's weight where ``shares`` is set."""
         weights, whole = self._weights(start, stop, order), self._weights(batch.start, batch.stop, order)
         return weights if weights is None or whole is None or not self.shares else weights / (whole.sum() or 1)
 
@@ -208,15 +209,15 @@ class Feed:
         return steps
 
     def _end_of_batch(self, row: int) -> int:
-        """Where the batch that ``row`` is in ends."""
+        """The row after the last of the batch that ``row`` belongs to."""
         return min((row // self.batch_rows + 1) * self.batch_rows, self.n)
 
 
 class BatchFeed:
-    """Batches that somebody else makes: from a generator, or by Keras' PyDataset protocol.
+    """Batches that the user makes: by a generator, or by an object of Keras' PyDataset protocol.
 
     source: an iterator of (x, y) or (x, y, sample_weight); or an object with ``__len__``, the number of batches, and
-    ``__getitem__``, and perhaps ``on_epoch_end``. check(x, y, weights) returns them fit to be fed to the model.
+    ``__getitem__``, and perhaps ``on_epoch_end``.
     """
 
     direct = False
@@ -238,7 +239,7 @@ class BatchFeed:
         self._skipping = False
         self._ahead: list[Any] = []
         self.first = self._fetch(0, 0)
-        """The first batch, which a generator's first step takes."""
+        """The first batch, fetched ahead to check it; a generator's first step takes it from here."""
         self._ahead = [] if self.random_access else [self.first]
 
     def prepare(
@@ -250,20 +251,24 @@ class BatchFeed:
         encode: Callable[[Any, Array], Array],
         shares: bool,
     ) -> None:
-        """What it takes to turn a batch into a step. Raises what ``check`` raises for the first one."""
+        """Set how batches are turned into steps, and check the first one.
+
+        check(x, y, weights) returns the three as the model takes them, or raises. The other arguments are a
+        ``Feed``'s.
+        """
         self.check, self.dtype, self.output_shape, self.encode, self.shares = check, dtype, output_shape, encode, shares
         check(*as_batch(self.first))
 
     def facts(self) -> dict[str, Any]:
-        """What another run's feed must have in common with this one for the run to be gone on with."""
+        """What must be the same in a resumed run's feed."""
         return {"batches an epoch": self.steps_per_epoch}
 
     def rows_under_way(self, batches: int) -> int:
-        """None: each batch is a block."""
+        """0: each batch is a block of its own, complete at once."""
         return 0
 
     def skip(self, epochs: int, batches: int) -> None:
-        """Go to where the source was after so many epochs and batches: read a generator on, end a dataset's epochs."""
+        """Bring the source to where it was after so many epochs and batches: read a generator's batches, end epochs."""
         self._skipping = True
         for epoch in range(epochs + 1):
             over = epoch < epochs
@@ -297,7 +302,7 @@ class BatchFeed:
         if self._ahead:
             return self._ahead.pop()
         where = f"epoch {self.epoch + self._skipping or 1}, step {step + 1}"
-        kept = "It is on the way to where the run is to go on." if self._skipping else "The steps before are kept."
+        kept = "These batches are skipped to resume the run." if self._skipping else "The steps before are kept."
         try:
             return self.source[index] if self.random_access else next(self.source)
         except StopIteration:
@@ -327,13 +332,13 @@ def as_batch(batch: Any) -> tuple[Any, Any, Any]:
 
 
 def is_source_of_batches(x: Any) -> bool:
-    """Whether ``x`` gives batches rather than being rows: an iterator, or a dataset in Keras' sense."""
+    """Whether ``x`` gives batches instead of rows: an iterator, or an object of Keras' PyDataset protocol."""
     rows = hasattr(x, "shape") or hasattr(x, "__array__") or isinstance(x, list | tuple | str | dict)
     return not rows and (hasattr(x, "__next__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__")))
 
 
 def _whole_batches(rows: int, batch_rows: int) -> int:
-    """As many rows as whole batches have among ``rows``; where not even one fits, all of them."""
+    """``rows`` rounded down to whole batches; ``rows`` itself where not even one batch fits."""
     return rows // batch_rows * batch_rows or rows
 
 

@@ -12,7 +12,7 @@ from minidense.data.arrays import check_weights
 
 
 class ClassLabels:
-    """Class names and their numbers: names in sorted order are 0, 1, 2, ...
+    """Class names and their numbers: the sorted names are 0, 1, 2, ...
 
     y: the labels, strings or anything that sorts. ``encode`` turns labels into numbers, ``decode`` numbers, or rows
     of scores or probabilities, into labels.
@@ -30,7 +30,7 @@ class ClassLabels:
             raise ValueError("ClassLabels: expected at least one label.")
 
     def encode(self, y: Any) -> Array:
-        """The number of each label, (n,). Raises ValueError for labels that were not there at first."""
+        """The number of each label, (n,). Raises ValueError for a label that is not among ``names``."""
         y = np.asarray(y)
         numbers = np.minimum(np.searchsorted(self.names, y), len(self.names) - 1)
         unknown = self.names[numbers] != y
@@ -40,7 +40,11 @@ class ClassLabels:
         return np.asarray(numbers)
 
     def decode(self, numbers: Any) -> Array:
-        """The label of each number; of the largest value in each row (n, k); of a probability (n, 1), at a half."""
+        """The labels of numbers (n,), of rows of k values (n, k), or of probabilities (n, 1).
+
+        A row's label is that of its largest value; a probability's, where there are two classes, the second one above
+        0.5. Raises ValueError for other shapes and for numbers that no label has.
+        """
         numbers, k = np.asarray(numbers), len(self.names)
         if numbers.ndim == 2 and numbers.shape[1] == 1 and k == 2:
             numbers = (numbers[:, 0] > 0.5).astype(int)
@@ -55,10 +59,11 @@ class ClassLabels:
 
 
 def class_weights(class_weight: Any, labels: Array, weights: Array | None = None) -> Array:
-    """The weight of each row, (n,) float64, by its label; times the row's own, where it has ``weights``.
+    """The weight of each row, (n,) float64: its class's weight, times the row's own where there are ``weights``.
 
-    class_weight: a dict from label to weight, which must name every label there is; or "balanced", for weights
-    ``n / (classes * count)``, under which all classes weigh the same and the mean is 1.
+    class_weight: a dict from label to weight, which must name every label in ``labels``; or "balanced", for
+    ``n / (classes * count)``, so that all classes weigh the same in total and the mean weight is 1; rows that have
+    ``weights`` are counted by them. Raises ValueError for a label without a weight.
 
     >>> class_weights("balanced", np.array([0, 0, 0, 1]))
     array([0.66666667, 0.66666667, 0.66666667, 2.        ])
