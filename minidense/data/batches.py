@@ -24,7 +24,8 @@ BLOCK_ROWS = 1024
 """Small batches are reported together up to so many rows."""
 
 SLICE_ROWS = 2048
-"""Larger batches are computed in slices of so many rows, whose activations stay in the processor's cache."""
+"""Larger batches are computed in slices of so many rows, or of GATHER_BYTES where that is more rows, whose activations
+stay in the processor's cache."""
 
 
 def check_batch_size(batch_size: int | str, n: int) -> int:
