@@ -103,8 +103,8 @@ class Feed:
         # How many rows are gathered, and reported, at a time: whole batches, or a part of one.
         self.gather_rows = _whole_batches(gathered, batch_rows)
         self.block_rows = _whole_batches(max(gathered, BLOCK_ROWS), batch_rows)
-        if batch_rows <= self.block_rows:
-            self.block_rows = max(self.gather_rows, self.block_rows // self.gather_rows * self.gather_rows)
+        if batch_rows <= self.gather_rows:
+            self.block_rows = self.block_rows // self.gather_rows * self.gather_rows
         self._x: Array | None = None
         rows = min(self.n, self.block_rows)
         self._targets = np.empty((rows, *self.output_shape), self.dtype)
