@@ -8,7 +8,7 @@ from minidense import callbacks, datasets, schedules
 from minidense.callbacks.base import Callback
 from minidense.core.errors import CorruptFileError
 from minidense.core.version import __version__ as __version__
-from minidense.data.batches import ClassLabels
+from minidense.data.labels import ClassLabels
 from minidense.layers import (
     ELU,
     GELU,

@@ -21,7 +21,8 @@ from minidense.core.arguments import known_keywords, lookup, whole_number, whole
 from minidense.core.errors import Problems
 from minidense.core.rng import Streams
 from minidense.core.types import Array, Shape
-from minidense.data.batches import BatchFeed, Feed, as_features, check_batch_size, check_features, check_weights
+from minidense.data.arrays import as_features, check_features, check_weights
+from minidense.data.batches import BatchFeed, Feed, check_batch_size
 from minidense.layers import Layer
 from minidense.layers.parameters import Fill, allocate, start_of
 from minidense.losses import Loss, get_loss

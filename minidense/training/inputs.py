@@ -11,19 +11,9 @@ import numpy as np
 
 from minidense.core.arguments import real_number
 from minidense.core.types import Array, Shape
-from minidense.data.batches import (
-    BatchFeed,
-    Feed,
-    Rows,
-    as_batch,
-    as_features,
-    check_batch_size,
-    check_features,
-    check_weights,
-    class_weights,
-    is_source_of_batches,
-    part,
-)
+from minidense.data.arrays import Rows, as_features, check_features, check_weights, part
+from minidense.data.batches import BatchFeed, Feed, as_batch, check_batch_size, is_source_of_batches
+from minidense.data.labels import class_weights
 from minidense.layers import Layer
 from minidense.losses import Loss, as_array, by_rows
 from minidense.metrics import Metric
