@@ -6,6 +6,7 @@ is one forward and backward pass within it.
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -74,7 +75,7 @@ class Block(NamedTuple):
 class Feed:
     """The rows of ``x`` and ``y`` in a given order, as blocks of steps.
 
-    batch_rows: the rows of a batch. splittable: whether a large batch may be computed in slices. encode(y, out)
+    batch_rows: the rows of a batch. micro_rows: the rows of one pass, of which a batch has one or several. encode(y, out)
     writes the targets of labels ``y`` to ``out``, (rows, *output_shape). weights: (n,), or None; with ``shares``, a
     step gets its rows' weights divided by the whole batch's, otherwise the weights themselves. All buffers are made
     once and used again, so a step is valid until the next one is asked for.
@@ -85,24 +86,24 @@ class Feed:
         x: Rows,
         y: Array,
         batch_rows: int,
+        micro_rows: int,
         *,
         dtype: np.dtype[Any],
         output_shape: Shape,
         encode: Callable[[Array, Array], Array],
-        splittable: bool,
         weights: Array | None = None,
         shares: bool = True,
     ) -> None:
         self.x, self.y, self.encode = x, y, encode
         self.weights, self.shares = weights, shares
-        self.n, self.batch_rows = len(x), batch_rows
+        self.n, self.batch_rows, self.micro_rows = len(x), batch_rows, micro_rows
         self.dtype, self.output_shape = dtype, output_shape
         self.direct = isinstance(x, np.ndarray) and x.dtype == dtype and x.flags.c_contiguous
-        self.step_rows = min(batch_rows, SLICE_ROWS) if splittable else batch_rows
-        gathered = max(self.step_rows, GATHER_BYTES // max(1, dtype.itemsize * math.prod(x.shape[1:])))
-        # How many rows are gathered, and reported, at a time: whole batches, or a part of one.
+        fitting = GATHER_BYTES // max(1, dtype.itemsize * math.prod(x.shape[1:]))
+        gathered = _whole_batches(max(micro_rows, fitting), micro_rows)
+        # How many rows are gathered, and reported, at a time: whole batches, or whole micro-batches of one.
         self.gather_rows = _whole_batches(gathered, batch_rows)
-        self.block_rows = _whole_batches(max(gathered, BLOCK_ROWS), batch_rows)
+        self.block_rows = _whole_batches(_whole_batches(max(gathered, BLOCK_ROWS), micro_rows), batch_rows)
         if batch_rows <= self.gather_rows:
             self.block_rows = self.block_rows // self.gather_rows * self.gather_rows
         self._x: Array | None = None
@@ -121,6 +122,7 @@ class Feed:
         return {
             "rows": self.n,
             "rows a batch": self.batch_rows,
+            "rows a micro-batch": self.micro_rows,
             "weights": None if self.weights is None else f"with the checksum {zlib.crc32(self.weights.tobytes())}",
         }
 
@@ -169,7 +171,8 @@ class Feed:
                 made.append(steps)
             else:
                 steps = known[i]
-            yield from steps[max(0, begin - first) // self.batch_rows :]
+            done = max(0, begin - first) // self.batch_rows  # whole batches
+            yield from steps[done * -(-self.batch_rows // self.micro_rows) :]
         if reusable and known is None:
             self._full_block = made
 
@@ -200,10 +203,11 @@ class Feed:
         return weights if weights is None or whole is None or not self.shares else weights / (whole.sum() or 1)
 
     def _split(self, start: int, stop: int, x: Array, targets: Array, scores: Array, order: Array | None) -> list[Step]:
-        steps = []
-        for first in range(start, stop, self.batch_rows):
+        steps, last = [], start
+        while last < stop:
+            first = last
             batch, end = first // self.batch_rows * self.batch_rows, self._end_of_batch(first)
-            last = min(end, stop)
+            last = min(first + self.micro_rows, end, stop)
             part = slice(first - start, last - start)
             shares = self._shares(first, last, slice(batch, end), order)
             steps.append(Step(x[part], targets[part], scores[part], end - batch, first == batch, last == end, shares))
@@ -218,12 +222,13 @@ class BatchFeed:
     """Batches that the user makes: by a generator, or by an object of Keras' PyDataset protocol.
 
     source: an iterator of (x, y) or (x, y, sample_weight); or an object with ``__len__``, the number of batches, and
-    ``__getitem__``, and perhaps ``on_epoch_end``.
+    ``__getitem__``, and perhaps ``on_epoch_end``. steps_per_epoch: how many an epoch has. together: how many of them
+    make one update.
     """
 
     direct = False
 
-    def __init__(self, source: Any, steps_per_epoch: int | None) -> None:
+    def __init__(self, source: Any, steps_per_epoch: int | None, together: int = 1) -> None:
         self.random_access = hasattr(source, "__getitem__") and hasattr(source, "__len__")
         if self.random_access:
             length = whole_number(f"{type(source).__name__}: number of batches", len(source))
@@ -233,7 +238,10 @@ class BatchFeed:
         elif steps_per_epoch is None:
             raise ValueError("steps_per_epoch: a generator does not say how many batches an epoch has; pass a number.")
         self.source = source if self.random_access else iter(source)
-        self.steps_per_epoch = whole_number("steps_per_epoch", steps_per_epoch)
+        self.batches_per_epoch = whole_number("steps_per_epoch", steps_per_epoch)
+        self.together = together
+        self.steps_per_epoch = -(-self.batches_per_epoch // together)
+        """The number of updates."""
         self.n = len(source) if self.random_access else 0
         self.batch_rows = 1
         self.epoch = 0
@@ -262,7 +270,7 @@ class BatchFeed:
 
     def facts(self) -> dict[str, Any]:
         """What must be the same in a resumed run's feed."""
-        return {"batches an epoch": self.steps_per_epoch}
+        return {"batches an epoch": self.batches_per_epoch, "batches an update": self.together}
 
     def rows_under_way(self, batches: int) -> int:
         """0: each batch is a block of its own, complete at once."""
@@ -274,7 +282,7 @@ class BatchFeed:
         for epoch in range(epochs + 1):
             over = epoch < epochs
             if not self.random_access:
-                for step in range(self.steps_per_epoch if over else batches):
+                for step in range(self.batches_per_epoch if over else batches * self.together):
                     self._fetch(step, step)
             if over:
                 self.epoch += 1
@@ -282,17 +290,18 @@ class BatchFeed:
         self._skipping = False
 
     def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
-        """The batches of one epoch, one block each, without the first ``skip``."""
+        """The updates of one epoch, one block each, without the first ``skip``."""
         self.epoch += 1
-        for step in range(skip, self.steps_per_epoch):
-            where = f"epoch {self.epoch}, step {step + 1}"
-            batch = self._fetch(step if order is None else int(order[step]), step)
-            try:
-                block = self._block(batch)
-            except (TypeError, ValueError) as error:
-                error.add_note(f"in the batch of {where}; the steps before are kept")
-                raise
-            yield block
+        for first in range(skip * self.together, self.batches_per_epoch, self.together):
+            batches = []
+            for step in range(first, min(first + self.together, self.batches_per_epoch)):
+                batch = self._fetch(step if order is None else int(order[step]), step)
+                try:
+                    batches.append(self.check(*as_batch(batch)))
+                except (TypeError, ValueError) as error:
+                    error.add_note(f"in the batch of epoch {self.epoch}, step {step + 1}; the steps before are kept")
+                    raise
+            yield self._block(batches)
         self._end_epoch()
 
     def _end_epoch(self) -> None:
@@ -308,20 +317,29 @@ class BatchFeed:
             return self.source[index] if self.random_access else next(self.source)
         except StopIteration:
             raise ValueError(
-                f"the generator ended before {where}; it must give {self.steps_per_epoch} batches in each epoch "
+                f"the generator ended before {where}; it must give {self.batches_per_epoch} batches in each epoch "
                 f"(steps_per_epoch). {kept}"
             ) from None
         except Exception as error:
             raise RuntimeError(f"the data source failed in {where}: {error!r}. {kept}") from error
 
-    def _block(self, batch: Any) -> Block:
-        x, y, weights = self.check(*as_batch(batch))
-        targets = self.encode(y, np.empty((len(x), *self.output_shape), self.dtype))
-        scores = np.empty((len(x), *self.output_shape), self.dtype)
+    def _block(self, batches: list[tuple[Rows, Any, Array | None]]) -> Block:
+        """One update: each batch is a micro-batch of it."""
+        stops = list(itertools.accumulate(len(x) for x, _, _ in batches))
+        n, weighted = stops[-1], any(weights is not None for _, _, weights in batches)
+        of_all = [np.ones(len(x)) if weights is None else weights for x, _, weights in batches]
+        weights = np.concatenate(of_all) if weighted else None
+        y = batches[0][1] if len(batches) == 1 else np.concatenate([y for _, y, _ in batches])
+        targets = self.encode(y, np.empty((n, *self.output_shape), self.dtype))
+        scores = np.empty((n, *self.output_shape), self.dtype)
         shares = weights if weights is None or not self.shares else weights / (weights.sum() or 1)
-        x = np.asarray(x[:], self.dtype)
-        step = Step(x, targets, scores, len(x), True, True, shares)
-        return Block(y, targets, scores, [step], weights)
+        steps = []
+        for (x, _, _), stop in zip(batches, stops, strict=True):
+            part = slice(stop - len(x), stop)
+            of_part = None if shares is None else shares[part]
+            features = np.asarray(x[:], self.dtype)
+            steps.append(Step(features, targets[part], scores[part], n, part.start == 0, stop == n, of_part))
+        return Block(y, targets, scores, steps, weights)
 
 
 def as_batch(batch: Any) -> tuple[Any, Any, Any]:
