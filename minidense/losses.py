@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidense.core.configurable import Configurable
 from minidense.core.arguments import lookup, real_number
+from minidense.core.configurable import Configurable
 from minidense.core.types import Array, Shape
 from minidense.layers import Activation, Layer, Sigmoid, Softmax
 from minidense.metrics import Accuracy, BinaryAccuracy, Metric

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidense.core.configurable import Configurable
 from minidense.core.arguments import lookup, real_number, whole_number
+from minidense.core.configurable import Configurable
 from minidense.core.types import Array
 
 

@@ -6,6 +6,7 @@ pieces: ``layer.W`` and ``layer.dW`` are views of ``theta`` and ``grad``.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -46,8 +47,11 @@ class Network(Chain, library=True):
         self._facade: Any = None  # the model whose network this is, where it stands in another one
         self._theta: Array | None = None
         self._grad: Array | None = None
-        self._buffers = self._kept = np.empty(0)
+        self._buffers: Array = np.empty(0)
+        self._kept: Array = np.empty(0)
         self._shared: list[tuple[Array, Array]] = []
+        self._lock = threading.Lock()
+        self._lock_owner: int | None = None
         super().__init__(layers)
 
     def __repr__(self) -> str:
@@ -82,6 +86,36 @@ class Network(Chain, library=True):
                 "Call model.build(input_shape), or fit it first."
             )
         return self._theta, self._grad
+
+    @property
+    def root(self) -> Network:
+        """The outermost network that this one is part of, or itself."""
+        found, layer = self, self.outer
+        while layer is not None:
+            found, layer = (layer if isinstance(layer, Network) else found), parent_of(layer)
+        return found
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is being trained, or saved."""
+        return self._lock.locked()
+
+    @contextmanager
+    def exclusively(self, within: bool) -> Iterator[None]:
+        """Keep all others from changing the network. within: the thread that keeps them off may enter again."""
+        if within and self._lock_owner == threading.get_ident():
+            yield
+            return
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                "the model is being trained already, or saved, in another thread or by the caller of a callback."
+            )
+        self._lock_owner = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._lock_owner = None
+            self._lock.release()
 
     @property
     def outer(self) -> Layer | None:
@@ -284,8 +318,11 @@ class Network(Chain, library=True):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        none: dict[str, Any] = {"_theta": None, "_grad": None, "_shared": [], "_facade": None}
-        return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_was_built": self.built}
+        none = dict.fromkeys(("_theta", "_grad", "_facade", "_lock", "_lock_owner"))
+        return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_shared": [], "_was_built": self.built}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_lock": threading.Lock()})
 
     def allocate_copy(self) -> None:
         """Give a copy, whose layers have brought their values along, vectors of its own."""

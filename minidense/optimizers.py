@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from minidense.core.configurable import Configurable
 from minidense.core.arguments import lookup, real_number
+from minidense.core.configurable import Configurable
 from minidense.core.types import Array
 from minidense.numerics.blas import AddScaled
 

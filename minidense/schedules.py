@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from minidense.core.configurable import Configurable
 from minidense.core.arguments import real_number, whole_number
+from minidense.core.configurable import Configurable
 
 
 class Schedule(Configurable):

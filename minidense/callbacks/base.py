@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidense.core.configurable import Configurable
 from minidense.core.arguments import lookup, nearest, real_number, whole_number
+from minidense.core.configurable import Configurable
 from minidense.core.types import Array
 from minidense.files.codec import Remembered
 from minidense.layers import Layer, ReLU

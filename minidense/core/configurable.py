@@ -183,8 +183,9 @@ def load_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
 def _annotated(kind: type, name: str) -> str:
     """What the class, or a base of it, says of the attribute, such as ``"float | None"``; "Any" where nothing."""
     for base in kind.__mro__:
-        if name in base.__dict__.get("__annotations__", {}):
-            return str(base.__dict__["__annotations__"][name])
+        annotations = inspect.get_annotations(base)
+        if name in annotations:
+            return str(annotations[name])
     return "Any"
 
 

@@ -120,14 +120,14 @@ class Layer(Configurable):
     # ------------------------------------------------------------------ what the author overrides
 
     caches: ClassVar[tuple[str, ...]] = ()
-    """Names of the attributes that ``forward`` leaves for ``backward``; they are dropped after a fit, and not copied."""
+    """Names of the attributes that ``forward`` leaves for ``backward``; they are dropped after a fit, not copied."""
 
     rowwise: ClassVar[bool] = False
     """Whether each row of the output depends on that row of the input only. Large batches of layers that all
     say so are computed in slices that stay in the processor's cache. A subclass with another forward says it anew."""
 
     draws: ClassVar[bool] = False
-    """Whether ``forward`` draws random numbers: the network then gives the layer a generator of its own, ``self.rng``."""
+    """Whether ``forward`` draws random numbers: the network then gives the layer a generator, ``self.rng``."""
 
     trainable: bool = True
     """Set it to False before ``fit``, and ``fit`` leaves the parameters of this layer and its children as they are."""
@@ -304,7 +304,9 @@ class Layer(Configurable):
             for layer in walk(self):
                 layer.__dict__["trainable"] = value
         else:
-            raise AttributeError(f"{type(self).__name__}: the attribute {name!r} is the library's; choose another name.")
+            raise AttributeError(
+                f"{type(self).__name__}: the attribute {name!r} is the library's; choose another name."
+            )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -341,8 +343,8 @@ class Layer(Configurable):
 
 
 _RESERVED = frozenset(
-    "build forward backward param buffer child workspace as_numpy get_config from_config trainable draws rowwise "
-    "caches".split()
+    ["build", "forward", "backward", "param", "buffer", "child", "workspace", "as_numpy", "get_config", "from_config"]
+    + ["trainable", "draws", "rowwise", "caches"]
 )
 """The names that an author cannot use for other things; ``rng`` is the author's to set."""
 

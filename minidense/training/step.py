@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from minidense.callbacks.base import Logs
 from minidense.core.types import Array
 from minidense.data.batches import Step
 from minidense.layers.composite import Pass
-from minidense.losses import Loss, RowLoss
+from minidense.losses import RowLoss
 from minidense.network import first_not_finite
 from minidense.numerics.blas import SMALL, one_thread_if
 from minidense.optimizers import Optimizer
