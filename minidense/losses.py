@@ -6,7 +6,6 @@ and gets batches and blockwise reports for nothing; a subclass of ``Loss`` does 
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,10 +25,8 @@ class Loss(Configurable):
 
     ``scores`` is the model's output. A loss of one's own needs just these two methods; it then takes its ``y`` as the
     user gave it, one batch at a time, and is reported as the mean of its values over the rows. What is to last from
-    batch to batch, and to be saved, is set in the constructor; an array that only ``forward`` sets is a cache.
+    batch to batch is named in ``saved``; all else that ``forward`` sets is a cache.
     """
-
-    _settable = MappingProxyType({"reduction": "str"})
 
     reduction: str = "mean"
     """"mean" or "sum" over the rows of a batch: what forward and backward are scaled by."""
@@ -88,8 +85,6 @@ class RowLoss(Loss):
     reduction: "mean" over the batch's rows, or "sum". Raises ValueError otherwise.
     """
 
-    transient = frozenset({"_config", "scores", "targets"})
-
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = lookup("reduction", reduction, {"mean": "mean", "sum": "sum"})
 
@@ -123,10 +118,10 @@ class RowLoss(Loss):
         return dscores
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_config": self._config, **self.attributes()}
+        return {name: value for name, value in vars(self).items() if name not in ("scores", "targets")}
 
 
-class SoftmaxCrossEntropy(RowLoss):
+class SoftmaxCrossEntropy(RowLoss, library=True):
     """``L_i = -log y[i, label_i]`` with ``y = softmax(scores)``; ``dscore = y - onehot(label)``.
 
     It takes **scores** and applies the softmax itself. The model may end in ``Softmax``, which is then left to this
@@ -247,7 +242,7 @@ class TargetLoss(RowLoss):
         raise NotImplementedError
 
 
-class MeanSquaredError(TargetLoss):
+class MeanSquaredError(TargetLoss, library=True):
     """``L_i = mean_j (s_ij - t_ij)**2``, ``dscore = 2 (s - t) / k``. y: (n, k), or (n,) for one output.
 
     >>> MeanSquaredError().forward(np.array([[1.0], [2.0]]), [1.0, 4.0])
@@ -265,7 +260,7 @@ class MeanSquaredError(TargetLoss):
         return difference
 
 
-class MeanAbsoluteError(TargetLoss):
+class MeanAbsoluteError(TargetLoss, library=True):
     """``L_i = mean_j |s_ij - t_ij|``; its derivative at 0 is taken as 0. y: (n, k), or (n,) for one output.
 
     >>> MeanAbsoluteError().forward(np.array([[1.0], [2.0]]), [1.0, 4.0])
@@ -279,7 +274,7 @@ class MeanAbsoluteError(TargetLoss):
         return np.asarray(np.sign(scores - targets))
 
 
-class Huber(TargetLoss):
+class Huber(TargetLoss, library=True):
     """With ``d = |s - t|``: ``d**2 / 2`` up to delta, ``delta (d - delta / 2)`` beyond (Huber, 1964).
 
     >>> Huber(delta=1.0).forward(np.array([[0.0], [0.0]]), [1.0, 3.0])
@@ -300,10 +295,10 @@ class Huber(TargetLoss):
         return np.asarray(np.clip(scores - targets, -self.delta, self.delta))
 
 
-class SigmoidCrossEntropy(TargetLoss):
+class SigmoidCrossEntropy(TargetLoss, library=True):
     """``L = -t log p - (1 - t) log(1 - p)`` with ``p = sigmoid(scores)``; ``dscore = p - t``.
 
-    For one yes or no, or several that do not exclude each other. It takes **scores**; a final ``Sigmoid`` is left to
+    For one binary label, or several that do not exclude each other. It takes **scores**; a final ``Sigmoid`` is left to
     this loss in training, as Softmax is to SoftmaxCrossEntropy. y: 0 and 1, booleans, or probabilities, (n, k), or
     (n,) for one output. label_smoothing: e in [0, 1) turns the targets into ``(1 - e) t + e / 2``.
 
@@ -355,8 +350,8 @@ class SigmoidCrossEntropy(TargetLoss):
 def _refuse_activation(loss: Loss, layer: Layer, of_what: str, ending: str) -> None:
     if isinstance(layer, Activation | Softmax):
         raise ValueError(
-            f"{loss!r} takes scores: real numbers of any size, {of_what}. The model ends in {layer.where}, which bends "
-            f"them. End it in {ending}."
+            f"{loss!r} takes scores: real numbers of any size, {of_what}. The model ends in {layer._where}, which "
+            f"bends them. End it in {ending}."
         )
 
 

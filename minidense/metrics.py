@@ -1,4 +1,4 @@
-"""What to report, besides the loss: figures that are exact over all rows, whatever the batch size.
+"""What to report, besides the loss: metrics that are exact over all rows, whatever the batch size.
 
 ``y_true`` is what the loss took: integer labels (m,) of classes, or numbers of the outputs' shape. ``y_pred`` is
 what the model says: probabilities under a cross-entropy, also where the model itself ends in scores.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,14 +18,25 @@ from minidense.core.types import Array
 
 
 class Metric(Configurable):
-    """Base of all metrics: ``update`` takes some rows, ``result`` is the figure over all rows since ``reset``."""
+    """Base of all metrics: ``update`` takes some rows, ``result`` is the value over all rows since ``reset``.
+
+    What ``update`` leaves for ``result`` is named in ``saved``, so that a checkpoint within an epoch keeps it.
+
+    >>> class Largest(Metric):
+    ...     name = "largest"
+    ...     saved = ("value",)
+    ...     def reset(self):
+    ...         self.value = -np.inf
+    ...     def update(self, y_true, y_pred, weights=None):
+    ...         self.value = max(self.value, float(y_pred.max()))
+    ...     def result(self):
+    ...         return self.value
+    """
 
     name = "metric"
 
     running: ClassVar[bool] = True
     """Whether ``result`` is cheap, and makes sense for some of the rows: it is then shown while an epoch runs."""
-
-    _settable = MappingProxyType({"name": "str", "takes_weights": "bool"})
 
     takes_weights: bool = True
     """Whether ``update`` can be given weights."""
@@ -40,12 +50,17 @@ class Metric(Configurable):
         raise NotImplementedError
 
     def result(self) -> float:
-        """The figure over all rows taken in."""
+        """The value over all rows taken in."""
         raise NotImplementedError
 
 
 class MeanMetric(Metric):
     """Base of the metrics that are a mean over rows: a subclass says what each row counts."""
+
+    saved: ClassVar[tuple[str, ...]] = ("_sum", "_weight")
+
+    _sum: float
+    _weight: float
 
     def __init__(self) -> None:
         self.reset()
@@ -66,7 +81,7 @@ class MeanMetric(Metric):
         raise NotImplementedError
 
 
-class Accuracy(MeanMetric):
+class Accuracy(MeanMetric, library=True):
     """The share of rows whose largest output is the label's. y_true: integers (m,), or rows (m, k); y_pred: (m, k).
 
     >>> accuracy = Accuracy()
@@ -82,7 +97,7 @@ class Accuracy(MeanMetric):
         return hits
 
 
-class TopKAccuracy(MeanMetric):
+class TopKAccuracy(MeanMetric, library=True):
     """The share of rows whose label is among the k largest outputs.
 
     >>> top = TopKAccuracy(k=2)
@@ -104,7 +119,7 @@ class TopKAccuracy(MeanMetric):
         return hits
 
 
-class BinaryAccuracy(MeanMetric):
+class BinaryAccuracy(MeanMetric, library=True):
     """The share of outputs on the right side of ``threshold``. y_true: 0 and 1; y_pred: probabilities (m, k).
 
     >>> accuracy = BinaryAccuracy()
@@ -124,7 +139,7 @@ class BinaryAccuracy(MeanMetric):
         return np.asarray(hits.reshape(len(hits), -1).mean(axis=1))
 
 
-class MeanSquaredErrorMetric(MeanMetric):
+class MeanSquaredErrorMetric(MeanMetric, library=True):
     """The mean over rows and outputs of ``(y_pred - y_true)**2``."""
 
     name = "mse"
@@ -134,7 +149,7 @@ class MeanSquaredErrorMetric(MeanMetric):
         return np.asarray((errors * errors).mean(axis=1))
 
 
-class MeanAbsoluteErrorMetric(MeanMetric):
+class MeanAbsoluteErrorMetric(MeanMetric, library=True):
     """The mean over rows and outputs of ``|y_pred - y_true|``."""
 
     name = "mae"
@@ -144,7 +159,7 @@ class MeanAbsoluteErrorMetric(MeanMetric):
         return np.asarray(abs(errors).mean(axis=1))
 
 
-class R2(Metric):
+class R2(Metric, library=True):
     """``1 - (squared error) / (squared distance from the mean of y_true)``, the mean over outputs.
 
     Where all y_true are the same: 1 for a perfect prediction and 0 for any other, as in scikit-learn.
@@ -156,6 +171,13 @@ class R2(Metric):
     """
 
     name = "r2"
+    saved = ("_weight", "_mean", "_spread", "_error")
+
+    _weight: float
+    _mean: Array
+    """Of y_true, output by output, as the two sums below."""
+    _spread: Array
+    _error: Array
 
     def __init__(self) -> None:
         self.reset()
@@ -183,7 +205,16 @@ class R2(Metric):
 
 
 class _Counted(Metric):
-    """Base of the metrics that follow from right and wrong yeses, class by class or output by output."""
+    """Base of the metrics that follow from true and predicted positives, class by class or output by output."""
+
+    saved = ("_true_positives", "_predicted", "_actual")
+
+    _true_positives: Array
+    """Of each class, the rows that are predicted to be of it, and are."""
+    _predicted: Array
+    """The rows that are predicted to be of it."""
+    _actual: Array
+    """The rows that are of it."""
 
     def __init__(self, average: str = "macro", threshold: float = 0.5) -> None:
         self.average = lookup("average", average, {"macro": "macro", "micro": "micro"})
@@ -191,7 +222,7 @@ class _Counted(Metric):
         self.reset()
 
     def reset(self) -> None:
-        self._both, self._predicted, self._actual = np.zeros(1), np.zeros(1), np.zeros(1)
+        self._true_positives, self._predicted, self._actual = np.zeros(1), np.zeros(1), np.zeros(1)
 
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
         k = y_pred.shape[1]
@@ -201,24 +232,24 @@ class _Counted(Metric):
         else:
             actual, predicted = _targets(y_true, y_pred) > 0.5, y_pred > self.threshold
         w = np.ones(len(y_pred)) if weights is None else weights.astype(np.float64)
-        self._both = self._both + w @ (actual & predicted)
+        self._true_positives = self._true_positives + w @ (actual & predicted)
         self._predicted = self._predicted + w @ predicted
         self._actual = self._actual + w @ actual
 
     def result(self) -> float:
-        counts = self._both, self._predicted, self._actual
+        counts = self._true_positives, self._predicted, self._actual
         if self.average == "micro":
             counts = tuple(np.atleast_1d(c.sum()) for c in counts)  # type: ignore[assignment]
         part, whole = self.ratio(*counts)
         return float((part / np.where(whole, whole, 1)).mean())
 
-    def ratio(self, both: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
-        """Numerator and denominator; where that is 0, the figure is 0."""
+    def ratio(self, true_positives: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
+        """Numerator and denominator; where that is 0, the value is 0."""
         raise NotImplementedError
 
 
-class Precision(_Counted):
-    """Of those predicted, the share that are: for one output at ``threshold``, for classes by the largest output.
+class Precision(_Counted, library=True):
+    """Of the predicted positives, the share that are true: one output at ``threshold``, classes by the largest output.
 
     average: over classes or outputs, "macro" (the mean of theirs) or "micro" (all counted together).
 
@@ -230,32 +261,33 @@ class Precision(_Counted):
 
     name = "precision"
 
-    def ratio(self, both: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
-        return both, predicted
+    def ratio(self, true_positives: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
+        return true_positives, predicted
 
 
-class Recall(_Counted):
-    """Of those that are, the share predicted. The arguments are those of Precision."""
+class Recall(_Counted, library=True):
+    """Of the actual positives, the share that is predicted. The arguments are those of Precision."""
 
     name = "recall"
 
-    def ratio(self, both: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
-        return both, actual
+    def ratio(self, true_positives: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
+        return true_positives, actual
 
 
-class F1(_Counted):
+class F1(_Counted, library=True):
     """The harmonic mean of precision and recall. The arguments are those of Precision."""
 
     name = "f1"
 
-    def ratio(self, both: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
-        return 2 * both, predicted + actual
+    def ratio(self, true_positives: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
+        return 2 * true_positives, predicted + actual
 
 
 class _Collecting(Metric):
     """Base of the metrics that need all rows at once: they keep y_true, y_pred and the weights."""
 
     running = False
+    saved = ("collected",)
 
     def __init__(self) -> None:
         self.reset()
@@ -266,8 +298,21 @@ class _Collecting(Metric):
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
         self._parts.append((np.array(y_true), y_pred.copy(), None if weights is None else weights.copy()))
 
-    def attributes(self) -> dict[str, Any]:
-        return {**super().attributes(), "_parts": [self._all()] if self._parts else []}
+    @property
+    def collected(self) -> list[Array | None]:
+        """All rows so far as ``[y_true, y_pred, weights or None]``; an empty list where there are none."""
+        if not self._parts:
+            return []
+        self._parts = [self._all()]
+        return list(self._parts[0])
+
+    @collected.setter
+    def collected(self, arrays: list[Array | None]) -> None:
+        y_true, y_pred, weights = arrays or (None, None, None)
+        lengths = {len(array) for array in (y_true, y_pred, weights) if array is not None}
+        if arrays and (y_true is None or y_pred is None or len(lengths) > 1):
+            raise ValueError(f"{self!r}: expected y_true, y_pred and weights of as many rows, got {lengths}.")
+        self._parts = [] if y_true is None or y_pred is None else [(y_true, y_pred, weights)]
 
     def _all(self) -> tuple[Array, Array, Array | None]:
         y_true, y_pred, weights = zip(*self._parts, strict=True)
@@ -276,11 +321,11 @@ class _Collecting(Metric):
         return np.concatenate(y_true), np.concatenate(y_pred), np.concatenate(rows) if weighted else None
 
 
-class AUC(_Collecting):
-    """The area under the ROC curve: how often a random yes is ranked above a random no, ties counting half.
+class AUC(_Collecting, library=True):
+    """The area under the ROC curve: how often a random positive is ranked above a random negative, ties counting half.
 
     For one output; for several, or for classes each against the rest, the mean of theirs. NaN where a class has no
-    yes or no no. It keeps all rows of an epoch: 8 bytes an output.
+    positives, or nothing else. It keeps all rows of an epoch: 8 bytes an output.
 
     >>> auc = AUC()
     >>> auc.update(np.array([0, 1, 0, 1]), np.array([[0.1], [0.4], [0.6], [0.9]]))
@@ -301,13 +346,13 @@ class AUC(_Collecting):
 
 def _auc(y: Array, p: Array, w: Array) -> float:
     _, group = np.unique(p, return_inverse=True)
-    yes, no = np.bincount(group, w * y), np.bincount(group, w * ~y)
-    below = np.cumsum(no) - no
-    pairs = yes.sum() * no.sum()
-    return float((yes * (below + no / 2)).sum() / pairs) if pairs else float("nan")
+    positives, negatives = np.bincount(group, w * y), np.bincount(group, w * ~y)
+    below = np.cumsum(negatives) - negatives
+    pairs = positives.sum() * negatives.sum()
+    return float((positives * (below + negatives / 2)).sum() / pairs) if pairs else float("nan")
 
 
-class FunctionMetric(_Collecting):
+class FunctionMetric(_Collecting, library=True):
     """A metric from a function ``f(y_true, y_pred)`` of all rows, or ``f(y_true, y_pred, sample_weight=)``.
 
     >>> def largest_error(y_true, y_pred):

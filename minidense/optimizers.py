@@ -23,28 +23,27 @@ class Optimizer(Configurable):
     in AdamW and in Keras); it spares biases and the parameters of normalizations unless ``decay_all``.
     global_clipnorm: a gradient longer than that is shortened to it.
 
-    ``iterations`` counts the updates made. ``state`` holds what must survive from one update to the next, by
-    name: vectors as long as ``theta``. All else can be thrown away at any time.
+    ``iterations`` counts the updates made. ``state`` holds what must survive from one update to the next, by name:
+    vectors as long as ``theta``; numbers that must are named in ``saved``. All else can be thrown away at any time.
     """
 
-    sets_caches = False
-    transient = frozenset(["_config", "decayed", "_learning_rate", "_add_scaled", "_scratch", "_owner"])
-
-    iterations: int
+    iterations: int = 0
     state: dict[str, Array]
-    decayed: Sequence[slice] | None
+    decayed: Sequence[slice] | None = None
     """The pieces of theta that decay; None for all of it. The model notes them before it trains."""
 
-    _learning_rate: float | Callable[[int], float]
+    weight_decay: float = 0.0
+    decay_all: bool = False
+    global_clipnorm: float | None = None
+
+    _learning_rate: float | Callable[[int], float] = 0.01
     _add_scaled: AddScaled
-    _scratch: Array
-    _owner: weakref.ref[Any] | None
+    _scratch: Array = np.empty(0)
+    _owner: weakref.ref[Any] | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        self = super().__new__(cls, *args, **kwargs)
-        self.__dict__.update(iterations=0, state={}, decayed=None, _learning_rate=0.01)
-        self.__dict__.update(weight_decay=0.0, decay_all=False, global_clipnorm=None)
-        self.__dict__.update(_add_scaled=AddScaled(), _scratch=np.empty(0), _owner=None)
+        self = super().__new__(cls)
+        self.__dict__.update(state={}, _add_scaled=AddScaled())  # also where a subclass does not call __init__
         return self
 
     def __init__(
@@ -121,20 +120,20 @@ class Optimizer(Configurable):
         return self._scratch
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_scratch": np.empty(0), "_owner": None}
+        return {name: value for name, value in vars(self).items() if name not in ("_scratch", "_owner")}
 
-    def attributes(self) -> dict[str, Any]:
-        return {**super().attributes(), "learning_rate": self._learning_rate}
-
-    def claim(self, model: Any) -> None:
-        """Note that ``model`` trains with it; ValueError where it has the state of another model that still lives."""
+    def check_owner(self, model: Any) -> None:
+        """Raise ValueError where it has the state of another model than ``model``, which still lives."""
         owner = self._owner() if self._owner is not None else None
         if owner is not None and owner is not model and self.state:
             raise ValueError(f"{self!r} has the state of another model. Give each model an optimizer of its own.")
+
+    def claim(self, model: Any) -> None:
+        """Note that ``model`` trains with it from now on."""
         self._owner = weakref.ref(model)
 
 
-class SGD(Optimizer):
+class SGD(Optimizer, library=True):
     """Gradient descent: ``theta := theta - eta * grad``, on as many rows as each batch has.
 
     With ``momentum`` mu (Polyak, 1964), Keras' form: ``v := mu v - eta grad``, then ``theta := theta + v``, or
@@ -181,7 +180,7 @@ def _average_squares(v: Array, grad: Array, decay: float, work: Array) -> None:
     v += work
 
 
-class Adam(Optimizer):
+class Adam(Optimizer, library=True):
     """``m := b1 m + (1 - b1) g``, ``v := b2 v + (1 - b2) g**2``, ``theta := theta - eta_t m / (sqrt(v) + epsilon)``.
 
     ``eta_t = eta sqrt(1 - b2**t) / (1 - b1**t)`` at the t-th update (Kingma and Ba, 2015, the form at the end of
@@ -194,6 +193,11 @@ class Adam(Optimizer):
     >>> theta.round(4)
     array([0.9, 1.1])
     """
+
+    saved = ("_begun",)
+
+    _begun: int = 0
+    """The updates made before the moments began, from zero: layers that are added later begin them anew."""
 
     def __init__(
         self,
@@ -210,11 +214,10 @@ class Adam(Optimizer):
         self.beta_1 = real_number(f"{name}: beta_1", beta_1, at_least=0, below=1)
         self.beta_2 = real_number(f"{name}: beta_2", beta_2, at_least=0, below=1)
         self.epsilon = real_number(f"{name}: epsilon", epsilon, above=0)
-        self._begun = 0
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         if not self.state:
-            self._begun = self.iterations  # the moments start from zero here, which t corrects for
+            self._begun = self.iterations
         t, work = self.iterations - self._begun + 1, self.scratch(theta)
         m, v = self.moment("m", theta), self.moment("v", theta)
         m *= self.beta_1
@@ -227,7 +230,7 @@ class Adam(Optimizer):
         theta -= work
 
 
-class AdamW(Adam):
+class AdamW(Adam, library=True):
     """Adam with a decoupled weight decay of 0.004 by default (Loshchilov and Hutter, 2019; Keras' default).
 
     >>> AdamW(0.1).weight_decay
@@ -247,7 +250,7 @@ class AdamW(Adam):
         super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, decay_all, global_clipnorm)
 
 
-class RMSprop(Optimizer):
+class RMSprop(Optimizer, library=True):
     """``v := rho v + (1 - rho) g**2``, ``theta := theta - eta g / sqrt(v + epsilon)`` (Tieleman and Hinton, 2012).
 
     Keras' form. With ``momentum`` mu: ``u := mu u + eta g / sqrt(v + epsilon)``, ``theta := theta - u``.

@@ -16,7 +16,7 @@ class Schedule(Configurable):
         raise NotImplementedError
 
 
-class Constant(Schedule):
+class Constant(Schedule, library=True):
     """The same rate at every step: for use within WarmUp.
 
     >>> Constant(0.1)(1000)
@@ -30,7 +30,7 @@ class Constant(Schedule):
         return self.rate
 
 
-class PiecewiseConstantDecay(Schedule):
+class PiecewiseConstantDecay(Schedule, library=True):
     """``values[0]`` up to and with step ``boundaries[0]``, then ``values[1]``, and so on: Keras' rule.
 
     >>> [PiecewiseConstantDecay([10, 20], [1.0, 0.5, 0.1])(step) for step in (10, 11, 21)]
@@ -48,7 +48,7 @@ class PiecewiseConstantDecay(Schedule):
         return self.values[sum(step > boundary for boundary in self.boundaries)]
 
 
-class ExponentialDecay(Schedule):
+class ExponentialDecay(Schedule, library=True):
     """``rate * decay_rate ** (step / decay_steps)``; with ``staircase`` the exponent is rounded down.
 
     >>> ExponentialDecay(1.0, decay_steps=10, decay_rate=0.5)(20)
@@ -66,7 +66,7 @@ class ExponentialDecay(Schedule):
         return self.rate * self.decay_rate**exponent
 
 
-class CosineDecay(Schedule):
+class CosineDecay(Schedule, library=True):
     """From ``rate`` along half a cosine down to ``alpha * rate`` at ``decay_steps``, and there from then on.
 
     (Loshchilov and Hutter, 2017.)
@@ -85,7 +85,7 @@ class CosineDecay(Schedule):
         return self.rate * ((1 - self.alpha) * share + self.alpha)
 
 
-class WarmUp(Schedule):
+class WarmUp(Schedule, library=True):
     """A rising line over the first ``steps`` steps, up to the rate that ``schedule`` begins with, which then follows.
 
     The first step already moves: step s, from 0, has ``(s + 1) / steps`` of that rate.

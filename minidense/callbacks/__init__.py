@@ -1,15 +1,9 @@
 """Callbacks: what happens around a training run without being part of it."""
 
-from minidense.callbacks.base import (
-    Callback,
-    CSVLogger,
-    EarlyStopping,
-    GradientHealth,
-    LambdaCallback,
-    LearningRateScheduler,
-    ModelCheckpoint,
-    ReduceLROnPlateau,
-)
+from minidense.callbacks.base import Callback, LambdaCallback
+from minidense.callbacks.checkpoint import ModelCheckpoint
+from minidense.callbacks.monitors import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau
+from minidense.callbacks.reporting import CSVLogger, GradientHealth
 
 __all__ = [
     "CSVLogger",

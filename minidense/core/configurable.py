@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import collections
 import functools
 import inspect
 import numbers
-import re
 from abc import ABCMeta
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -89,6 +89,11 @@ class Configurable(metaclass=_Remembering):
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if not isinstance(cls.saved, tuple | list):
+            raise TypeError(
+                f"{cls.__name__}: saved: expected a tuple of names, got {shown(cls.saved)}; a tuple of one "
+                f"name ends in a comma: saved = ('best',)."
+            )
         cls._of_library = library
         if library:
             LIBRARY[cls.__name__] = cls
@@ -159,38 +164,46 @@ def state_dict(thing: Configurable) -> dict[str, Any]:
 
 
 def load_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
-    """Set the attributes that ``state_dict`` gave; ValueError, before any is set, where they are others.
-
-    An attribute that the class annotates must be of that kind.
+    """Set the attributes that ``state_dict`` gave; ValueError, before any is set, where ``check_state_dict`` raises it.
 
     >>> counter = type("Counter", (Configurable,), {"saved": ("count",), "count": 0})()
     >>> load_state_dict(counter, {"count": 3})
     >>> counter.count
     3
     """
-    kind = type(thing)
-    names = saved_names(kind)
-    if sorted(state) != sorted(names):
-        raise ValueError(f"{kind.__name__} saves {', '.join(names) or 'nothing'}; the file has {', '.join(state)}.")
-    for name, value in state.items():
-        expected = _annotated(kind, name)
-        if not _is_of(value, expected):
-            raise ValueError(f"{kind.__name__}: {name} is of the kind {expected}; the file has {shown(value)}.")
+    check_state_dict(thing, state)
     for name, value in state.items():
         object.__setattr__(thing, name, value)
 
 
+def check_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
+    """ValueError where ``state`` has other names than ``thing`` saves, or values of another kind than it annotates."""
+    kind = type(thing)
+    names = saved_names(kind)
+    if set(state) != set(names):
+        raise ValueError(f"{kind.__name__} saves {', '.join(names) or 'nothing'}; the file has {shown([*state])}.")
+    for name, value in state.items():
+        expected = _annotated(kind, name)
+        if not _is_of(value, expected):
+            raise ValueError(f"{kind.__name__}: {name} is of the kind {expected}; the file has {shown(value)}.")
+
+
 def _annotated(kind: type, name: str) -> str:
-    """What the class, or a base of it, says of the attribute, such as ``"float | None"``; "Any" where nothing."""
+    """What the class, or a base of it, says of the attribute, such as ``"float | None"``; "Any" where nothing.
+
+    Of a property it is what the property returns.
+    """
     for base in kind.__mro__:
-        annotations = inspect.get_annotations(base)
-        if name in annotations:
-            return str(annotations[name])
+        annotation = inspect.get_annotations(base).get(name)
+        of_class = base.__dict__.get(name)
+        if annotation is None and isinstance(of_class, property):
+            annotation = inspect.get_annotations(of_class.fget).get("return") if of_class.fget else None
+        if annotation is not None:
+            return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     return "Any"
 
 
 _KINDS: dict[str, Any] = {
-    "None": type(None),
     "bool": (bool, np.bool),
     "int": numbers.Integral,
     "float": numbers.Real,
@@ -202,6 +215,25 @@ _KINDS: dict[str, Any] = {
 
 
 def _is_of(value: Any, annotation: str) -> bool:
-    """Whether ``value`` is of one of the kinds, brackets left out, of ``"dict[int, float] | None"``."""
-    kinds = [_KINDS.get(re.sub(r"\[.*", "", kind).strip(), object) for kind in annotation.split(" | ")]
-    return any(isinstance(value, kind) for kind in kinds)
+    """Whether ``value`` is what ``"dict[str, float] | None"`` says; names that are not in ``_KINDS`` say nothing."""
+    try:
+        return _fits(value, ast.parse(annotation, mode="eval").body)
+    except SyntaxError:
+        return True
+
+
+def _fits(value: Any, kind: ast.expr) -> bool:
+    match kind:
+        case ast.BinOp(left=left, right=right):
+            return _fits(value, left) or _fits(value, right)
+        case ast.Constant(value=None):
+            return value is None
+        case ast.Name(id="int" | "float") if isinstance(value, bool):
+            return False
+        case ast.Name(id=name):
+            return isinstance(value, _KINDS.get(name, object))
+        case ast.Subscript(value=ast.Name(id="list"), slice=item):
+            return isinstance(value, list) and all(_fits(each, item) for each in value)
+        case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, item])):
+            return isinstance(value, dict) and all(_fits(k, key) and _fits(v, item) for k, v in value.items())
+    return True

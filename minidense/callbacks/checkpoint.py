@@ -1,0 +1,146 @@
+"""``ModelCheckpoint``: the whole run in a file, now and then."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import string
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from minidense.callbacks.monitors import Monitor
+from minidense.core.arguments import whole_number
+
+
+class ModelCheckpoint(Monitor, library=True):
+    """Save the whole run to a file, from which ``fit(..., resume=path)`` continues as if nothing had happened.
+
+    path: may have ``{epoch}``, the epochs that are over, ``{step}``, all steps made, and metrics: ``{val_loss:.3f}``.
+    every: "epoch", "5 epochs", "step" or "100 steps"; a number is steps. save_best_only: only when the metric
+    ``monitor`` is better than ever, by ``min_delta`` at least. mode: as for EarlyStopping. keep: of files with
+    ``{epoch}`` or ``{step}`` in their names, so many stay, the last ones of this run; None keeps all. A file is
+    replaced as a whole or not at all, and ``md.load_model`` loads it as a model too. Raises OSError where it cannot be
+    written.
+
+    >>> ModelCheckpoint("digits.npz", every="2 epochs")
+    ModelCheckpoint('digits.npz', every='2 epochs')
+    """
+
+    steers = False
+    saved = ("_names", "_due")
+
+    _names: list[str]
+    """The files it has written, within its folder, the oldest first."""
+    _due: bool
+    """Whether it has decided to save the run, and not yet done it."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        every: str | int = "epoch",
+        save_best_only: bool = False,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        min_delta: float = 0.0,
+        keep: int | None = None,
+    ) -> None:
+        super().__init__(monitor, min_delta, 0, mode)
+        self.path, self.save_best_only = os.fspath(path), bool(save_best_only)
+        self.every = every
+        self.keep = None if keep is None else whole_number("ModelCheckpoint: keep", keep)
+        _interval(every)
+        _check_template(self.path)
+        if keep is not None and keep > 1 and not re.search(r"\{(epoch|step)\b", self.path):
+            raise ValueError(f"ModelCheckpoint: keep={keep} files need names that differ: {{epoch}} in {self.path!r}.")
+        self._names, self._due = [], False
+
+    @property
+    def interval(self) -> int:
+        """How many epochs or steps lie between two files."""
+        return _interval(self.every)[0]
+
+    @property
+    def each_step(self) -> bool:  # type: ignore[override]
+        """Whether these are steps."""
+        return _interval(self.every)[1]
+
+    @property
+    def files(self) -> list[str]:
+        """The files that it has written and that are to stay, the oldest first."""
+        folder, pattern = _folder_and_pattern(self.path)
+        inside = [name for name in self._names if not os.path.isabs(name) and ".." not in name.split("/")]
+        return [os.path.join(folder, name) for name in inside if pattern.fullmatch(name)]  # a file may say anything
+
+    def on_save_point(self, run: Any) -> Callable[[], None] | None:
+        if self.each_step != bool(run.step) or (run.steps_made if self.each_step else run.epoch) % self.interval:
+            return None
+        if self.save_best_only and not self.improved(run.logs):
+            return None
+        self._due = True
+        return functools.partial(self.make_up, run)
+
+    def make_up(self, run: Any) -> None:
+        if not self._due:
+            return
+        path = self._path_now(run)
+        folder, _ = _folder_and_pattern(self.path)
+        name, before = os.path.relpath(path, folder or ".").replace(os.sep, "/"), self._names
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        self._names, self._due = [*(other for other in before if other != name), name], False  # as the file is to say
+        try:
+            run.save(path)
+        except BaseException:
+            self._names = before
+            raise
+        if self.keep is not None:
+            for oldest in self.files[: -self.keep]:
+                _remove_checkpoint(oldest, run.number)
+            self._names = self._names[-self.keep :]
+
+    def _path_now(self, run: Any) -> str:
+        known = {**run.logs, "epoch": run.epoch, "step": run.steps_made}
+        try:
+            return self.path.format_map(known)
+        except (LookupError, ValueError, AttributeError) as error:
+            raise ValueError(
+                f"ModelCheckpoint: the path {self.path!r} cannot be filled in: {error!r}. Known: {', '.join(known)}."
+            ) from None
+
+
+def _remove_checkpoint(path: str, run_number: int) -> None:
+    """Remove a checkpoint of that run, and nothing else of that name."""
+    from minidense.files.checkpoint import run_number as run_number_of
+
+    with suppress(FileNotFoundError):
+        if run_number_of(path) == run_number:
+            os.unlink(path)
+
+
+def _folder_and_pattern(template: str) -> tuple[str, re.Pattern[str]]:
+    """The folder that all files of a template are in, and what their names within it look like."""
+    folder = template.partition("{")[0].rpartition("/")[0]
+    rest = template[len(folder) :].lstrip("/") if folder or template.startswith("/") else template
+    fields = [(text, "" if field is None else r"[^/\\]+") for text, field, _, _ in string.Formatter().parse(rest)]
+    pattern = re.compile("".join(re.escape(text) + value for text, value in fields))
+    return folder or ("/" if template.startswith("/") else ""), pattern
+
+
+def _check_template(path: str) -> None:
+    try:
+        names = [name for _, name, _, _ in string.Formatter().parse(path) if name is not None]
+    except ValueError as error:
+        raise ValueError(f"ModelCheckpoint: path: {path!r} is no template: {error}.") from None
+    if not all(name.isidentifier() for name in names):
+        raise ValueError(f"ModelCheckpoint: path: expected names such as {{epoch}} in {path!r}, got {names}.")
+
+
+def _interval(every: str | int) -> tuple[int, bool]:
+    """How many, and whether they are steps."""
+    if not isinstance(every, str):
+        return whole_number("ModelCheckpoint: every", every), True
+    found = re.fullmatch(r"(?:([1-9]\d*) )?(epoch|step)s?", every)
+    if not found:
+        raise ValueError(f"ModelCheckpoint: every: expected 'epoch', '5 epochs', '100 steps' or steps, got {every!r}.")
+    return int(found[1] or 1), found[2] == "step"

@@ -1,0 +1,214 @@
+"""Callbacks that report: to a file, into the logs, and to whoever watches a model train."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import sys
+from typing import Any, BinaryIO, TextIO
+
+import numpy as np
+
+from minidense.callbacks.base import Callback, Logs
+from minidense.core.arguments import lookup, whole_number
+from minidense.core.types import Array
+from minidense.layers import ReLU
+from minidense.layers.base import own_params, walk
+
+
+class CSVLogger(Callback, library=True):
+    """Write the metrics of each epoch to a file as soon as there are any: one line an epoch.
+
+    append: write below what is in the file, rather than over it. A run that is resumed writes its earlier lines again;
+    with ``append`` they replace those that stand where the run began, if these say the same.
+    """
+
+    saved = ("_start",)
+
+    _start: int = 0
+    """Where in the file the lines of this run begin, in bytes."""
+
+    def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
+        self.filename, self.separator, self.append = os.fspath(filename), separator, bool(append)
+
+    def on_train_begin(self, logs: Logs) -> None:
+        self._begun = False
+        with open(self.filename, "ab") as file:
+            if not self.append and not self.params.get("resumed"):
+                file.truncate(0)
+            self._start = file.tell() if self.append else 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        with open(self.filename, "r+b") as file:
+            if self._begun:
+                file.seek(0, os.SEEK_END)
+                file.write(self._lines([(epoch, logs)]))
+            else:
+                self._begin(file, [*self._earlier(), (epoch, logs)])
+
+    def _begin(self, file: BinaryIO, rows: list[tuple[int, Logs]]) -> None:
+        """Write the first lines; when resumed, in the place of what an earlier process has written of the same run.
+
+        A checkpoint may be of another log, or forged: with ``append``, only what ``rows`` say too is replaced.
+        """
+        text = file.read()
+        start = min(max(self._start, 0), len(text)) if self.append else 0
+        lines = self._lines_at(start, text, rows)
+        if self.append and not _is_part_of(text[start:], lines, rows[-1][0] + 1, self.separator):
+            start = len(text)
+            lines = self._lines_at(start, text, rows)
+        file.seek(start)
+        file.write(lines)
+        file.truncate()
+        self._start, self._begun = start, True
+
+    def _lines_at(self, start: int, text: bytes, rows: list[tuple[int, Logs]]) -> bytes:
+        """The lines as they stand there in ``text``: under its header, or at the top under one of their own."""
+        if not start:
+            self._columns = list(rows[-1][1])
+            return self._line(["epoch", *self._columns]) + self._lines(rows)
+        header = text.split(b"\n")[0].decode("utf-8", "replace")
+        self._columns = next(csv.reader([header], delimiter=self.separator))[1:]
+        return (b"" if text[:start].endswith(b"\n") else b"\r\n") + self._lines(rows)
+
+    def _lines(self, rows: list[tuple[int, Logs]]) -> bytes:
+        """One line an epoch. Raises ValueError where the last one has a metric without a column."""
+        if new := [name for name in rows[-1][1] if name not in self._columns]:
+            raise ValueError(f"CSVLogger: {self.filename} has no columns for {new}; it has {self._columns}.")
+        lines = [self._line([epoch, *(logs.get(name, math.nan) for name in self._columns)]) for epoch, logs in rows]
+        return b"".join(lines)
+
+    def _line(self, values: list[Any]) -> bytes:
+        text = io.StringIO(newline="")
+        csv.writer(text, delimiter=self.separator).writerow(values)
+        return text.getvalue().encode()
+
+    def _earlier(self) -> list[tuple[int, Logs]]:
+        """The epochs of this run that are over."""
+        past = self.model.history if self.model is not None else None
+        if past is None:
+            return []
+        return [(n, {name: values[i] for name, values in past.history.items()}) for i, n in enumerate(past.epoch)]
+
+
+def _is_part_of(text: bytes, lines: bytes, epoch: int, separator: str) -> bool:
+    """Whether ``text`` is the beginning of ``lines``, or these and then lines of ``epoch``, the next one, and so on."""
+    if not text.startswith(lines):
+        return lines.startswith(text)
+    *whole, torn = [line.split(separator.encode())[0] for line in text[len(lines) :].split(b"\n")]
+    expected = [str(epoch + i).encode() for i in range(len(whole) + 1)]
+    return whole == expected[:-1] and expected[-1].startswith(torn)
+
+
+class GradientHealth(Callback, library=True):
+    """Add to each epoch's metrics how the layers fare, which tells a rate too large or too small, and dead units.
+
+    ``update_ratio_<layer>``: the norm of an update by that of the layer's parameters, the mean over the epoch's
+    steps; about 0.001 is usual. ``dead_<layer>``: for each ReLU, the share of units that no row of the epoch has
+    activated (of batches above 2,048 rows, the last 2,048). A layer within a layer is called ``3/f/0``. It makes each
+    step somewhat slower.
+    """
+
+    steers = True
+    saved = ("_steps", "_ratios", "_alive")
+
+    _steps: int
+    """The steps of this epoch so far."""
+    _ratios: dict[str, float]
+    """By layer, the sum of their ratios."""
+    _alive: dict[str, Array]
+    """By layer, which units have been active."""
+
+    def __init__(self) -> None:
+        self._steps, self._ratios, self._alive = 0, {}, {}
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        self._steps, self._ratios, self._alive = 0, {}, {}
+
+    def on_batch_begin(self, batch: int, logs: Logs) -> None:
+        self._before = self.model.theta.copy()
+
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
+        network, start = self.model.network, 0
+        self._steps += 1
+        for layer in walk(network):
+            name, size = network.name_of(layer).removeprefix("layers/"), sum(d.size for d in own_params(layer))
+            if size:
+                before, now = self._before[start : start + size], network.theta[start : start + size]
+                norm, start = np.linalg.norm(before), start + size
+                ratio = float(np.linalg.norm(now - before) / norm) if norm else 0.0
+                self._ratios[name] = self._ratios.get(name, 0.0) + ratio
+            if isinstance(layer, ReLU):
+                alive = np.asarray((layer.h > 0).any(axis=0))
+                self._alive[name] = alive | self._alive.get(name, alive)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        for name, ratio in self._ratios.items():
+            logs[f"update_ratio_{name}"] = ratio / self._steps
+        for name, alive in self._alive.items():
+            logs[f"dead_{name}"] = float(1 - alive.mean())
+
+
+class ProgressBar(Callback, library=True):
+    """One tqdm bar for the whole run: epoch, step, loss, metrics, and those of the last validation."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self.file = file
+
+    def on_train_begin(self, logs: Logs) -> None:
+        from tqdm import tqdm
+
+        self._validation: Logs = {}
+        done = self.params["initial_epoch"] * self.params["steps"] + self.params["initial_step"]
+        self._bar = tqdm(
+            initial=done,
+            total=max(done, self.params["epochs"] * self.params["steps"]),
+            file=self.file,
+            unit="step",
+            dynamic_ncols=True,
+        )
+        self.on_epoch_begin(self.params["initial_epoch"], logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        self._bar.set_description(
+            f"epoch {min(epoch + 1, self.params['epochs'])}/{self.params['epochs']}", refresh=False
+        )
+
+    def on_block_end(self, steps: int, logs: Logs) -> None:
+        self._bar.set_postfix_str(_text_of({**self._validation, **logs}), refresh=False)
+        self._bar.update(steps)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        self._validation = {name: value for name, value in logs.items() if name.startswith("val_")}
+        self._bar.set_postfix_str(_text_of(logs))
+
+    def on_train_end(self, logs: Logs) -> None:
+        self._bar.close()
+
+
+class ProgressLines(Callback, library=True):
+    """One line an epoch, for logs and pipes."""
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        self.file = file
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        line = f"epoch {epoch + 1}/{self.params['epochs']}: {_text_of(logs)}"
+        print(line, file=self.file or sys.stdout, flush=True)
+
+
+def _text_of(logs: Logs) -> str:
+    return ", ".join(f"{name}={value:.4g}" for name, value in logs.items())
+
+
+def progress_callback(verbose: int | str) -> Callback | None:
+    """The callback for fit's ``verbose``: "auto" a bar in a terminal and lines elsewhere, 0, 1 a bar, 2 lines."""
+    if isinstance(verbose, str):
+        lookup("verbose", verbose, {"auto": 1})
+        return ProgressBar() if sys.stderr.isatty() else ProgressLines()
+    level = whole_number("verbose", verbose if not isinstance(verbose, bool) else int(verbose), 0)
+    if level > 2:
+        raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}.")
+    return (None, ProgressBar(), ProgressLines())[level]
