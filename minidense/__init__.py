@@ -8,12 +8,13 @@ from minidense import callbacks, datasets, schedules
 from minidense.callbacks.base import Callback
 from minidense.core.errors import CorruptFileError
 from minidense.core.version import __version__ as __version__
-from minidense.data.batches import ClassLabels
+from minidense.data.labels import ClassLabels
 from minidense.layers import (
     ELU,
     GELU,
     Activation,
     BatchNormalization,
+    Concatenate,
     Dense,
     Dropout,
     Flatten,
@@ -21,6 +22,7 @@ from minidense.layers import (
     LayerNormalization,
     LeakyReLU,
     ReLU,
+    Residual,
     Sigmoid,
     SiLU,
     Softmax,
@@ -59,6 +61,7 @@ __all__ = [
     "BinaryAccuracy",
     "Callback",
     "ClassLabels",
+    "Concatenate",
     "CorruptFileError",
     "Dense",
     "Dropout",
@@ -77,6 +80,7 @@ __all__ = [
     "RMSprop",
     "ReLU",
     "Recall",
+    "Residual",
     "RowLoss",
     "Sequential",
     "SiLU",

@@ -1,53 +1,54 @@
-"""``Sequential``: the model that the user holds."""
+"""``Sequential``: the model that the user holds, a facade over its network."""
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import errno
 import os
-import threading
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
-from minidense.callbacks.base import Callback, Logs
-from minidense.callbacks.hooks import Hooks
-from minidense.callbacks.progress import progress_callback
-from minidense.core.arguments import known_keywords, lookup, whole_number, whole_numbers
-from minidense.core.errors import Problems
-from minidense.core.rng import Streams
+from minidense.callbacks.base import Callback, CallbackList, Logs
+from minidense.callbacks.reporting import progress_callback
+from minidense.core.arguments import known_keywords, lookup, whole_numbers
+from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
-from minidense.data.batches import BatchFeed, Feed, as_features, check_batch_size, check_features, check_weights
-from minidense.layers import Layer
-from minidense.layers.parameters import Fill, allocate, start_of
+from minidense.data.arrays import as_features, check_features, check_weights
+from minidense.data.batches import check_batch_size
+from minidense.layers.base import Layer
+from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metric
-from minidense.network import Chain, inference
-from minidense.numerics.blas import SMALL, one_thread_if
+from minidense.network import Network, inference
 from minidense.optimizers import Optimizer, get_optimizer
-from minidense.teaching.summary import Summary
+from minidense.teaching.summary import Summary, summary
+from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
-from minidense.training.inputs import Intake, as_rows, sort_out
-from minidense.training.loop import Run, deferred_interrupts
-from minidense.training.step import Learner, Report, evaluate
+from minidense.training.inputs import Checks, as_rows, prepared
+from minidense.training.loop import Run, SavedRun
+from minidense.training.step import learning
 
-if TYPE_CHECKING:
-    from minidense.files.loading import SavedModel
-    from minidense.files.saving import Parts
 
-DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(name) for name in ("float32", "float64")}
+class _Unsaid(str):
+    """A default that can be told from the same text passed by the user."""
+
+
+DTYPES = {"float32": "float32", "float64": "float64"}
 
 
 class Sequential:
     """A chain of layers over one flat vector of parameters.
 
-    layers: ``Layer`` objects, first to last; a Dense with an activation adds that activation as a layer of its own.
-    rng: None for fresh entropy, an int, or a numpy.random.Generator: the same one gives the same results, to the
-    bit. dtype: "float32" or "float64", in which everything is stored and computed. name: shown by ``summary``.
+    layers: ``Layer`` objects or other models, first to last; a Dense with an activation adds that activation as a
+    layer of its own. rng: None for fresh entropy, an int, or a numpy.random.Generator: the same one gives the same
+    results, to the bit. dtype: "float32" or "float64", in which everything is stored and computed. name: shown by
+    ``summary``.
+
+    A model may stand wherever a layer may. It is then part of the outer model, whose rng, dtype and training are its
+    own too; ``predict``, ``get_weights`` and ``save`` still work on it.
 
     >>> import minidense as md
     >>> model = md.Sequential([md.Dense(100, activation="relu"), md.Dense(10, activation="softmax")], rng=0)
@@ -58,98 +59,88 @@ class Sequential:
     @known_keywords
     def __init__(
         self,
-        layers: Sequence[Layer] = (),
+        layers: Sequence[Layer | Sequential] = (),
         *,
         rng: int | np.random.Generator | None = None,
-        dtype: str = "float32",
+        dtype: str = _Unsaid("float32"),
         name: str | None = None,
     ) -> None:
-        self._dtype = _model_dtype(dtype)
-        self._streams = Streams.from_rng(rng)
+        said = None if isinstance(dtype, _Unsaid) else _dtype_name(dtype)
+        generators = Generators.from_rng(rng)
         if not isinstance(name, str | None):
             raise TypeError(f"name: expected a string or None, got {name!r}.")
+        self.network = Network(layers, said, generators)
         self.name = name
         self.stop_training = False
         self.history: History | None = None
         self.optimizer: Optimizer | None = None
         self.loss: Loss | None = None
         self.metrics: list[Metric] = []
-        self._layers: list[Layer] = []
-        self._theta: Array | None = None
-        self._grad: Array | None = None
+        self._rng_said = rng is not None
         self._rows_forward: int | None = None
-        self._fitting = threading.Lock()
-        self._fitting_thread: int | None = None
-        if isinstance(layers, Layer):
-            raise TypeError(f"layers: expected a list of layers, got one layer; use Sequential([{layers!r}]).")
-        self._extend(_expanded(layers))
+
+    def _as_layer(self) -> Network:
+        """The network, which stands for the model where a layer is expected."""
+        if self._rng_said:
+            raise ValueError(
+                f"{self!r} is made with rng=, and would be part of a model: leave rng to the outermost one."
+            )
+        self.network._facade = self
+        return self.network
+
+    @classmethod
+    def _around(cls, network: Network) -> Self:
+        """The model of a network that stands in another one."""
+        if network._facade is None:
+            network._facade = cls()
+            network._facade.network = network
+        facade: Self = network._facade
+        return facade
 
     # ------------------------------------------------------------------ building
 
-    def add(self, layer: Layer) -> Self:
+    def add(self, layer: Layer | Sequential) -> Self:
         """Append ``layer``; return the model. Raises ValueError where the layer is in a model already."""
-        with self._exclusively():
-            self._extend(_expanded([layer]))
+        with self._exclusively(own="add"):
+            self.network.extend(expanded([layer]))
+            if self.built and self.optimizer is not None:
+                self.optimizer.state.clear()  # its vectors were as long as the theta that was
         return self
 
-    def _extend(self, parts: list[Layer]) -> None:
-        seen: set[int] = set()
-        for new in parts:
-            owner = new._owner() if new._owner is not None else None
-            if owner is not None or id(new) in seen:
-                place = "part of another model" if owner not in (None, self) else "in this model already"
-                raise ValueError(
-                    f"{new.where} is {place}; a layer has one place and one set of parameters. Make a new one, or "
-                    f"use copy.deepcopy(layer) to start from its values."
-                )
-            seen.add(id(new))
-        before = self._layers, self._theta, self._grad
-        self._layers = self._layers + parts
-        if self.built:
-            self._theta = self._grad = None
-            try:
-                self.build(before[0][0].input_shape or ())
-            except BaseException:
-                self._layers, self._theta, self._grad = before
-                raise
-            if self.optimizer is not None:
-                self.optimizer.state.clear()  # its vectors were as long as the theta that was
-        for index, new in enumerate(parts, len(before[0])):
-            new.join(self, index)
-
     @property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> tuple[Layer | Sequential, ...]:
         """The layers, first to last."""
-        return tuple(self._layers)
+        children = self.network.children
+        return tuple(Sequential._around(child) if isinstance(child, Network) else child for child in children)
 
     @property
     def built(self) -> bool:
         """Whether the parameters exist."""
-        return self._theta is not None
+        return self.network.built
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the parameters and of all that is computed."""
-        return self._dtype
+        return self.network._record.dtype
 
     @property
     def input_shape(self) -> Shape | None:
         """The shape of one sample; None before the model is built."""
-        return self._layers[0].input_shape if self.built else None
+        return self.network._record.input_shape if self.built else None
 
     @property
     def output_shape(self) -> Shape | None:
         """The shape of one prediction; None before the model is built."""
-        return self._layers[-1].output_shape if self.built else None
+        return self.network._record.output_shape if self.built else None
 
     @property
     def theta(self) -> Array:
         """All parameters as one vector (p,), layer by layer. Assigning to it writes into it."""
-        return self._built_vectors()[0]
+        return self.network.theta
 
     @theta.setter
     def theta(self, values: Any) -> None:
-        theta = self._built_vectors()[0]
+        theta = self.network.theta
         if np.shape(values) != theta.shape:
             raise ValueError(f"theta: expected shape {theta.shape}, got {np.shape(values)}.")
         theta[...] = values
@@ -157,7 +148,7 @@ class Sequential:
     @property
     def grad(self) -> Array:
         """The gradient by all parameters, (p,), as the last backward pass left it."""
-        return self._built_vectors()[1]
+        return self.network.grad
 
     def build(self, input_shape: int | Shape) -> Self:
         """Make the parameters for samples of ``input_shape``, which has no batch axis; an int means ``(int,)``.
@@ -170,49 +161,9 @@ class Sequential:
             if shape != self.input_shape:
                 raise ValueError(f"the model is built for inputs of shape {self.input_shape}, not {shape}.")
             return self
-        with self._building(shape):
-            self._allocate()
+        with self._exclusively(own="build"), self.network.building(shape):
+            self.network.allocate()
         return self
-
-    @contextmanager
-    def _building(self, input_shape: Shape) -> Iterator[Shape]:
-        """The output shape for ``input_shape``; where the block fails, no layer remembers having been built."""
-        if self.built:
-            assert self.output_shape is not None
-            yield self.output_shape
-            return
-        if not self._layers:
-            raise ValueError("the model has no layers; add some: model.add(md.Dense(10)).")
-        before = [dict(layer.__dict__) for layer in self._layers]
-        try:
-            shape = input_shape
-            for layer in self._layers:
-                layer.note(dtype=self._dtype)
-                shape = layer.declare(shape)
-            yield shape
-        except BaseException:
-            if not self.built:
-                for layer, attributes in zip(self._layers, before, strict=True):
-                    layer.__dict__.clear()
-                    layer.__dict__.update(attributes)
-            raise
-
-    def _allocate(self, fill: Fill | None = None) -> None:
-        if not self.built:
-            streams = [self._streams.start_of_layer(index) for index in range(len(self._layers))]
-            fill = fill or start_of(self._layers, streams)
-            self._theta, self._grad = allocate(self._layers, self._dtype, fill)
-            for index, layer in enumerate(self._layers):
-                if layer.draws and "rng" not in layer.__dict__:
-                    layer.rng = self._streams.noise_of_layer(index)
-
-    def _built_vectors(self) -> tuple[Array, Array]:
-        if self._theta is None or self._grad is None:
-            raise RuntimeError(
-                "the model is not built: it does not know the width of its input yet. "
-                "Call model.build(input_shape), or fit it first."
-            )
-        return self._theta, self._grad
 
     # ------------------------------------------------------------------ training
 
@@ -235,7 +186,7 @@ class Sequential:
         names = [metric.name for metric in chosen_metrics]
         if len({"loss", *names}) <= len(names):
             raise ValueError(f"metrics: expected names that differ from each other and from 'loss', got {names}.")
-        with self._exclusively():
+        with self._exclusively(own="compile"):
             self._check_last_layer(chosen[1])
             (self.optimizer, self.loss), self.metrics = chosen, chosen_metrics
         return self
@@ -255,6 +206,7 @@ class Sequential:
         sample_weight: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
         steps_per_epoch: int | None = None,
+        gradient_accumulation_steps: int = 1,
         callbacks: Sequence[Callback] = (),
         resume: str | os.PathLike[str] | None = None,
         verbose: int | str = "auto",
@@ -270,12 +222,14 @@ class Sequential:
         validation_data: (x, y) or (x, y, sample_weight), evaluated after each epoch.
         validation_split: or the last part of x and y, as a fraction, kept out of the training; with
         validation_shuffle, a random part, for which the data is copied.
-        shuffle: draw a new order of the rows for each epoch, from the model's own stream.
+        shuffle: draw a new order of the rows for each epoch, from the model's own random generator.
         sample_weight: (n,), how many times each row counts; a mean is then divided by the sum of the weights.
+        gradient_accumulation_steps: so many batches make one update, by the mean over all their rows; the last group of
+        an epoch may be short.
         class_weight: a dict from label to weight, or "balanced"; it multiplies sample_weight.
-        resume: a file of md.callbacks.ModelCheckpoint, written by the same call without it: the run goes on from
-        there, in the same process or another, to the bit as if it had not ended. A source of batches is made anew: a
-        generator is read on; a dataset's batches must follow from their number and the calls of on_epoch_end.
+        resume: a file of md.callbacks.ModelCheckpoint, written by the same call without it: the run is resumed there,
+        in the same process or another, to the bit as if it had not ended. Make a source of batches anew: a generator is
+        read on to its place; a dataset's batches must follow from their number and the calls of on_epoch_end.
         verbose: "auto" is a progress bar in a terminal and a line an epoch elsewhere; 0 is silent, 1 the bar, 2 the
         lines.
 
@@ -284,149 +238,81 @@ class Sequential:
         parameters are then those before that update. A file to resume from that is of another model or run is a
         ValueError too, with all differences.
         """
-        optimizer, loss = self._compiled()
-        hooks = Hooks(callbacks, progress_callback(verbose))
-        saved = None if resume is None else self._saved_run(resume, hooks)
-        streams = self._streams if saved is None else saved.model._streams
-        epochs = whole_number("epochs", epochs)
-        if not isinstance(shuffle, bool | np.bool):
-            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}.")
-        given = sort_out(
-            x,
-            y,
-            loss,
-            streams.split_order,
-            validation_data=validation_data,
-            validation_split=validation_split,
-            validation_shuffle=validation_shuffle,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            steps_per_epoch=steps_per_epoch,
-        )
-        input_shape = given.x.shape[1:]
-        batch_rows = len(given.x) if given.source else check_batch_size(batch_size, len(given.x))
-        optimizer.claim(self)
-        with self._exclusively(), self._building(input_shape) as output_shape:
-            intake = self._intake(output_shape)
-            if given.source is not None:
-                feed: Feed | BatchFeed = intake.prepared(given.source)
-            else:
-                feed = intake.feed(*intake.weighted(given.x, given.y, given.weights, class_weight), batch_rows)
-            held_out = intake.held_out(given.validation_data)
-            params = {"epochs": epochs, "steps": feed.steps_per_epoch, "batch_size": batch_rows}
-            place = (0, 0) if saved is None else saved.place
-            begin = {"resumed": saved is not None, "initial_epoch": place[0], "initial_step": place[1]}
-            history = History() if saved is None or saved.model.history is None else saved.model.history
-            history.params = params
-            run = Run(
-                optimizer,
-                feed,
-                Report(loss, self.metrics, self._output_of_scores),
-                hooks,
-                history,
-                shuffle=streams.shuffle if shuffle and feed.batch_rows < feed.n else None,
-                validate=lambda: self._evaluate(intake.feed(*held_out, 1024)) if held_out else {},
-                validation_rows=len(held_out[0]) if held_out else 0,
-                stopped=lambda: self.stop_training,
-                write=self._save_run,
-            )
-            if saved is not None or run.hooks.save:
-                self._check_run(run, saved, input_shape, epochs)
-            self._allocate()
-            hooks.attach(self, params | begin)
-            self.history, self.stop_training = history, False
-            if saved is not None:
-                self._take_over(saved)
-            with (
-                self._learner(run.report, batch_rows, reuse_buffers=True) as learner,
-                deferred_interrupts() as interrupts,
-                np.errstate(over="ignore", invalid="ignore"),
-            ):
-                run.train(learner, epochs, interrupts, saved and saved.state)
-        return history
+        self._compiled()
+        listed = CallbackList(callbacks, progress_callback(verbose))
+        saved = None if resume is None else self._saved_run(resume, listed)
+        generators = (self if saved is None else saved.model).network.generators
+        with (
+            self._exclusively(own="fit"),
+            prepared(
+                self,
+                x,
+                y,
+                generators=generators,
+                batch_size=batch_size,
+                gradient_accumulation_steps=gradient_accumulation_steps,
+                validation_data=validation_data,
+                validation_split=validation_split,
+                validation_shuffle=validation_shuffle,
+                sample_weight=sample_weight,
+                class_weight=class_weight,
+                steps_per_epoch=steps_per_epoch,
+            ) as data,
+        ):
+            return Run(self, data, listed, epochs=epochs, shuffle=shuffle, saved=saved).train()
 
-    def _saved_run(self, path: str | os.PathLike[str], hooks: Hooks) -> _SavedRun:
-        from minidense.files import loading, saving
+    def _saved_run(self, path: str | os.PathLike[str], callbacks: CallbackList) -> SavedRun:
+        from minidense.files import checkpoint
 
         if not os.path.exists(path):
             raise FileNotFoundError(errno.ENOENT, "there is no run to resume; the first one has resume=None", path)
-        custom = saving.custom_objects(self._parts(), hooks.attributes())
-        with loading.open_file(path, custom, resuming=True) as file:
-            return _SavedRun(os.fspath(path), file.making(Sequential._from_file), file.run())
-
-    def _check_run(self, run: Run, saved: _SavedRun | None, input_shape: Shape, epochs: int) -> None:
-        """Raise ValueError where a run cannot be saved as its callbacks want, or cannot go on from a saved one."""
-        from minidense.files import loading, saving
-
-        if saved is not None:
-            mine = dataclasses.replace(self._parts(), input_shape=input_shape)
-            problems = Problems()
-            problems.found += loading.differences(mine, saved.model._parts()) + run.check(saved.state, epochs)
-            problems.raise_if_any(f"cannot resume from {saved.path}")
-            run.feed.skip(*saved.place)
-        if run.hooks.save:
-            saving.encoded(self._parts(), run.state())
-
-    def _take_over(self, saved: _SavedRun) -> None:
-        """Be, in the objects that the user holds, the model that was saved."""
-        from minidense.files import loading
-
-        loading.take_over(self._parts(), saved.model._parts())
-        self._streams = saved.model._streams
-        self.stop_training = bool(saved.state["stopped"])
-
-    def _save_run(self, path: str | None, run: Run) -> None:
-        """Write a checkpoint; without a path, only see whether it could be written."""
-        from minidense.files import saving
-
-        parts = self._parts()
-        if run.order_of_epoch is not None:
-            shuffle = copy.deepcopy(self._streams.shuffle)
-            shuffle.bit_generator.state = run.order_of_epoch
-            parts.streams = self._streams._replace(shuffle=shuffle)
-        if path is None:
-            saving.encoded(parts, run.state())
-        else:
-            saving.write(path, parts, run.state())
+        return SavedRun(os.fspath(path), *checkpoint.read_checkpoint(path, checkpoint.custom_of(self), Sequential))
 
     @known_keywords
     def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None) -> Logs:
-        """One update on all rows of ``x``. Returns the figures before the update. Raises what ``fit`` raises."""
+        """One update on all rows of ``x``. Returns the loss and the metrics before it. Raises what ``fit`` raises."""
         optimizer, _ = self._compiled()
-        optimizer.claim(self)
-        with self._exclusively():
-            return self._backpropagate(x, y, sample_weight, optimizer).logs()
+        optimizer.check_owner(self)
+        with self._exclusively(own="train_on_batch"):
+            return self._backpropagate(x, y, sample_weight, update=True).logs()
 
     @known_keywords
-    def loss_and_grad(self, x: Any, y: Any, *, sample_weight: Any = None) -> float:
+    def loss_and_grad(self, x: Any, y: Any, *, sample_weight: Any = None, update_buffers: bool = False) -> float:
         """The loss on all rows of ``x``; fills ``model.grad`` with its gradient and changes no parameter.
 
         The loss is scaled as its reduction says, so that ``grad`` is its gradient: this is the primitive for loops
-        of your own and for scipy.optimize.
+        of your own and for scipy.optimize. update_buffers: let the layers' buffers, such as the moving averages of a
+        batch normalization, take this batch in; a training loop wants that.
         """
         _, loss = self._compiled()
         with self._exclusively():
-            report = self._backpropagate(x, y, sample_weight)
+            report = self._backpropagate(x, y, sample_weight, update_buffers=update_buffers)
         return report.loss_sum if loss.reduction == "sum" else report.logs()["loss"]
 
-    def _backpropagate(self, x: Any, y: Any, sample_weight: Any, optimizer: Optimizer | None = None) -> Report:
-        _, loss = self._compiled()
+    def _backpropagate(
+        self, x: Any, y: Any, sample_weight: Any, update: bool = False, update_buffers: bool = False
+    ) -> Report:
+        optimizer, loss = self._compiled()
         x, y = as_rows(x, y)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x))
-        with self._building(x.shape[1:]) as output_shape:
-            intake = self._intake(output_shape)
-            feed = intake.feed(*intake.checked(x, y), weights, "full")
-            self._allocate()
-            report = Report(loss, self.metrics, self._output_of_scores)
-            with self._learner(report, len(x)) as learner, np.errstate(over="ignore", invalid="ignore"):
+        with self.network.building(x.shape[1:]) as output_shape:
+            checks = Checks(self, output_shape)
+            feed = checks.feed(*checks.rows(x, y, weights), len(x))
+            if not self.built:
+                self.network.allocate()
+            report = Report(loss, checks.row_loss, self.metrics)
+            with learning(self, checks.row_loss, report, len(x)) as learner:
                 for block in feed.blocks():
                     for step in block.steps:
                         if not learner.backpropagate(step):
-                            raise learner.diverged(step, "this batch", optimizer)
+                            raise learner.diverged(step, "this batch")
                     report.add(block)
-                if optimizer is not None:
-                    learner.prepare(optimizer)
-                    learner.update(optimizer)
+                if update:
+                    optimizer.claim(self)
+                    learner.prepare()
+                    learner.update()
+                elif update_buffers:
+                    learner.under_way = False
         return report
 
     # ------------------------------------------------------------------ using
@@ -439,16 +325,17 @@ class Sequential:
         input that does not fit and RuntimeError before the model is built.
         """
         input_shape, output_shape = self._built_shapes()
+        layers, dtype = self.network.children, self.dtype
         x = as_features(x)
-        check_features(x, input_shape, self._dtype)
+        check_features(x, input_shape, dtype)
         size = check_batch_size(batch_size, len(x))
         if size == len(x) and isinstance(x, np.ndarray):
-            y = inference(self._layers)(x if x.dtype == self._dtype else x.astype(self._dtype))
-            return y if y is not x and y.flags.owndata and self._layers[-1].trusted else y.copy()
-        infer = inference(self._layers, batches=True)
-        y = np.empty((len(x), *output_shape), self._dtype)
+            y = inference(layers)(np.ascontiguousarray(x, dtype))
+            return y if y is not x and y.flags.owndata and layers[-1]._of_library else y.copy()
+        infer = inference(layers, workspaces=True)
+        y = np.empty((len(x), *output_shape), dtype)
         for start in range(0, len(x), size):
-            y[start : start + size] = infer(x[start : start + size].astype(self._dtype, copy=False))
+            y[start : start + size] = infer(np.ascontiguousarray(x[start : start + size], dtype))
         return y
 
     @known_keywords
@@ -467,67 +354,58 @@ class Sequential:
         Raises what ``predict`` raises, ValueError for a ``y`` that does not fit, RuntimeError before ``compile``.
         """
         self._compiled()
-        _, output_shape = self._built_shapes()
-        intake = self._intake(output_shape)
-        return self._evaluate(intake.feed(*intake.weighted(x, y, sample_weight, class_weight), batch_size))
+        checks = Checks(self, self._built_shapes()[1])
+        return evaluate(self, checks.row_loss, checks.of_given(x, y, sample_weight, class_weight, batch_size))
 
-    def _evaluate(self, feed: Feed) -> Logs:
-        _, loss = self._compiled()
-        return evaluate(self._trunk(), feed, Report(copy.deepcopy(loss), self.metrics, self._output_of_scores))
-
-    def forward(self, x: Any, training: bool = False) -> Array:
+    def forward(self, x: Array, training: bool = False) -> Array:
         """The chain itself: the output of the last layer. Each layer caches what its backward needs."""
         input_shape, _ = self._built_shapes()
         x = as_features(x)
-        check_features(x, input_shape, self._dtype)
-        y = Chain(self._layers, training).forward(x[:].astype(self._dtype, copy=False))
+        check_features(x, input_shape, self.dtype)
+        y = Pass(self.network.children, training).forward(x[:].astype(self.dtype, copy=False))
         self._rows_forward = len(x)
-        return y.copy() if self._fitting.locked() else y  # while fit runs, the layers use their arrays again
+        return y.copy() if self.network.root.busy else y  # while fit runs, the layers use their arrays again
 
     def backward(self, dy: Any) -> Array:
         """From dLoss/dy of the last ``forward`` to dLoss/dx, filling ``grad`` on the way."""
         _, output_shape = self._built_shapes()
-        dy = np.asarray(dy, self._dtype)
+        dy = np.asarray(dy, self.dtype)
         rows = self._rows_forward if self._rows_forward is not None else "n"
         if dy.shape[1:] != output_shape or dy.ndim == 0 or rows not in ("n", len(dy)):
             expected = ", ".join(map(str, (rows, *output_shape)))
             raise ValueError(f"dy: expected shape ({expected}), that of forward's output, got {dy.shape}.")
-        return Chain(self._layers, training=True).backward(dy)
+        dx = Pass(self.network.children, training=True).backward(dy)
+        self.network.add_shared()
+        return dx
 
     # ------------------------------------------------------------------ weights
 
     def get_weights(self) -> list[Array]:
-        """Copies of all parameters and layer states, in Keras' order and layout: W (in, out), b (out,), layer by layer.
+        """Copies of all parameters and buffers, in Keras' order and layout: W (in, out), b (out,), layer by layer.
 
-        A batch normalization has gamma, beta, moving_mean and moving_variance.
+        A batch normalization has gamma, beta, moving_mean and moving_variance; a shared parameter is there once.
         """
-        return [array.copy() for _, _, array in self._arrays()]
-
-    def _arrays(self) -> list[tuple[Layer, str, Array]]:
-        """Each parameter and state: its layer, its name, and the array itself."""
-        self._built_vectors()
-        names = [(layer, [d.name for d in layer.declarations] + list(layer.states)) for layer in self._layers]
-        return [(layer, name, getattr(layer, name)) for layer, own in names for name in own]
+        self._built_shapes()
+        return [array.copy() for array in self.network.named_arrays().values()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy ``weights``, as ``get_weights`` gives them, into the model; all or, with a ValueError, none."""
-        targets = self._arrays()
+        self._built_shapes()
+        targets = self.network.named_arrays()
         if len(weights) != len(targets):
             raise ValueError(f"weights: expected {len(targets)} arrays, got {len(weights)}.")
-        arrays = [np.asarray(as_features(w, f"weights[{i}]")) for i, w in enumerate(weights)]
-        for i, (array, (layer, name, view)) in enumerate(zip(arrays, targets, strict=True)):
+        arrays = [np.array(as_features(w, f"weights[{i}]")) for i, w in enumerate(weights)]  # copies: they may be views
+        for i, (array, (name, view)) in enumerate(zip(arrays, targets.items(), strict=True)):
             if array.shape != view.shape:
-                raise ValueError(
-                    f"weights[{i}]: expected shape {view.shape} for {name} of {layer.where}, got {array.shape}."
-                )
-            check_features(np.atleast_2d(array), np.atleast_2d(array).shape[1:], self._dtype, f"weights[{i}]")
-        for array, (_, _, view) in zip(arrays, targets, strict=True):
+                raise ValueError(f"weights[{i}]: expected shape {view.shape} for {name}, got {array.shape}.")
+            check_features(np.atleast_2d(array), np.atleast_2d(array).shape[1:], self.dtype, f"weights[{i}]")
+        for array, view in zip(arrays, targets.values(), strict=True):
             view[...] = array
 
     @property
     def count_params(self) -> int:
-        """The number of parameters; 0 before the model is built."""
-        return sum(layer.count_params for layer in self._layers)
+        """The number of parameters, shared ones counted once; 0 before the model is built."""
+        return self.network.theta.size if self.built else 0
 
     def summary(self) -> Summary:
         """A table of the layers, their output shapes and their parameters; "?" where not built yet.
@@ -541,71 +419,57 @@ class Sequential:
         Dense(10)   (n, 10)                650
         650 parameters, 2,600 bytes (float32)
         """
-        rows = [("layer", "output shape", "parameters")]
-        for layer in self._layers:
-            shape = "?" if not self.built else "(n, " + ", ".join(map(str, layer.output_shape or ())) + ")"
-            frozen = "" if layer.trainable else ", frozen"
-            rows.append((f"{layer!r}{frozen}", shape, f"{layer.count_params:,}" if self.built else "?"))
-        total = self.count_params
-        totals = f"{total:,} parameters, {total * self._dtype.itemsize:,} bytes" if self.built else "? parameters"
-        return Summary(self.name or "Sequential", rows, f"{totals} ({self._dtype})")
+        return summary(self.network, self.name or "Sequential")
 
     def __repr__(self) -> str:
-        layers = ", ".join(map(repr, self._layers))
+        layers = ", ".join(map(repr, self.network.children))
         built = f", {self.count_params:,} parameters" if self.built else ", not built"
-        return f"<Sequential [{layers}]{built}, {self._dtype}>"
+        return f"<Sequential [{layers}]{built}, {self.dtype}>"
 
     # ------------------------------------------------------------------ saving
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save all of the model: layers, parameters, optimizer and its state, random streams, history.
+        """Save all of the model: layers, parameters, optimizer and its state, random generators, history.
 
         ``md.load_model(path)`` gives a model that predicts, and trains on, as this one would. The file is an
         uncompressed NumPy ``.npz``: ``numpy.load(path)["layers/0/W"]``. It is replaced as a whole or not at all.
         Raises ValueError where something could not be loaded again, such as an unnamed function, and OSError.
         """
-        from minidense.files import saving  # here, for only those who save should wait for what it imports
+        from minidense.files import model_file  # here, for only those who save should wait for what it imports
 
         if type(self) is not Sequential:
             raise ValueError(f"a {type(self).__name__} would come back as a Sequential; use save_weights instead.")
         with self._exclusively(within=True):
-            saving.write(path, self._parts())
+            model_file.write_model(path, self)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Save the parameters and layer states only, under the same names. Raises RuntimeError before it is built."""
-        from minidense.files import saving
+        """Save the parameters and buffers only, under the same names. Raises RuntimeError before it is built."""
+        from minidense.files import model_file
 
-        self._built_vectors()
+        self._built_shapes()
         with self._exclusively(within=True):
-            saving.write_weights(path, self._parts())
+            model_file.write_weights(path, self)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
-        """Take the parameters and layer states from a file of ``save`` or ``save_weights``; all, or none.
+        """Take the parameters and buffers from a file of ``save`` or ``save_weights``; all, or none.
 
         The layers must declare arrays of the same names and shapes; a file of float64 is rounded for a float32 model.
         Raises ValueError with all that does not fit, CorruptFileError, OSError, and RuntimeError before it is built.
         """
-        from minidense.files import loading
+        from minidense.files import model_file
 
-        targets = {f"layers/{layer.index}/{name}": array for layer, name, array in self._arrays()}
-        with loading.open_file(path) as file, self._exclusively(within=True):
-            file.check_shapes(self._layers)
-            arrays = {name: file.read_weight(name) for name in targets}
-            problems = Problems()
-            for name, array in arrays.items():
-                with np.errstate(over="ignore"):
-                    arrays[name] = array.astype(self._dtype, copy=False)
-                if np.isinf(arrays[name]).sum() > np.isinf(array).sum():
-                    problems.found.append(f"{name} has numbers that overflow {self._dtype}")
-            problems.raise_if_any(f"{file.archive.path} does not fit the model")
-            for name, array in arrays.items():
-                targets[name][...] = array
+        self._built_shapes()
+        arrays = model_file.read_weights(path, self)
+        with self._exclusively(within=True):
+            for name, target in self.network.named_arrays().items():
+                target[...] = arrays[name]
 
     def export_numpy(self, path: str | os.PathLike[str]) -> None:
         """Write one Python file that needs NumPy and nothing else, whose ``predict(x)`` gives what ``predict`` gives.
 
-        To the bit, on the same machine and NumPy. Raises TypeError for a layer of your own that has no ``as_numpy``,
-        RuntimeError before the model is built, and OSError.
+        To the bit, on the same machine and NumPy. The file is run before it is put in its place. Raises TypeError for
+        a layer of your own that has no ``as_numpy``, or one that contradicts ``forward``, RuntimeError before the model
+        is built, and OSError.
 
         >>> import runpy, tempfile
         >>> import minidense as md
@@ -618,63 +482,18 @@ class Sequential:
         """
         from minidense.files.numpy_export import export_numpy
 
-        shapes = self._built_shapes()
+        self._built_shapes()
         with self._exclusively(within=True):
-            export_numpy(path, self._layers, self._dtype, *shapes, title=self.name or "A model")
-
-    def _parts(self) -> Parts:
-        from minidense.files.saving import Parts
-
-        return Parts(
-            self.name,
-            self._dtype,
-            self.input_shape,
-            self._layers,
-            self._streams,
-            self.optimizer,
-            self.loss,
-            self.metrics,
-            self.history,
-        )
-
-    @classmethod
-    def _from_file(cls, file: SavedModel) -> Self:
-        from minidense.files import saving
-
-        parts = file.parts()
-        model = cls(dtype=parts.dtype.name, name=parts.name)
-        model._streams = parts.streams
-        model._extend(list(parts.layers))
-        if parts.input_shape is not None:
-            with model._building(parts.input_shape):
-                file.check_shapes(model._layers)
-                file.check_dtype(model._layers)
-                model._allocate(file.fill)
-            file.read_states(model._layers)
-        file.put_back_attributes(model._layers)  # building has reset some, and the streams they draw from
-        if parts.optimizer is not None and parts.loss is not None:
-            saving.check_vectors(parts.optimizer, model._layers, model._dtype)
-            model.compile(parts.optimizer, parts.loss, parts.metrics)
-        model.history = parts.history
-        file.check_all_used()
-        return model
+            export_numpy(path, self.network, title=self.name or "A model")
 
     # ------------------------------------------------------------------ copying
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)  # layers have one theta: there is no shallow copy
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name not in _UNCOPIED}
-        return state | {"built": self.built}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
-        built = state.pop("built")
-        self.__dict__.update(state, _theta=None, _grad=None, _fitting=threading.Lock(), _fitting_thread=None)
-        for layer in self._layers:
-            layer.note(_owner=weakref.ref(self))
-        if built:  # the layers brought their values along; they become views of a theta of their own
-            self._allocate()
+        self.__dict__.update(state)
+        self.network.allocate_copy()
 
     # ------------------------------------------------------------------ what these methods share
 
@@ -687,62 +506,25 @@ class Sequential:
         return self.optimizer, self.loss
 
     def _check_last_layer(self, loss: Loss) -> None:
-        if trunk := self._trunk(loss):
+        if trunk := self.network.trunk(loss.includes):
             loss.check_last_layer(trunk[-1])
 
     def _built_shapes(self) -> tuple[Shape, Shape]:
-        if self._theta is None:
-            self._built_vectors()  # says what to do
-        return self._layers[0].input_shape or (), self._layers[-1].output_shape or ()
+        network = self.network
+        if network._theta is None:
+            _ = network.theta  # says what to do
+        return network._record.input_shape or (), network._record.output_shape or ()
 
     @contextmanager
-    def _exclusively(self, within: bool = False) -> Iterator[None]:
-        """Keep all others from changing the model. within: callbacks of a running fit may do it too."""
-        if within and self._fitting_thread == threading.get_ident():
+    def _exclusively(self, within: bool = False, own: str = "") -> Iterator[None]:
+        """Keep all others from changing the model.
+
+        within: callbacks of a running fit may do it too. own: the method, where only an outermost model has it.
+        """
+        if own and self.network.outer is not None:
+            raise RuntimeError(f"this model is part of another one: call {own} on the outermost model.")
+        with self.network.root.exclusively(within):
             yield
-            return
-        if not self._fitting.acquire(blocking=False):
-            raise RuntimeError(
-                "the model is being trained already, or saved, in another thread or by the caller of a callback."
-            )
-        self._fitting_thread = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._fitting_thread = None
-            self._fitting.release()
-
-    @contextmanager
-    def _learner(self, report: Report, batch_rows: int, reuse_buffers: bool = False) -> Iterator[Learner]:
-        _, loss = self._compiled()
-        if reuse_buffers:
-            for layer in self._layers:
-                layer.reuse_buffers()
-        try:
-            largest = max((d.size for layer in self._layers for d in layer.declarations), default=0)
-            with one_thread_if(2 * batch_rows * largest < SMALL):
-                yield Learner(self._trunk(), loss, *self._built_vectors(), report)
-        finally:
-            for layer in self._layers:
-                layer.note(needs_dx=True)
-                if reuse_buffers:
-                    layer.forget()
-
-    def _trunk(self, loss: Loss | None = None) -> list[Layer]:
-        """The layers that lead to the scores: all of them but a last one that the loss includes."""
-        loss = loss or self.loss
-        fused = loss is not None and self._layers and type(self._layers[-1]) is loss.includes
-        return self._layers[:-1] if fused else self._layers
-
-    def _output_of_scores(self, scores: Array) -> Array:
-        """What metrics see: probabilities where the loss works on scores, whether or not the model ends in them."""
-        included = self.loss.includes if self.loss is not None else None
-        return scores.copy() if included is None else included().forward(scores)
-
-    def _intake(self, output_shape: Shape) -> Intake:
-        _, loss = self._compiled()
-        input_shape = self._layers[0].input_shape or ()
-        return Intake(self._layers, loss, self.metrics, self._dtype, input_shape, output_shape)
 
 
 def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
@@ -762,36 +544,11 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     >>> bool((loaded.theta == model.theta).all())
     True
     """
-    from minidense.files import loading
+    from minidense.files import model_file
 
-    with loading.open_file(path, custom_objects) as file:
-        return file.making(Sequential._from_file)
-
-
-class _SavedRun(NamedTuple):
-    """What ``fit`` goes on from."""
-
-    path: str
-    model: Sequential
-    state: dict[str, Any]
-
-    @property
-    def place(self) -> tuple[int, int]:
-        return self.state.get("epoch", 0), self.state.get("step", 0)
+    return model_file.read_model(path, custom_objects, Sequential)
 
 
-def _expanded(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers, each as those that stand for it. Raises TypeError for what is no layer."""
-    for layer in layers:
-        if not isinstance(layer, Layer):
-            made = f" Make an object of it: {layer.__name__}(...)." if isinstance(layer, type) else ""
-            raise TypeError(f"layers: expected a Layer such as md.Dense(10), got {layer!r}.{made}")
-    return [part for layer in layers for part in layer.expand()]
-
-
-_UNCOPIED = ("_theta", "_grad", "_fitting", "_fitting_thread")
-
-
-def _model_dtype(dtype: Any) -> np.dtype[Any]:
+def _dtype_name(dtype: Any) -> str:
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
     return lookup("dtype", name, DTYPES)

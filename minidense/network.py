@@ -6,6 +6,7 @@ pieces: ``layer.W`` and ``layer.dW`` are views of ``theta`` and ``grad``.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,7 @@ from minidense.layers.base import (
     check_free,
     clones,
     declare,
-    forget,
+    drop_caches,
     own_params,
     parent_of,
     walk,
@@ -46,8 +47,11 @@ class Network(Chain, library=True):
         self._facade: Any = None  # the model whose network this is, where it stands in another one
         self._theta: Array | None = None
         self._grad: Array | None = None
-        self._buffers = self._kept = np.empty(0)
+        self._buffers: Array = np.empty(0)
+        self._kept: Array = np.empty(0)
         self._shared: list[tuple[Array, Array]] = []
+        self._lock = threading.Lock()
+        self._lock_owner: int | None = None
         super().__init__(layers)
 
     def __repr__(self) -> str:
@@ -82,6 +86,36 @@ class Network(Chain, library=True):
                 "Call model.build(input_shape), or fit it first."
             )
         return self._theta, self._grad
+
+    @property
+    def root(self) -> Network:
+        """The outermost network that this one is part of, or itself."""
+        found, layer = self, self.outer
+        while layer is not None:
+            found, layer = (layer if isinstance(layer, Network) else found), parent_of(layer)
+        return found
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is being trained, or saved."""
+        return self._lock.locked()
+
+    @contextmanager
+    def exclusively(self, within: bool) -> Iterator[None]:
+        """Keep all others from changing the network. within: the thread that keeps them off may enter again."""
+        if within and self._lock_owner == threading.get_ident():
+            yield
+            return
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                "the model is being trained already, or saved, in another thread or by the caller of a callback."
+            )
+        self._lock_owner = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._lock_owner = None
+            self._lock.release()
 
     @property
     def outer(self) -> Layer | None:
@@ -249,6 +283,11 @@ class Network(Chain, library=True):
         layers = self.children
         return layers[:-1] if layers and type(layers[-1]) is last else layers
 
+    @property
+    def has_shared(self) -> bool:
+        """Whether there are shared parameters."""
+        return bool(self._shared)
+
     def add_shared(self) -> None:
         """After a backward pass: add to each shared parameter's gradient those of the layers that share it."""
         for gradient, other in self._shared:
@@ -256,13 +295,11 @@ class Network(Chain, library=True):
 
     def hold_buffers(self) -> None:
         """Before a step: from here on layers change the buffers, and ``drop_buffers`` takes the changes back."""
-        if self._kept.size:
-            np.copyto(self._kept, self._buffers)
+        np.copyto(self._kept, self._buffers)
 
     def drop_buffers(self) -> None:
         """The buffers as they were at the last ``hold_buffers``."""
-        if self._kept.size:
-            np.copyto(self._buffers, self._kept)
+        np.copyto(self._buffers, self._kept)
 
     def buffers_held(self) -> Array:
         """The buffers at the last ``hold_buffers``."""
@@ -271,19 +308,24 @@ class Network(Chain, library=True):
     def reuse_workspaces(self) -> None:
         """From now on each layer's ``workspace`` gives the same arrays again, until ``forget``."""
         for layer in walk(self):
-            layer._record.workspaces = {}
+            layer.__dict__["_workspaces"] = {}
 
-    def forget(self) -> None:
-        """Drop the layers' caches and workspaces."""
+    def pass_is_over(self, forget: bool) -> None:
+        """After training steps: forget the layers' caches and workspaces, if wanted."""
         for layer in walk(self):
-            forget(layer)
+            layer._record.needs_dx = True
+            if forget:
+                drop_caches(layer)
 
     # ------------------------------------------------------------------ copying
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        none: dict[str, Any] = {"_theta": None, "_grad": None, "_shared": [], "_facade": None}
-        return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_was_built": self.built}
+        none = dict.fromkeys(("_theta", "_grad", "_facade", "_lock", "_lock_owner"))
+        return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_shared": [], "_was_built": self.built}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_lock": threading.Lock()})
 
     def allocate_copy(self) -> None:
         """Give a copy, whose layers have brought their values along, vectors of its own."""
@@ -300,7 +342,7 @@ def inference(layers: Sequence[Layer], workspaces: bool = False) -> Callable[[Ar
     if workspaces:
         for twin in twins:
             for layer in walk(twin):
-                layer._record.workspaces = {}
+                layer.__dict__["_workspaces"] = {}
     forwards = [forward_of(twin, False) for twin in twins]
 
     def infer(x: Array) -> Array:

@@ -1,7 +1,11 @@
-"""The one kind of error that is the library's own, and all that is wrong said at once."""
+"""The one kind of error that is the library's own, all that is wrong said at once, and warnings at the user's line."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,3 +41,12 @@ class Problems:
         if self.found:
             more = [f"and {len(self.found) - _MOST} more"] if len(self.found) > _MOST else []
             raise ValueError("\n- ".join([f"{what}:", *self.found[:_MOST], *more]))
+
+
+def warn(message: str) -> None:
+    """A UserWarning at the line of the user's program that called the library, however deep this call is."""
+    inside = os.path.dirname(os.path.dirname(__file__)) + os.sep, contextlib.__file__
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)

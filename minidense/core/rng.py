@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias, cast
 
 import numpy as np
 
@@ -39,7 +39,9 @@ class Generators(NamedTuple):
             raise type(error)(
                 f"rng: expected None, an int or a numpy.random.Generator, got {rng!r}; {error}."
             ) from None
-        initial, shuffle, noise = (seed.bit_generator.seed_seq for seed in seeds)
+        initial, shuffle, noise = (
+            np.random.SeedSequence(s.entropy, spawn_key=s.spawn_key) for s in _seed_sequences(seeds)
+        )
         return cls(initial, generator(shuffle), noise)
 
     def start_of_layer(self, path: Path) -> np.random.Generator:
@@ -58,6 +60,10 @@ class Generators(NamedTuple):
 def generator(seed: np.random.SeedSequence) -> np.random.Generator:
     """A PCG64 generator."""
     return np.random.Generator(np.random.PCG64(seed))
+
+
+def _seed_sequences(generators: Sequence[np.random.Generator]) -> list[np.random.SeedSequence]:
+    return [cast(np.random.SeedSequence, generator.bit_generator.seed_seq) for generator in generators]
 
 
 def _child(seed: np.random.SeedSequence, path: Path) -> np.random.SeedSequence:

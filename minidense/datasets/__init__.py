@@ -4,10 +4,8 @@ Loaders return ``(x_train, y_train), (x_test, y_test)`` as they are stored, or `
 given.
 """
 
-from minidense.datasets.digits import load_digits
-from minidense.datasets.fashion_mnist import load_fashion_mnist
-from minidense.datasets.idx import load_idx
-from minidense.datasets.penguins import load_penguins
+from minidense.datasets.bundled import load_digits, load_penguins
+from minidense.datasets.idx import load_fashion_mnist, load_idx
 from minidense.datasets.synthetic import make_spirals
 
 __all__ = ["load_digits", "load_fashion_mnist", "load_idx", "load_penguins", "make_spirals"]

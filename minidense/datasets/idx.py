@@ -1,4 +1,4 @@
-"""The IDX file format, in which MNIST and its relatives come (Y. LeCun's page on MNIST describes it)."""
+"""The IDX file format, in which MNIST and its relatives come, Fashion-MNIST among them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 
 
 def load_idx(path: str | os.PathLike[str]) -> Array:
-    """The array in an IDX file, gzipped or not, in native byte order.
+    """The array in an IDX file, gzipped or not, in native byte order (Y. LeCun's page on MNIST describes the format).
 
     Raises FileNotFoundError, and ValueError where the file is no IDX file or is cut short.
 
@@ -42,3 +42,37 @@ def load_idx(path: str | os.PathLike[str]) -> Array:
     if len(content) != expected:
         raise ValueError(f"{path}: expected {expected} bytes for an array of shape {shape}, got {len(content)}.")
     return np.frombuffer(content, dtype, offset=header).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+_DEBIAN = "/usr/share/datasets/fashion-mnist"
+_PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+
+
+def load_fashion_mnist(
+    folder: str | os.PathLike[str] | None = None,
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Images of clothes in ten classes: 60,000 to train on and 10,000 to test with.
+
+    Images are (n, 28, 28) uint8, labels (n,) uint8 from 0 to 9 (H. Xiao, K. Rasul, R. Vollgraf, 2017; licence MIT).
+    The four ``*-ubyte`` or ``*-ubyte.gz`` files are looked for in ``folder``; without one, in the folder that the
+    environment variable MINIDENSE_DATA names, and in the one of Debian's package dataset-fashion-mnist.
+    Raises FileNotFoundError, which says how to get them.
+    """
+    named = [folder] if folder is not None else [os.environ.get("MINIDENSE_DATA"), _DEBIAN]
+    folders = [Path(f) for f in named if f]
+    for place in folders:
+        paths = [_find(place, part) for part in _PARTS]
+        if all(paths):
+            x_train, y_train, x_test, y_test = (load_idx(path) for path in paths if path)
+            return (x_train, y_train), (x_test, y_test)
+    looked = ", ".join(map(str, folders))
+    raise FileNotFoundError(
+        f"Fashion-MNIST's four files ({_PARTS[0]}-ubyte.gz, ...) are not in {looked}. On Debian: "
+        f"apt install dataset-fashion-mnist. Elsewhere: get them from the data set's page "
+        f"(github.com/zalandoresearch/fashion-mnist), and pass folder= or set MINIDENSE_DATA to where they are."
+    )
+
+
+def _find(folder: Path, part: str) -> Path | None:
+    candidates = (folder / f"{part}-ubyte.gz", folder / f"{part}-ubyte")
+    return next((path for path in candidates if path.is_file()), None)

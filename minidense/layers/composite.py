@@ -149,7 +149,9 @@ class Residual(Composite, library=True):
     def build(self, input_shape: Shape) -> Shape:
         shape = self.child("f", self.f, input_shape)
         if shape != input_shape:
-            raise ValueError(f"{self._where}: the layers must give the shape they take, {input_shape}; they give {shape}.")
+            raise ValueError(
+                f"{self._where}: the layers must give the shape they take, {input_shape}; they give {shape}."
+            )
         return shape
 
     def as_numpy(self) -> str:
@@ -201,9 +203,11 @@ class Concatenate(Composite, library=True):
         return np.concatenate(parts, axis=-1)
 
     def backward(self, dy: Array) -> Array:
-        parts = np.split(dy, self._ends[:-1], axis=-1)
-        branches = self._record.children.values()
-        dx: Array = sum(b.backward(np.ascontiguousarray(part)) for b, part in zip(branches, parts, strict=True))
+        dx: Array | None = None
+        for branch, part in zip(self._record.children.values(), np.split(dy, self._ends[:-1], axis=-1), strict=True):
+            of_branch = branch.backward(np.ascontiguousarray(part))
+            dx = of_branch if dx is None else dx + of_branch
+        assert dx is not None
         return dx
 
     _ends: list[int]

@@ -34,19 +34,25 @@ def forward_as_child(layer: Layer, x: Array, training: bool = False) -> Array:
     """What ``self.f.forward(x, training)`` calls, whether or not the child f takes ``training``."""
     if not layer._of_library:
         return _guarded_forward(layer, training, x)
-    forward = type(layer).forward
-    return forward(layer, x, training) if layer._takes_training else forward(layer, x)
+    forward: Any = type(layer).forward
+    y: Array = forward(layer, x, training) if layer._takes_training else forward(layer, x)
+    return y
 
 
 def backward_as_child(layer: Layer, dy: Array) -> Any:
     """What ``self.f.backward(dy)`` calls."""
-    return type(layer).backward(layer, dy) if layer._of_library else _guarded_backward(layer, dy)
+    return _backward(layer, dy) if layer._of_library else _guarded_backward(layer, dy)
+
+
+def _backward(layer: Layer, dy: Array) -> Any:
+    backward: Any = type(layer).backward  # whatever the instance has in the way
+    return backward(layer, dy)
 
 
 def _guarded_forward(layer: Layer, training: bool, x: Array) -> Array:
     given = x.view()
     given.flags.writeable = False  # what a layer is given is somebody else's: the user's data, or another layer's cache
-    forward = type(layer).forward
+    forward: Any = type(layer).forward
     try:
         y = forward(layer, given, training=training) if layer._takes_training else forward(layer, given)
     except Exception as error:
@@ -60,7 +66,7 @@ def _guarded_backward(layer: Layer, dy: Array) -> Array:
     for gradient in record.gradients.values():
         gradient.fill(-0.0)  # `self.dW += ...` begins with nothing: -0.0 is what adding does not change
     try:
-        dx = type(layer).backward(layer, dy) if record.backward_seen else _first_backward(layer, dy)
+        dx = _backward(layer, dy) if record.backward_seen else _first_backward(layer, dy)
     except Exception as error:
         error.add_note(f"in backward of {layer._where}, for dy of shape {dy.shape}")
         raise
@@ -78,7 +84,7 @@ def _first_backward(layer: Layer, dy: Array) -> Any:
     for name in record.gradients:
         del layer.__dict__[name]
     try:
-        dx = type(layer).backward(layer, dy)
+        dx = _backward(layer, dy)
     finally:
         touched, record.touched = record.touched, None
         layer.__dict__.update(record.gradients)

@@ -15,7 +15,7 @@ class BatchNormalization(Layer, library=True):
 
     In training mean and variance are the batch's (Ioffe and Szegedy, 2015); at inference they are moving averages,
     which each training step moves: ``moving := momentum * moving + (1 - momentum) * batch``. They are buffers: no
-    parameters, but copied and saved with the layer. With ``trainable = False`` the moving averages are used in training too.
+    parameters, but copied and saved with the layer. With ``trainable = False`` training uses the moving averages too.
 
     momentum: in [0, 1). epsilon: above 0. x: (n, ..., d), normalized for each of the d.
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from minidense.core.arguments import whole_number, whole_numbers
+from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
-from minidense.layers import Layer
-from minidense.layers.parameters import allocate, start_of
-from minidense.network import Chain
+from minidense.layers.base import Layer, own_params, walk
+from minidense.layers.composite import Pass, expanded
+from minidense.network import Network
 
 STEPS = (1e-3, 1e-4, 1e-5)
 """h of the differences, in float64: the first at which an entry agrees will do. Extrapolated from h and h/2 they err
@@ -27,7 +28,7 @@ class GradientError(AssertionError):
 
 
 def check_layer(
-    layer: Layer,
+    layer: Any,
     input_shape: int | Shape,
     *,
     batch_sizes: Sequence[int] = (3, 1, 9),
@@ -38,11 +39,12 @@ def check_layer(
 ) -> float:
     """Compare ``layer.backward`` with central differences in float64, for every parameter and for the input.
 
-    The check works on a copy of the layer. For each of ``batch_sizes`` it draws an ``x`` (or takes the rows of the
-    one given) and a dy, standard normal, the last x four times as large, and compares all entries of each gradient,
-    or ``entries`` of them drawn at random. It also sees to it that neither pass changes its argument or a
-    parameter, that shapes are right, that caches are fresh at each pass, and that a layer that claims to be
-    ``rowwise`` is. Points that lie on a kink, such as 0 for ReLU, have no derivative and are left out.
+    layer: a Layer, or a model; children's parameters are compared too. The check works on a copy. For each of
+    ``batch_sizes`` it draws an ``x`` (or takes the rows of the one given) and a dy, standard normal, the last x four
+    times as large, and compares all entries of each gradient, or ``entries`` of them drawn at random. It also sees to
+    it that neither pass changes its argument or a parameter, that shapes are right, that all gradients are written,
+    that caches are fresh at each pass, and that a layer that claims to be ``rowwise`` is. Points that lie on a kink,
+    such as 0 for ReLU, have no derivative and are left out.
 
     Returns the largest relative error: the difference divided by the larger of the two values, or, where that is
     more, by a thousandth of the largest entry or by what rounding hides. Raises GradientError, naming the layer,
@@ -52,7 +54,7 @@ def check_layer(
     >>> check_layer(Dense(3), 4) < 1e-7
     True
     """
-    if not isinstance(layer, Layer):
+    if isinstance(layer, type) or not hasattr(layer, "_as_layer"):
         raise TypeError(f"check_layer: expected a layer object such as md.Dense(3), got {layer!r}.")
     shape = whole_numbers("input_shape", input_shape)
     sizes = [whole_number("batch_sizes", n) for n in batch_sizes]
@@ -64,41 +66,63 @@ def check_layer(
     entries = whole_number("entries", entries)
     random = np.random.default_rng(rng)
 
-    parts = copy.deepcopy(layer).expand()  # a Dense may have brought an activation along
-    for part in parts:
-        part.note(dtype=np.dtype("float64"), index=layer.index)
-        shape = part.declare(shape)
-        if part.draws:
-            part.rng = np.random.default_rng(random.integers(2**32))
-    theta, _ = allocate(parts, np.dtype("float64"), start_of(parts, [random] * len(parts)))
-    theta += 0.1 * random.standard_normal(theta.shape)  # zeros and ones hide mistakes
+    network = Network([], "float64", Generators.from_rng(random))
+    network.extend(expanded([_copy(layer)]))  # a Dense may have brought an activation along
+    with network.building(shape):
+        network.allocate()
+    network.theta[...] += 0.1 * random.standard_normal(network.theta.shape)  # zeros and ones hide mistakes
     worst = 0.0
-    for part in parts:
-        check = _Check(part, theta, random, tolerance, entries)
-        if given is not None and part is parts[0]:
+    for part in network.children:
+        check = _Check(part, network, random, tolerance, entries, named=getattr(layer, "_where", None))
+        if given is not None and part is network.children[0]:
             worst = max(worst, check(given))
             continue
         for n in sizes:
             scale = 4.0 if n == sizes[-1] else 1.0
-            worst = max(worst, check(scale * random.standard_normal((n, *(part.input_shape or ())))))
+            worst = max(worst, check(scale * random.standard_normal((n, *(part._record.input_shape or ())))))
     return worst
 
 
+def _copy(layer: Any) -> Any:
+    """A copy that can be part of another network, in another dtype and with other random numbers."""
+    twin = copy.deepcopy(layer)
+    network = getattr(twin, "network", None)
+    if isinstance(network, Network):  # of a model
+        network._said_dtype = None
+        return network
+    return twin
+
+
 class _Check:
-    def __init__(self, layer: Layer, theta: Array, random: np.random.Generator, tolerance: float, entries: int) -> None:
-        self.layer, self.theta, self.random = layer, theta, random
+    def __init__(
+        self,
+        layer: Layer,
+        network: Network,
+        random: np.random.Generator,
+        tolerance: float,
+        entries: int,
+        named: str | None,
+    ) -> None:
+        self.layer, self.network, self.random = layer, network, random
         self.tolerance, self.entries = tolerance, entries
-        self.chain = Chain([layer], training=True)
-        self.stream = layer.rng if layer.draws else None
+        self.where = named if named is not None and len(network.children) == 1 else repr(layer)
+        self.chain = Pass([layer], training=True)
+        self.generators = [part.rng.bit_generator for part in walk(layer) if part.draws]
 
     def forward(self, x: Array) -> Array:
-        """The layer's output, with the same random numbers at each call."""
-        if self.stream is None:
-            return self.chain.forward(x)
-        state = self.stream.bit_generator.state
+        """The layer's output, with the same random numbers and buffers at each call."""
+        states = [bits.state for bits in self.generators]
+        self.network.hold_buffers()
         y = self.chain.forward(x)
-        self.stream.bit_generator.state = state
+        self.network.drop_buffers()
+        for bits, state in zip(self.generators, states, strict=True):
+            bits.state = state
         return y
+
+    def backward(self, dy: Array) -> Array:
+        dx = self.chain.backward(dy)
+        self.network.add_shared()
+        return dx
 
     def __call__(self, x: Array) -> float:
         layer = self.layer
@@ -109,22 +133,28 @@ class _Check:
             raise self._error(f"forward gives {y[_first(~np.isfinite(y))]} for finite input (n = {len(x)})")
         if not np.array_equal(y, self.forward(x)):
             raise self._error(f"forward gives another result for the same input (n = {len(x)})")
-        if layer.rowwise and self.stream is None:
+        if layer.rowwise and not self.generators:
             self._check_rowwise(x, y)
         dy = self._normal(y.shape)
         self.forward(x)
-        dx = self._unchanged("backward", "dy", dy, lambda: self.chain.backward(dy)).copy()
-        analytic = {d.name: getattr(layer, "d" + d.name).copy() for d in layer.declarations}
+        dx = self._unchanged("backward", "dy", dy, lambda: self.backward(dy)).copy()
+        parameters = [(self._name(part, d.name), part, d.name) for part in walk(layer) for d in own_params(part)]
+        gradients = [part._record.gradients["d" + name].copy() for _, part, name in parameters]
         worst = self._compare("dx, the gradient by the input", dx, x, x, dy)
-        for name, gradient in analytic.items():
-            worst = max(worst, self._compare(f"d{name}", gradient, getattr(layer, name), x, dy))
+        for (shown, part, name), gradient in zip(parameters, gradients, strict=True):
+            worst = max(worst, self._compare(shown, gradient, part._record.views[name], x, dy))
         return worst
+
+    def _name(self, part: Layer, name: str) -> str:
+        """``dW``, or, of a child, ``f/0/dW``."""
+        inside = (part._record.path or ())[len(self.layer._record.path or ()) :]
+        return "/".join([*map(str, inside), "d" + name])
 
     def _normal(self, shape: Shape) -> Array:
         return np.asarray(self.random.standard_normal(shape))
 
     def _unchanged(self, method: str, what: str, argument: Array, call: Callable[[], Array]) -> Array:
-        before, theta = argument.copy(), self.theta.copy()
+        before, theta = argument.copy(), self.network.theta.copy()
         try:
             result = call()
         except ValueError as error:
@@ -137,7 +167,7 @@ class _Check:
                 f"{method} changes {what} in place: [{_show(index)}] was {before[index]:.9g} and is "
                 f"{argument[index]:.9g} (n = {len(argument)})"
             )
-        if not np.array_equal(self.theta, theta):
+        if not np.array_equal(self.network.theta, theta):
             raise self._error(f"{method} changes a parameter")
         return result
 
@@ -197,7 +227,7 @@ class _Check:
         return (4 * fine - coarse) / 3
 
     def _error(self, message: str) -> GradientError:
-        return GradientError(f"{self.layer.where}: {message}.")
+        return GradientError(f"{self.where}: {message}.")
 
 
 def _relative_error(found: Array, numeric: Array, hidden: float) -> Array:

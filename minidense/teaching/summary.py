@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+from minidense.layers.base import Layer, own_params
+from minidense.network import Network
+
 
 class Summary(str):
     """A table as text, whose ``repr`` is the text itself, and which Jupyter shows as a table."""
@@ -27,3 +30,25 @@ class Summary(str):
 
     def _repr_html_(self) -> str:
         return self.html
+
+
+def summary(network: Network, title: str) -> Summary:
+    """The table of a network: children of a layer below it and further in."""
+    rows = [("layer", "output shape", "parameters")]
+
+    def add(layer: Layer, indent: str) -> None:
+        record, built = layer._record, network.built
+        name = type(layer).__name__ if record.children and not isinstance(layer, Network) else repr(layer)
+        name = "Sequential" if isinstance(layer, Network) else name
+        shape = "?" if not built else "(n, " + ", ".join(map(str, record.output_shape or ())) + ")"
+        own = sum(d.size for d in own_params(layer))
+        count = "?" if not built else "" if record.children and not own else f"{own:,}"
+        rows.append((f"{indent}{name}{'' if layer.trainable else ', frozen'}", shape, count))
+        for child in record.children.values():
+            add(child, indent + "  ")
+
+    for layer in network.children:
+        add(layer, "")
+    total, dtype = network.theta.size if network.built else 0, network._record.dtype
+    totals = f"{total:,} parameters, {total * dtype.itemsize:,} bytes" if network.built else "? parameters"
+    return Summary(title, rows, f"{totals} ({dtype})")

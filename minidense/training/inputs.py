@@ -1,87 +1,90 @@
-"""From what the user passes to ``fit`` and ``evaluate`` to rows that have been checked, and to feeds of them."""
+"""What ``fit`` and ``evaluate`` are given, sorted and checked once, and the feeds of rows made of it."""
 
 from __future__ import annotations
 
 import functools
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidense.core.arguments import real_number
+from minidense.core.arguments import real_number, whole_number
+from minidense.core.errors import warn
+from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
-from minidense.data.batches import (
-    BatchFeed,
-    Feed,
-    Rows,
-    as_batch,
-    as_features,
-    check_batch_size,
-    check_features,
-    check_weights,
-    class_weights,
-    is_source_of_batches,
-    part,
-)
-from minidense.layers import Layer
-from minidense.losses import Loss, as_array, by_rows
-from minidense.metrics import Metric
+from minidense.data import batches
+from minidense.data.arrays import Rows, as_features, check_features, check_weights, part
+from minidense.data.batches import BatchFeed, Feed, as_batch, check_batch_size, is_source_of_batches
+from minidense.data.labels import class_weights
+from minidense.losses import Loss, RowLoss, as_array, by_rows
+
+if TYPE_CHECKING:
+    from minidense.model import Sequential
 
 
-class Given(NamedTuple):
-    """What ``fit`` was given, sorted: rows, or a source of batches of which x and y are the first."""
+@dataclass
+class Data:
+    """What a run trains on and is validated by, checked."""
 
-    x: Rows
-    y: Any
-    weights: Array | None
-    source: BatchFeed | None
-    validation_data: Sequence[Any] | None
+    feed: Feed | BatchFeed
+    validation: Feed | None
+    row_loss: RowLoss | None
+    """The loss, where its rows and gradient say it all."""
+    batch_size: int
+    """The rows of a batch, as asked for."""
 
 
-def sort_out(
+@contextmanager
+def prepared(
+    model: Sequential,
     x: Any,
     y: Any,
-    loss: Loss,
-    split_order: Callable[[int], Array],
     *,
+    generators: Generators,
+    batch_size: int | str,
+    gradient_accumulation_steps: int,
     validation_data: Any,
     validation_split: float,
     validation_shuffle: bool,
     sample_weight: Any,
     class_weight: Any,
     steps_per_epoch: int | None,
-) -> Given:
-    """Tell rows from sources of batches, and set rows aside for validation. Raises TypeError and ValueError."""
-    split = real_number("validation_split", validation_split, at_least=0, below=1)
-    if validation_shuffle and not split:
-        raise ValueError("validation_shuffle goes with validation_split, the share of rows to hold out.")
-    pair = isinstance(validation_data, tuple | list) and len(validation_data) in (2, 3)
-    if validation_data is not None and not pair:
-        raise TypeError(
-            f"validation_data: expected a pair (x, y) or (x, y, sample_weight), got {_shortly(validation_data)}."
-        )
+) -> Iterator[Data]:
+    """Check what ``fit`` was given, against the model too; where this or the block fails, the model is as it was.
+
+    generators: draw a shuffled validation split. Raises TypeError and ValueError.
+    """
+    held_out = _check_split(validation_data, validation_split, validation_shuffle)
+    together = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
+    if batch_size == "full" and together > 1:
+        raise ValueError("gradient_accumulation_steps goes with a batch_size in rows; 'full' is one batch of all rows.")
     if is_source_of_batches(x):
         of_arrays = {"y": y, "sample_weight": sample_weight, "class_weight": class_weight}
-        for name, value in {**of_arrays, "validation_split": split or None}.items():
+        for name, value in {**of_arrays, "validation_split": held_out or None}.items():
             if value is not None:
                 raise ValueError(f"fit: {name} goes with arrays; a source of batches gives (x, y, sample_weight).")
-        source = BatchFeed(x, steps_per_epoch)
-        return Given(*as_rows(*as_batch(source.first)[:2]), None, source, validation_data)
+        source = BatchFeed(x, steps_per_epoch, together)
+        first, _ = as_rows(*as_batch(source.first)[:2])
+        with model.network.building(first.shape[1:]) as output_shape:
+            checks = Checks(model, output_shape)
+            checks.prepare(source)
+            yield Data(source, checks.validation(validation_data), checks.row_loss, len(first))
+        return
     if steps_per_epoch is not None:
         raise ValueError("steps_per_epoch goes with a generator; of arrays, an epoch is all rows.")
     x, y = as_rows(x, y)
     weights = None if sample_weight is None else check_weights(sample_weight, len(x))
-    if validation_data is not None or not split:
-        return Given(x, y, weights, None, validation_data)
-    keep = _split(len(x), split)
-    if validation_shuffle:
-        rows = split_order(len(x))
-        x, y, weights = x[rows], as_array(y)[rows], None if weights is None else weights[rows]
-    else:
-        _warn_of_missing_classes(loss, as_array(y), keep)
-    held = part(x, keep, len(x)), y[keep:], *([] if weights is None else [weights[keep:]])
-    return Given(part(x, 0, keep), y[:keep], None if weights is None else weights[:keep], None, held)
+    if held_out and validation_data is None:
+        order = generators.split_order(len(x)) if validation_shuffle else None
+        x, y, weights, validation_data = _split(x, y, weights, held_out, order, model.loss)
+    with model.network.building(x.shape[1:]) as output_shape:
+        checks = Checks(model, output_shape)
+        x, y, weights = checks.rows(x, y, weights, class_weight)
+        size = check_batch_size(batch_size, len(x))
+        feed = checks.feed(x, y, weights, size, together)
+        yield Data(feed, checks.validation(validation_data), checks.row_loss, size)
 
 
 def as_rows(x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
@@ -99,84 +102,76 @@ def as_rows(x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
     return x, y
 
 
-class Intake:
+class Checks:
     """Checks rows against a model's shapes, its loss and its metrics, and makes feeds of them.
 
-    layers: all of the model's. Every method raises TypeError or ValueError for what does not fit.
+    Every method raises TypeError or ValueError for what does not fit.
     """
 
-    def __init__(
-        self,
-        layers: Sequence[Layer],
-        loss: Loss,
-        metrics: Sequence[Metric],
-        dtype: np.dtype[Any],
-        input_shape: Shape,
-        output_shape: Shape,
-    ) -> None:
-        self.loss, self.metrics, self.dtype = loss, metrics, dtype
-        self.input_shape, self.output_shape = input_shape, output_shape
-        self.row_loss = by_rows(loss)
-        self.rowwise = all(layer.rowwise for layer in layers)
+    def __init__(self, model: Sequential, output_shape: Shape) -> None:
+        assert model.loss is not None
+        self.loss, self.metrics, self.dtype = model.loss, model.metrics, model.dtype
+        self.input_shape, self.output_shape = model.network.children[0].input_shape or (), output_shape
+        self.row_loss = by_rows(model.loss)
+        self.rowwise = model.network.rowwise
 
-    def checked(self, x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
-        """x and y fit to be fed to the model."""
-        x, y = as_rows(x, y, what)
+    def rows(
+        self, x: Rows, y: Any, weights: Array | None, class_weight: Any = None, what: str = ""
+    ) -> tuple[Rows, Any, Array | None]:
+        """x and y, as ``as_rows`` gives them, fit for the model; the weights times those of their classes."""
         check_features(x, self.input_shape, self.dtype, what + "x")
         try:
-            return x, self.loss.check_targets(y, self.output_shape)
+            y = self.loss.check_targets(y, self.output_shape)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}{error}") from None
-
-    def weighted(
-        self, x: Any, y: Any, sample_weight: Any, class_weight: Mapping[Any, float] | str | None
-    ) -> tuple[Rows, Any, Array | None]:
-        """x and y as ``checked``, and the rows' weights multiplied by those of their classes."""
-        x, y = self.checked(x, y)
-        weights = None if sample_weight is None else check_weights(sample_weight, len(x))
         if class_weight is not None:
             weights = class_weights(class_weight, _one_axis(self.loss.labels(y)), weights)
-        if weights is not None and not weights.any():
-            raise ValueError("sample_weight: all weights of these rows are 0; there is nothing to learn from.")
-        return x, y, weights
-
-    def held_out(self, data: Sequence[Any] | None) -> tuple[Rows, Any, Array | None] | None:
-        """The validation data, fit to be evaluated."""
-        if data is None:
-            return None
-        what = "validation_data: "
-        x, y = self.checked(data[0], data[1], what)
-        return x, y, check_weights(data[2], len(x), what + "sample_weight") if len(data) == 3 else None
-
-    def feed(self, x: Rows, y: Any, weights: Array | None, batch_size: int | str) -> Feed:
-        """The feed of checked rows."""
         if weights is not None:
             self._check_weights_are_taken()
+            if class_weight is not None and not weights.any():
+                raise ValueError("sample_weight: all weights of these rows are 0; there is nothing to learn from.")
+        return x, y, weights
+
+    def feed(self, x: Rows, y: Any, weights: Array | None, batch_rows: int, together: int = 1) -> Feed:
+        """The feed of checked rows, ``together`` batches an update."""
+        splittable = self.row_loss is not None and self.rowwise
         return Feed(
             x,
             y,
-            check_batch_size(batch_size, len(x)),
+            min(batch_rows * together, len(x)),
+            min(batch_rows, batches.SLICE_ROWS) if splittable else batch_rows,
             dtype=self.dtype,
             output_shape=self.output_shape,
             encode=self._encode,
-            splittable=self.row_loss is not None and self.rowwise,
             weights=weights,
             shares=self.loss.reduction == "mean",
         )
 
-    def prepared(self, source: BatchFeed) -> BatchFeed:
-        """The source, each of whose batches will be checked as rows are; the first is now."""
+    def of_given(
+        self, x: Any, y: Any, sample_weight: Any, class_weight: Any, batch_size: int | str, what: str = ""
+    ) -> Feed:
+        """The feed of rows as the user gave them."""
+        x, y = as_rows(x, y, what)
+        weights = None if sample_weight is None else check_weights(sample_weight, len(x), what + "sample_weight")
+        return self.feed(*self.rows(x, y, weights, class_weight, what), check_batch_size(batch_size, len(x)))
+
+    def validation(self, data: Sequence[Any] | None) -> Feed | None:
+        """The feed of the validation data."""
+        if data is None:
+            return None
+        x, y, *weights = data
+        return self.of_given(x, y, weights[0] if weights else None, None, 1024, "validation_data: ")
+
+    def prepare(self, source: BatchFeed) -> None:
+        """Have each batch of the source checked as rows are; the first is now."""
 
         def check(x: Any, y: Any, weights: Any) -> tuple[Rows, Any, Array | None]:
-            x, y = self.checked(x, y)
-            if weights is not None:
-                self._check_weights_are_taken()
-                weights = check_weights(weights, len(x), all_zero=True)
-            return x, y, weights
+            x, y = as_rows(x, y)
+            weights = None if weights is None else check_weights(weights, len(x), all_zero=True)
+            return self.rows(x, y, weights)
 
         mean = self.loss.reduction == "mean"
         source.prepare(check, dtype=self.dtype, output_shape=self.output_shape, encode=self._encode, shares=mean)
-        return source
 
     @property
     def _encode(self) -> Callable[[Any, Array], Array]:
@@ -195,26 +190,46 @@ class Intake:
                 )
 
 
-def _split(n: int, fraction: float) -> int:
-    """How many of n rows are left to train on; Keras' rounding."""
+def _check_split(validation_data: Any, validation_split: float, validation_shuffle: bool) -> float:
+    """The share of rows to hold out."""
+    split = real_number("validation_split", validation_split, at_least=0, below=1)
+    if validation_shuffle and not split:
+        raise ValueError("validation_shuffle goes with validation_split, the share of rows to hold out.")
+    pair = isinstance(validation_data, tuple | list) and len(validation_data) in (2, 3)
+    if validation_data is not None and not pair:
+        raise TypeError(
+            f"validation_data: expected a pair (x, y) or (x, y, sample_weight), got {_shortly(validation_data)}."
+        )
+    return split
+
+
+def _split(
+    x: Rows, y: Any, weights: Array | None, fraction: float, order: Array | None, loss: Loss | None
+) -> tuple[Rows, Any, Array | None, Sequence[Any]]:
+    """The rows to train on, and validation data: the last rows, in ``order`` where there is one. Keras' rounding."""
+    n = len(x)
     keep = int(n * (1 - fraction))
     if not 0 < keep < n:
         raise ValueError(f"validation_split: {fraction:g} of {n} rows leaves one of the two parts empty.")
-    return keep
+    if order is not None:
+        x, y, weights = x[order], as_array(y)[order], None if weights is None else weights[order]
+    else:
+        _warn_of_missing_classes(loss, as_array(y), keep)
+    held = part(x, keep, n), y[keep:], *([] if weights is None else [weights[keep:]])
+    return part(x, 0, keep), y[:keep], None if weights is None else weights[:keep], held
 
 
-def _warn_of_missing_classes(loss: Loss, y: Array, keep: int) -> None:
-    if loss.accuracy is None or y.dtype.kind not in "biuf" or y.ndim > 2:
+def _warn_of_missing_classes(loss: Loss | None, y: Array, keep: int) -> None:
+    if loss is None or loss.accuracy is None or y.dtype.kind not in "biuf" or y.ndim > 2:
         return
     labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
     missing = np.setdiff1d(labels[:keep], labels[keep:]), np.setdiff1d(labels[keep:], labels[:keep])
     for classes, where in zip(missing, ("validation", "training"), strict=True):
         if len(classes):
             shown = ", ".join(map(str, classes.tolist()[:10])) + (", ..." if len(classes) > 10 else "")
-            warnings.warn(
+            warn(
                 f"validation_split takes the last rows, and leaves the {where} part without the classes [{shown}]. "
-                f"Are the rows sorted? Use validation_shuffle=True.",
-                stacklevel=6,
+                f"Are the rows sorted? Use validation_shuffle=True."
             )
 
 

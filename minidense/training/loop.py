@@ -2,135 +2,141 @@
 
 from __future__ import annotations
 
-import copy
 import functools
+import hashlib
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidense.callbacks.base import Logs
-from minidense.callbacks.hooks import Hooks
+from minidense.callbacks.base import CallbackList, Logs
+from minidense.core.arguments import whole_number
+from minidense.core.errors import Problems
 from minidense.core.types import Array
-from minidense.data.batches import BatchFeed, Block, Feed, Step
-from minidense.optimizers import Optimizer
+from minidense.data.batches import Block, Step
+from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
-from minidense.training.step import Learner, Report
+from minidense.training.inputs import Data
+from minidense.training.step import learning
+
+if TYPE_CHECKING:
+    from minidense.model import Sequential
+
+
+@dataclass
+class SavedRun:
+    """What a checkpoint has: the model as it was, and where its run stood."""
+
+    path: str
+    model: Sequential
+    state: dict[str, Any]
 
 
 class Run:
-    """A training run: where it stands, and all that it takes to go on from there.
+    """A training run: where it stands, and all that it takes to resume it.
 
-    shuffle: the stream that orders the rows of each epoch; None for the order they have. validate: gives the figures
-    of the validation data, of which there are validation_rows. write(path, run): makes a checkpoint.
+    Making one checks that it can be run: whether it can resume from ``saved``, and whether it could be saved.
     """
 
     def __init__(
         self,
-        optimizer: Optimizer,
-        feed: Feed | BatchFeed,
-        report: Report,
-        hooks: Hooks,
-        history: History,
+        model: Sequential,
+        data: Data,
+        callbacks: CallbackList,
         *,
-        shuffle: np.random.Generator | None,
-        validate: Callable[[], Logs],
-        validation_rows: int,
-        stopped: Callable[[], bool],
-        write: Callable[[str | None, Run], None],
+        epochs: int,
+        shuffle: bool,
+        saved: SavedRun | None,
     ) -> None:
-        self.optimizer, self.feed, self.report = optimizer, feed, report
-        self.hooks, self.history, self.shuffle = hooks, history, shuffle
-        self.validate, self.stopped, self.write = validate, stopped, write
-        self.validation_rows = validation_rows
+        self.model, self.feed, self.validation = model, data.feed, data.validation
+        self.callbacks, self.saved = callbacks, saved
+        self.epochs = whole_number("epochs", epochs)
+        if not isinstance(shuffle, bool | np.bool):
+            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}.")
+        self.shuffled = bool(shuffle) and self.feed.batch_rows < self.feed.n
+        self.row_loss, self.batch_size = data.row_loss, data.batch_size
+        assert model.loss is not None
+        self.report = Report(model.loss, data.row_loss, model.metrics)
+        self._running = self.report.of_running()
         self.epoch = self.step = self.steps_made = 0
         """The epochs that are over, the batches of the next one that are, and all batches so far."""
         self._order_from: Any = None
-        self._watched = hooks.per_batch
-        shown = [metric for metric in report.metrics if metric.running]
-        self._running = Report(copy.deepcopy(report.loss), shown, report.output)
+        self._watched = callbacks.per_batch
         self._unreported: Array | None = None
         """Of a block that is under way, the scores that are not in the report yet; only where steps are watched."""
+        self._check()
 
-    def train(
-        self,
-        learner: Learner,
-        epochs: int,
-        interrupts: Sequence[object] = (),
-        saved: dict[str, Any] | None = None,
-    ) -> None:
-        """Forward, loss, backward, update, for each batch, until ``epochs`` epochs are over.
+    # ------------------------------------------------------------------ the loop
 
-        saved: the state of a run that is to be gone on with, against which ``check`` has found nothing.
-        """
-        self.learner = learner
-        learner.prepare(self.optimizer)
-        self.hooks.call("on_train_begin", {})
-        try:
-            if saved is not None:
-                self._go_on_from(saved)
-            if self.hooks.save:
-                self.write(None, self)  # now, rather than after hours
-            while self.epoch < epochs and not (self.stopped() and not self.step):
-                if not self.step:
-                    self.hooks.call("on_epoch_begin", self.epoch, {})
-                self._take_steps(interrupts)
-                self._end_epoch()
-                if interrupts:
-                    break
-        finally:
-            self.hooks.call("on_train_end", {})
-        if interrupts:
-            raise KeyboardInterrupt
+    def train(self) -> History:
+        """Forward, loss, backward, update, for each batch, until all epochs are over."""
+        model = self.model
+        self._begin()
+        with (
+            learning(model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner,
+            deferred_interrupts() as interrupts,
+        ):
+            self.learner.prepare()
+            self.callbacks.call("on_train_begin", {})
+            try:
+                self._resume()
+                while self.epoch < self.epochs and not (model.stop_training and not self.step):
+                    self._train_epoch(interrupts)
+                    if interrupts:
+                        break
+            finally:
+                self.callbacks.call("on_train_end", {})
+            if interrupts:
+                raise KeyboardInterrupt
+        return self.history
 
-    def _take_steps(self, interrupts: Sequence[object]) -> None:
-        """Take the steps of this epoch that have not been taken."""
+    def _train_epoch(self, interrupts: Sequence[object]) -> None:
+        if not self.step:
+            self.callbacks.call("on_epoch_begin", self.epoch, {})
         order = None
-        if self.shuffle is not None:
-            self._order_from = self.shuffle.bit_generator.state
-            order = permutation(self.shuffle, self.feed.n)
-        if self.step and self.stopped():  # it was saved after it had been told to stop
-            if self._unreported is not None:
-                block = next(self.feed.blocks(order, self.step))
-                self.report.add(block.part(0, self._reopen(block)))
-            return
-        watched = self._watched or self.stopped()  # told to stop before its first step, which is to be the last
+        if self.shuffled:
+            self._order_from = self._shuffle_state
+            order = permutation(self.model.network.generators.shuffle, self.feed.n)
+        if self.step and self.model.stop_training:  # it was saved after it had been told to stop
+            self._report_unreported(order)
+        else:
+            self._take_steps(order, interrupts)
+        self._end_epoch()
+
+    def _take_steps(self, order: Array | None, interrupts: Sequence[object]) -> None:
+        """Take the steps of this epoch that have not been taken."""
+        model, learner = self.model, self.learner
+        watched = self._watched or model.stop_training  # told to stop before its first step, which is to be the last
         for block in self.feed.blocks(order, self.step):
             first, done = self.step, self._reopen(block)
             for step in block.steps:
                 if self._watched and step.opens:
-                    self.hooks.call("on_batch_begin", self.step, {})
-                if not self.learner.backpropagate(step):
-                    raise self.learner.diverged(step, f"epoch {self.epoch + 1}, step {self.step + 1}", self.optimizer)
+                    self.callbacks.call("on_batch_begin", self.step, {})
+                if not learner.backpropagate(step):
+                    raise learner.diverged(step, f"epoch {self.epoch + 1}, step {self.step + 1}")
                 if step.closes:
-                    self.learner.update(self.optimizer)
+                    learner.update()
                     self.step, self.steps_made = self.step + 1, self.steps_made + 1
                 if watched:
                     done = self._report_step(block, step, done)
                 if step.closes and interrupts:
                     raise KeyboardInterrupt
-                if watched and step.closes and self.stopped():
+                if watched and step.closes and model.stop_training:
                     break
             if not watched:
                 self.report.add(block)
             elif self._unreported is not None:
                 self.report.add(block.part(0, done))
             self._unreported = None
-            if self.hooks.wants("on_block_end"):
-                self.hooks.call("on_block_end", self.step - first, self.report.logs(running=True))
-            if step.closes and self.stopped():
+            if self.callbacks.wants("on_block_end"):
+                self.callbacks.call("on_block_end", self.step - first, self.report.logs(running=True))
+            if step.closes and model.stop_training:
                 return
-
-    def _reopen(self, block: Block) -> int:
-        """Put the scores of a block that was under way back; return how many there are."""
-        if self._unreported is None:
-            return 0
-        block.scores[: len(self._unreported)] = self._unreported
-        return len(self._unreported)
 
     def _report_step(self, block: Block, step: Step, done: int) -> int:
         """Note a step for those who watch; return how many rows of the block are done.
@@ -146,93 +152,168 @@ class Run:
         else:
             self._unreported = block.scores[:now]
         if step.closes:
-            self.hooks.call("on_batch_end", self.step - 1, self._running.logs(running=True))
-            self.hooks.save_point(self, of_step=True)
+            self.callbacks.call("on_batch_end", self.step - 1, self._running.logs(running=True))
+            self.callbacks.save_point(self, of_step=True)
         return now
+
+    def _reopen(self, block: Block) -> int:
+        """Put the scores of a block that was under way back; return how many there are."""
+        if self._unreported is None:
+            return 0
+        block.scores[: len(self._unreported)] = self._unreported
+        return len(self._unreported)
+
+    def _report_unreported(self, order: Array | None) -> None:
+        if self._unreported is not None:
+            block = next(self.feed.blocks(order, self.step))
+            self.report.add(block.part(0, self._reopen(block)))
 
     def _end_epoch(self) -> None:
         logs = self.report.logs()
         self.report.reset()
         self._running.reset()
-        self.learner.check_epoch(logs, f"epoch {self.epoch + 1}", self.optimizer)
-        logs |= {f"val_{name}": value for name, value in self.validate().items()}
+        self.learner.check_epoch(logs, f"epoch {self.epoch + 1}")
+        if self.validation is not None:
+            logs |= {f"val_{name}": v for name, v in evaluate(self.model, self.row_loss, self.validation).items()}
         try:
-            self.hooks.call("on_epoch_end", self.epoch, logs)  # which may add figures
+            self.callbacks.call("on_epoch_end", self.epoch, logs)  # which may add to them
         finally:
             self.history.append(self.epoch, logs)
             self.epoch, self.step = self.epoch + 1, 0
-        self.hooks.save_point(self, of_step=False)
+        self.callbacks.save_point(self, of_step=False)
 
-    # ------------------------------------------------------------------ saving and resuming
+    # ------------------------------------------------------------------ beginning and resuming
+
+    def _check(self) -> None:
+        """Raise ValueError where the run cannot resume, or cannot be saved as its callbacks want; change nothing."""
+        saved = self.saved
+        if saved is not None:
+            from minidense.files import checkpoint
+
+            problems = Problems()
+            problems.found += checkpoint.differences(self.model, saved.model) + self._differences(saved.state)
+            problems.raise_if_any(f"cannot resume from {saved.path}")
+            self.feed.skip(saved.state["epoch"], saved.state["step"])
+        if self.callbacks.saves:
+            from minidense.files import model_file
+
+            model_file.check_savable(self.model, {"callbacks": self.callbacks.state()})
+        assert self.model.optimizer is not None
+        self.model.optimizer.check_owner(self.model)
+
+    def _begin(self) -> None:
+        """Make the parameters, and be, in the objects that the user holds, the model that was saved."""
+        model, saved = self.model, self.saved
+        assert model.optimizer is not None
+        if not model.built:
+            model.network.allocate()
+        model.optimizer.claim(model)
+        state = {} if saved is None else saved.state
+        self.history = History() if saved is None or saved.model.history is None else saved.model.history
+        self.history.params = {"epochs": self.epochs, "steps": self.feed.steps_per_epoch, "batch_size": self.batch_size}
+        begin = {"initial_epoch": state.get("epoch", 0), "initial_step": state.get("step", 0)}
+        self.callbacks.attach(model, {**self.history.params, **begin, "resumed": saved is not None})
+        model.history, model.stop_training = self.history, bool(state.get("stopped", False))
+        if saved is not None:
+            from minidense.files import checkpoint
+
+            checkpoint.take_over(model, saved.model)
+            model.network.generators.shuffle.bit_generator.state = state["order_from"].bit_generator.state
+        self.number = state.get("number") or self._drawn_number()
+
+    def _resume(self) -> None:
+        """Go to where the saved run stood; callbacks have begun."""
+        if self.saved is not None:
+            state = self.saved.state
+            self.epoch, self.step, self.steps_made = state["epoch"], state["step"], state["steps_made"]
+            self.report.resume(state["report"])
+            self._running.resume(state["running"])
+            self._unreported = state["unreported"]
+            self.callbacks.resume(state["callbacks"], self)
+        if self.callbacks.saves:
+            from minidense.files import model_file
+
+            model_file.check_savable(self.model, self.state())  # now, rather than after hours
+
+    def _drawn_number(self) -> int:
+        """A number of this run, which tells its files from others': it follows from where the model stands."""
+        optimizer = self.model.optimizer
+        stand = repr((self._shuffle_state, optimizer and optimizer.iterations, self.facts)).encode()
+        return int.from_bytes(hashlib.sha256(stand).digest()[:7], "big") + 1
+
+    # ------------------------------------------------------------------ saving
 
     @property
     def logs(self) -> Logs:
-        """The figures of the epoch that is over, or of the one that is under way as far as it is."""
+        """The loss and the metrics of the epoch that is over, or of the one that is under way as far as it is."""
         if self.step:
             return self._running.logs(running=True)
         return {name: values[-1] for name, values in self.history.history.items()}
 
     @property
-    def order_of_epoch(self) -> Any:
-        """The state of ``shuffle`` from which the order of the epoch under way, or of the next one, is drawn."""
-        return self._order_from if self.step else self.shuffle and self.shuffle.bit_generator.state
+    def _shuffle_state(self) -> Any:
+        return self.model.network.generators.shuffle.bit_generator.state
 
     def save(self, path: str) -> None:
-        """Write a checkpoint, from which ``fit(..., resume=path)`` goes on. Raises ValueError and OSError."""
-        self.write(path, self)
+        """Write a checkpoint, from which ``fit(..., resume=path)`` resumes. Raises ValueError and OSError."""
+        from minidense.files import checkpoint
+
+        checkpoint.write_checkpoint(path, self.model, self.state())
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
-        """What another run must have in common with this one, to go on with it."""
-        return {
-            **self.feed.facts(),
-            "shuffle": self.shuffle is not None,
-            "validation rows": self.validation_rows,
-        }
+        """What a resumed run must have in common with this one."""
+        rows = self.validation.n if self.validation is not None else 0
+        return {**self.feed.facts(), "shuffle": self.shuffled, "validation rows": rows}
 
     def state(self) -> dict[str, Any]:
         """Where the run stands, as plain values and arrays."""
+        order_from = np.random.Generator(np.random.PCG64())
+        order_from.bit_generator.state = self._order_from if self.step and self.shuffled else self._shuffle_state
         return {
+            "number": self.number,
             "epoch": self.epoch,
             "step": self.step,
             "steps_made": self.steps_made,
+            "order_from": order_from,
             "facts": self.facts,
-            "stopped": self.stopped(),
+            "stopped": self.model.stop_training,
             "report": self.report.state(),
             "running": self._running.state(),
             "unreported": None if self._unreported is None else self._unreported.copy(),
-            "callbacks": self.hooks.state(),
+            "callbacks": self.callbacks.state(),
         }
 
-    def check(self, state: dict[str, Any], epochs: int) -> list[str]:
-        """Why this run cannot go on from ``state``, which another one has saved, until ``epochs`` epochs are over."""
-        expected = "epoch step steps_made facts stopped report running unreported callbacks"
-        if " ".join(state) != expected or not isinstance(state["facts"], dict):
+    def _differences(self, state: dict[str, Any]) -> list[str]:
+        """Why this run cannot resume from ``state``, which another one has saved."""
+        if list(state) != _PARTS or not isinstance(state["facts"], dict):
             return ["what it says about the run is incomplete"]
         found = [
             f"{name}: {state['facts'].get(name)} in the file, {value} here"
             for name, value in self.facts.items()
             if state["facts"].get(name) != value
         ]
-        return (found or self._check_place(state, epochs)) + self.hooks.check(state["callbacks"])
+        return (found or self._wrong_place(state)) + self.callbacks.check(state["callbacks"])
 
-    def _check_place(self, state: dict[str, Any], epochs: int) -> list[str]:
-        numbers = state["epoch"], state["step"], state["steps_made"]
+    def _wrong_place(self, state: dict[str, Any]) -> list[str]:
+        numbers = state["number"], state["epoch"], state["step"], state["steps_made"]
         if not all(type(n) is int and n >= 0 for n in numbers) or state["step"] > self.feed.steps_per_epoch:
             return [f"its place, epoch {state['epoch']}, step {state['step']}, is none in this run"]
-        if state["epoch"] + (state["step"] > 0) > epochs:
-            return [f"epochs: {state['epoch']} and {state['step']} steps are over in the file, {epochs} wanted here"]
+        if state["epoch"] + (state["step"] > 0) > self.epochs:
+            return [
+                f"epochs: {state['epoch']} and {state['step']} steps are over in the file, {self.epochs} wanted here"
+            ]
+        if not isinstance(state["order_from"], np.random.Generator) or not isinstance(state["stopped"], bool):
+            return ["what it says about the run is incomplete"]
         rows, scores = self.feed.rows_under_way(state["step"]), state["unreported"]
-        if (0 if scores is None else len(scores)) != rows or (rows and scores.shape[1:] != self.feed.output_shape):
+        shape = None if scores is None else getattr(scores, "shape", ())
+        if shape != ((rows, *self.feed.output_shape) if rows else None):
             return ["its scores of the batches under way are others"]
         return self.report.check(state["report"]) + self._running.check(state["running"])
 
-    def _go_on_from(self, state: dict[str, Any]) -> None:
-        self.epoch, self.step, self.steps_made = state["epoch"], state["step"], state["steps_made"]
-        self.report.go_on_from(state["report"])
-        self._running.go_on_from(state["running"])
-        self._unreported = state["unreported"]
-        self.hooks.go_on_from(state["callbacks"], self)
+
+_PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "stopped", "report", "running"]
+_PARTS += ["unreported", "callbacks"]
 
 
 @contextmanager

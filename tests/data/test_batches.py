@@ -1,12 +1,18 @@
-"""Blocks and batches: every row once, in order, whatever the sizes."""
+"""Blocks and batches: every row once, in order, with its own weight, whatever the sizes."""
+
+import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from on_disk import OnDisk
 
-from minidense.data import batches as data
-from minidense.data.batches import Feed, spans
+from minidense.data import batches
+from minidense.data.arrays import as_features
+from minidense.data.batches import BatchFeed, Feed, as_batch, check_batch_size, is_source_of_batches, spans
+
+# ------------------------------------------------------------------ sizes
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(1, 50))
@@ -21,37 +27,113 @@ def test_spans_cover_all_rows_and_never_cut_a_small_batch(n, batch, limit):
             assert start // batch == (stop - 1) // batch
 
 
-@given(st.integers(1, 60), st.integers(1, 70), st.booleans(), st.booleans(), st.integers(0, 9))
-def test_steps_are_the_batches(n, batch, ordered, splittable, seed):
-    batch = min(batch, n)
-    x = np.arange(n, dtype="float32")[:, None]
-    order = np.random.default_rng(seed).permutation(n) if ordered else np.arange(n)
+def test_check_batch_size():
+    assert [check_batch_size(size, 10) for size in (1, 10, 11, "full", np.int64(3))] == [1, 10, 10, 10, 3]
+    with pytest.raises(ValueError, match=r"expected a whole number or 'full', got 'ful'\. Did you mean 'full'\?"):
+        check_batch_size("ful", 10)
+    for wrong, error in ((0, ValueError), (2.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="batch_size"):
+            check_batch_size(wrong, 10)
 
-    def encode(y, out):
-        out[:, 0] = y
-        return out
 
+# ------------------------------------------------------------------ Feed
+
+KINDS = {
+    "read in place": lambda x: x,
+    "converted": lambda x: x.astype("float64"),
+    "not contiguous": lambda x: np.column_stack([x, x])[:, :1],
+    "on disk": lambda x: as_features(OnDisk(x)),
+}
+
+
+def encode(y, out):
+    out[:, 0] = y
+    return out
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_limits():
+    """Buffers of 12 rows, slices of 5, blocks of 30."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "GATHER_BYTES", 4 * 12)
-        patch.setattr(data, "SLICE_ROWS", 5)
-        patch.setattr(data, "BLOCK_ROWS", 30)
-        feed = Feed(x, 2 * x[:, 0], batch, dtype=x.dtype, output_shape=(1,), encode=encode, splittable=splittable)
-        for _ in range(2):  # the second epoch uses the first one's buffers
-            batches, current = [], []
-            for block in feed.blocks(order if ordered else None):
-                for step in block.steps:
-                    assert step.opens == (not current)
-                    assert np.array_equal(step.targets, 2 * step.x)
-                    assert len(step.scores) == len(step.x)
-                    current += step.x[:, 0].astype(int).tolist()
-                    if step.closes:
-                        assert step.batch_rows == len(current)
-                        batches.append(current)
-                        current = []
-            assert not current
-            expected = [order[start : start + batch].tolist() for start in range(0, n, batch)]
-            assert batches == expected
-    assert feed.steps_per_epoch == -(-n // batch)
+        patch.setattr(batches, "GATHER_BYTES", 4 * 12)
+        patch.setattr(batches, "SLICE_ROWS", 5)
+        patch.setattr(batches, "BLOCK_ROWS", 30)
+        yield
+
+
+def feed_of(n, batch, kind="read in place", **options):
+    """Row i holds i, its label is 2 i."""
+    x = np.arange(n, dtype="float32")[:, None]
+    options = {"splittable": True} | options
+    return Feed(KINDS[kind](x), 2 * x[:, 0], batch, dtype=x.dtype, output_shape=(1,), encode=encode, **options)
+
+
+@pytest.mark.parametrize("weighted", ["not", "shares", "as they are"])
+@pytest.mark.parametrize("kind", KINDS)
+@given(st.integers(1, 60), st.integers(1, 70), st.booleans(), st.booleans(), st.integers(0, 9))
+def test_steps_are_the_batches(kind, weighted, n, batch, ordered, splittable, seed):
+    batch, rng = min(batch, n), np.random.default_rng(seed)
+    order = rng.permutation(n) if ordered else np.arange(n)
+    w = None if weighted == "not" else rng.integers(0, 3, n).astype(float)
+    feed = feed_of(n, batch, kind, splittable=splittable, weights=w, shares=weighted == "shares")
+    expected = [order[start : start + batch].tolist() for start in range(0, n, batch)]
+    for _ in range(2):  # the second epoch uses the first one's buffers
+        found, current, shares, reported = [], [], [], []
+        for block in feed.blocks(order if ordered else None):
+            for step in block.steps:
+                assert step.opens == (not current)
+                assert np.array_equal(step.targets, 2 * step.x)
+                assert len(step.scores) == len(step.x) <= (12 if splittable else batch)
+                step.scores[...] = 3 * step.x
+                current += step.x[:, 0].astype(int).tolist()
+                shares += [] if w is None else step.weights.tolist()
+                if step.closes:
+                    assert step.batch_rows == len(current)
+                    if w is None:
+                        assert step.weights is None
+                    else:
+                        total = w[current].sum() if weighted == "shares" else 1
+                        np.testing.assert_array_equal(shares, w[current] / (total or 1))
+                    found.append(current)
+                    current, shares = [], []
+            assert np.array_equal(block.targets[:, 0], block.y)
+            assert np.array_equal(block.scores, 1.5 * block.targets)  # each step's scores are in their place
+            rows = (block.y / 2).astype(int)
+            assert block.weights is None if w is None else np.array_equal(block.weights, w[rows])
+            part = block.part(0, 1)
+            assert (part.y[0], part.targets[0, 0], list(part.steps)) == (block.y[0], block.y[0], [])
+            reported += rows.tolist()
+        assert not current
+        assert found == expected
+        assert reported == order.tolist()
+    assert feed.steps_per_epoch == len(expected)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 5, 7, 12, 13, 29, 30, 31, 95])
+def test_skipped_batches_leave_the_rest_as_it_was(batch):
+    n = 95
+    order = np.random.default_rng(0).permutation(n)
+
+    def steps(feed, skip):
+        """x, targets and where the scores are within their block, of each step; and the rows of each block."""
+        steps, blocks = [], []
+        for block in feed.blocks(order, skip):
+            blocks.append((block.y / 2).astype(int).tolist())
+            start = block.scores.__array_interface__["data"][0]
+            for step in block.steps:
+                offset = step.scores.__array_interface__["data"][0] - start
+                steps.append((step.x[:, 0].tolist(), step.targets[:, 0].tolist(), offset, *step[3:6]))
+        return steps, blocks
+
+    all_steps, all_blocks = steps(feed_of(n, batch), 0)
+    numbers = list(itertools.accumulate(step[4] for step in all_steps))  # of each step's batch, from 1
+    for skip in range(max(numbers) + 1):
+        resumed = feed_of(n, batch)
+        rest, rest_blocks = steps(resumed, skip)
+        assert rest == [step for step, number in zip(all_steps, numbers, strict=True) if number > skip]
+        assert rest_blocks == all_blocks[len(all_blocks) - len(rest_blocks) :]
+        assert sum(map(len, rest_blocks)) == n - min(skip * batch, n) + resumed.rows_under_way(skip)
+        assert steps(resumed, 0) == (all_steps, all_blocks)  # and the next epoch is whole
 
 
 def test_reading_in_place_hands_out_read_only_views():
@@ -62,3 +144,159 @@ def test_reading_in_place_hands_out_read_only_views():
             assert np.shares_memory(step.x, x)
             assert not step.x.flags.writeable
     assert x.flags.writeable
+
+
+def test_facts_tell_feeds_of_different_rows_apart():
+    facts = [
+        feed_of(n, batch, weights=w).facts()
+        for n, batch, w in [(6, 2, None), (6, 3, None), (7, 2, None), (6, 2, np.ones(6)), (6, 2, np.arange(6.0))]
+    ]
+    assert all(a != b for a, b in itertools.combinations(facts, 2))
+    assert facts[3] == feed_of(6, 2, weights=np.ones(6)).facts()
+
+
+# ------------------------------------------------------------------ BatchFeed
+
+
+class Dataset:
+    """Batch i holds 10 i, of 2 rows; its second row weighs three times the first."""
+
+    def __init__(self, length=4):
+        self.length, self.log = length, []
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, i):
+        self.log.append(i)
+        return np.full((2, 1), 10 * i), np.full(2, 10 * i), np.array([1.0, 3.0])
+
+    def on_epoch_end(self):
+        self.log.append("end")
+
+
+def generated(epochs=9):
+    yield from (Dataset()[i % 4] for i in range(4 * epochs))
+
+
+def prepared(source, steps=None, **options):
+    feed = BatchFeed(source, steps)
+    options = {"dtype": np.dtype("float32"), "output_shape": (1,), "encode": encode, "shares": True} | options
+    feed.prepare(lambda x, y, w: (x, y, w), **options)
+    return feed
+
+
+def values(blocks):
+    found = []
+    for block in blocks:
+        (step,) = block.steps
+        assert (step.opens, step.closes, step.batch_rows, len(step.scores)) == (True, True, 2, 2)
+        assert step.x.dtype == step.targets.dtype == np.float32
+        assert np.array_equal(step.x, step.targets)
+        assert block.weights.tolist() == [1, 3]
+        found.append(int(step.x[0, 0]))
+    return found
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_each_batch_is_a_block_of_one_step(shares):
+    for source, steps in ((Dataset(), None), (generated(), 4)):
+        feed = prepared(source, steps, shares=shares)
+        (step,) = next(feed.blocks()).steps
+        assert step.weights.tolist() == ([0.25, 0.75] if shares else [1, 3])
+        assert feed.facts() == {"batches an epoch": 4}
+        assert feed.rows_under_way(3) == 0
+
+
+def test_a_dataset_is_read_in_the_order_given_and_told_the_epochs_end():
+    dataset = Dataset()
+    feed = prepared(dataset)
+    assert values(feed.blocks(np.array([2, 0, 3, 1]))) == [20, 0, 30, 10]
+    assert values(feed.blocks()) == [0, 10, 20, 30]
+    assert dataset.log == [0, 2, 0, 3, 1, "end", 0, 1, 2, 3, "end"]  # the first is a look ahead
+    assert values(prepared(Dataset(), 2).blocks()) == [0, 10]
+
+
+def test_a_generator_is_read_on_from_epoch_to_epoch_and_loses_no_batch():
+    feed = prepared(generated(), 3)
+    assert [values(feed.blocks()) for _ in range(3)] == [[0, 10, 20], [30, 0, 10], [20, 30, 0]]
+
+
+@pytest.mark.parametrize("source", [Dataset, generated])
+@given(epochs=st.integers(0, 2), done=st.integers(0, 4))
+def test_a_source_that_is_skipped_is_where_it_was(source, epochs, done):
+    whole, resumed = prepared(source(), 4), prepared(source(), 4)
+    for _ in range(epochs):
+        values(whole.blocks())
+    expected = values(whole.blocks())[done:]
+    resumed.skip(epochs, done)
+    assert values(resumed.blocks(skip=done)) == expected
+    assert values(resumed.blocks()) == values(whole.blocks())
+    assert resumed.epoch == whole.epoch
+    if source is Dataset:
+        assert resumed.source.log.count("end") == whole.source.log.count("end")
+        assert len(resumed.source.log) == 1 + epochs + (4 - done + 1) + (4 + 1)  # skipped batches are not made
+
+
+def test_a_source_that_ends_or_fails_says_where():
+    def fails():
+        yield Dataset()[0]
+        raise OSError("the disk is gone")
+
+    feed = prepared(generated(1), 3)
+    values(feed.blocks())
+    with pytest.raises(ValueError, match=r"ended before epoch 2, step 2; it must give 3 .*The steps before are kept\."):
+        values(feed.blocks())
+    with pytest.raises(ValueError, match=r"ended before epoch 2, step 2; .*These batches are skipped to resume"):
+        prepared(generated(1), 3).skip(1, 2)
+    with pytest.raises(ValueError, match=r"the generator ended before epoch 1, step 1"):
+        BatchFeed(iter([]), 1)
+    with pytest.raises(RuntimeError, match=r"failed in epoch 1, step 2: OSError\('the disk is gone'\)") as caught:
+        values(prepared(fails(), 2).blocks())
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_a_batch_that_the_check_refuses_is_named():
+    def check(x, y, w):
+        if x[0, 0] == 20:
+            raise ValueError("refused")
+        return x, y, w
+
+    feed = BatchFeed(Dataset(), None)
+    feed.prepare(check, dtype=np.dtype("float32"), output_shape=(1,), encode=encode, shares=True)
+    with pytest.raises(ValueError, match="refused") as caught:
+        values(feed.blocks())
+    assert caught.value.__notes__ == ["in the batch of epoch 1, step 3; the steps before are kept"]
+    with pytest.raises(TypeError, match=r"expected batches \(x, y\)"):
+        prepared(iter([np.ones(3)]), 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "steps", "message"),
+    [
+        (Dataset(), 5, "5 are more than the 4 batches there are"),
+        (Dataset(), 0, "steps_per_epoch"),
+        (Dataset(0), None, "Dataset: number of batches"),
+        (generated(), None, "a generator does not say how many batches an epoch has; pass a number"),
+    ],
+)
+def test_wrong_numbers_of_steps(source, steps, message):
+    with pytest.raises(ValueError, match=message):
+        BatchFeed(source, steps)
+
+
+# ------------------------------------------------------------------ what is a batch, and what gives batches
+
+
+def test_as_batch():
+    assert as_batch((1, 2)) == (1, 2, None)
+    assert as_batch([1, 2, 3]) == (1, 2, 3)
+    for wrong, found in (((1,), "1 things"), ((1, 2, 3, 4), "4 things"), ({1: 2, 3: 4}, "dict"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=rf"expected batches \(x, y\) or \(x, y, sample_weight\), got {found}"):
+            as_batch(wrong)
+
+
+def test_what_gives_batches_and_what_is_rows():
+    assert all(map(is_source_of_batches, (generated(), iter([]), Dataset())))
+    rows = [np.ones(3), OnDisk(np.ones(3)), [1], (1, 2), "ab", {"a": 1}, 3, None]
+    assert not any(map(is_source_of_batches, rows))

@@ -10,7 +10,6 @@ import pytest
 
 import minidense as md
 from minidense import callbacks
-from minidense.data.batches import class_weights
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(60, 4)), RNG.integers(0, 2, 60)
@@ -30,18 +29,6 @@ def test_a_monitor_of_unknown_direction_asks_for_the_mode():
         with pytest.raises(ValueError, match=r"is 'balanced' to grow or to fall\? Say mode='max'"):
             model.fit(X, Y, callbacks=[cls("balanced")], verbose=0)
     model.fit(X, Y, callbacks=[callbacks.EarlyStopping("balanced", mode="max")], verbose=0)
-
-
-def test_class_labels_decode_probabilities_of_one_output_and_refuse_the_rest():
-    labels = md.ClassLabels(["no", "yes"])
-    assert labels.decode(np.array([[0.9], [0.8], [0.1]])).tolist() == ["yes", "yes", "no"]
-    for wrong in ([-1], [2], [0.5], np.ones((2, 3))):
-        with pytest.raises(ValueError, match="expected numbers from 0 to 1, or rows of 2 values"):
-            labels.decode(wrong)
-    with pytest.raises(ValueError, match="'z' in row 1 is none"):
-        md.ClassLabels(["a"]).encode(np.array(["a", "z"], object))
-    with pytest.raises(ValueError, match="at least one label"):
-        md.ClassLabels([])
 
 
 def test_weights_include_the_moving_averages():
@@ -111,12 +98,7 @@ def test_adam_starts_anew_when_a_layer_is_added():
     assert model.optimizer.iterations == 301
 
 
-def test_balanced_classes_heed_the_rows_own_weights():
-    w = RNG.integers(0, 4, 60).astype(float)
-    copies = class_weights("balanced", np.repeat(Y, w.astype(int)))
-    weighted = class_weights("balanced", Y, w)
-    for label in (0, 1):
-        assert weighted[label == Y].sum() == pytest.approx(copies[np.repeat(Y, w.astype(int)) == label].sum())
+def test_a_class_of_weight_0_is_left_out_of_an_evaluation():
     assert make().build(4).evaluate(X, Y, class_weight={0: 1.0, 1: 0.0}) == make().build(4).evaluate(
         X[Y == 0], Y[Y == 0]
     )

@@ -34,7 +34,7 @@ def test_fit_needs_no_more_for_more_rows(kind):
         peaks[50_000] - peaks[2000] <= 4 * 48_000 + 50_000 + 50_000 * 2
     )  # the labels' check takes a byte or two a row
     theta, batch, block = make().theta.nbytes, 32 * (64 + 4 * 100 + 4 * 10) * 4, 1024 * 10 * 4
-    checked = md.data.batches.CHECK_BYTES * (1 if kind == "float32" else 2)
+    checked = md.data.arrays.CHECK_BYTES * (1 if kind == "float32" else 2)
     assert peaks[2000] <= 3 * theta + 2 * batch + 10 * block + 2 * md.data.batches.GATHER_BYTES + checked
 
 

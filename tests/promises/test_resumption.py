@@ -583,7 +583,7 @@ def test_a_source_that_ends_on_the_way_changes_nothing(tmp_path):
     model = plain().build(8)
     before = picture(model)
     few = iter([batch for batch, _ in zip(batches(30), range(5), strict=False)])
-    with pytest.raises(ValueError, match=r"ended before epoch 2, step 2.*on the way to where the run is to go on"):
+    with pytest.raises(ValueError, match=r"ended before epoch 2, step 2.*These batches are skipped to resume the run"):
         model.fit(few, steps_per_epoch=4, epochs=3, verbose=0, resume=path)
     assert picture(model) == before
 

@@ -8,7 +8,6 @@ from snapshots import picture
 from strategies import seeds
 
 import minidense as md
-from minidense.data.batches import class_weights
 
 LOSSES = {
     "softmax": (md.SoftmaxCrossEntropy, 3, lambda rng, n: rng.integers(0, 3, n)),
@@ -89,16 +88,6 @@ def test_class_weights_are_sample_weights():
     both.fit(x, y, sample_weight=w / 7, class_weight=dict.fromkeys(range(3), 7.0), verbose=0)
     assert np.array_equal(by_class.theta, by_sample.theta)
     np.testing.assert_allclose(both.theta, by_sample.theta, rtol=1e-12)
-
-
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
-def test_balanced_classes_weigh_the_same(labels):
-    y = np.array(labels)
-    w = class_weights("balanced", y)
-    totals = [w[y == label].sum() for label in np.unique(y)]
-    assert totals == pytest.approx([len(y) / len(totals)] * len(totals))
-    sk = pytest.importorskip("sklearn.utils.class_weight")
-    np.testing.assert_allclose(w, sk.compute_sample_weight("balanced", y))
 
 
 X, Y = np.ones((6, 4)), np.array([0, 1, 2, 0, 1, 2])

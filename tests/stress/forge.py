@@ -1,4 +1,4 @@
-"""What an attacker writes: archives with any members and any manifest, all hashes and checksums right or not."""
+"""What an attacker writes: archives of any members and any manifest, whose digest and checksums are right."""
 
 import hashlib
 import io
@@ -7,7 +7,7 @@ import struct
 import warnings
 import zipfile
 
-SEAL = b"minidense; SHA-256 of manifest.json: "
+SEAL = b"minidense; SHA-256 of all before: "
 
 
 def members(data):
@@ -23,6 +23,7 @@ def taken_apart(data):
 
 
 def npy(dtype, shape, body, fortran=False):
+    """An ``.npy`` file whose header says that; the dtype is text or what ``repr`` makes such text of."""
     text = f"{{'descr': {dtype!r}, 'fortran_order': {fortran}, 'shape': {tuple(shape)!r}, }}".encode()
     padded = -(-(11 + len(text)) // 64) * 64 - 10
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", padded) + text.ljust(padded - 1) + b"\n" + body
@@ -40,22 +41,13 @@ def zipped(parts, comment=b"", compression=zipfile.ZIP_STORED):
     return out.getvalue()
 
 
+def resealed(data):
+    """The same bytes with the digest that is right for them."""
+    return data[:-64] + hashlib.sha256(data[:-64]).hexdigest().encode()
+
+
 def sealed(manifest, arrays, extra=(), compression=zipfile.ZIP_STORED):
-    """An archive with a manifest as text or as an object, and the comment that goes with it."""
+    """An archive of a manifest as text or as an object, of arrays as npy bytes, and of other members (name, bytes)."""
     text = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
-    comment = SEAL + hashlib.sha256(text).hexdigest().encode()
     parts = [("manifest.json", text), *[(f"{name}.npy", content) for name, content in arrays.items()], *extra]
-    return zipped(parts, comment, compression)
-
-
-def signed(manifest, arrays):
-    """The manifest with the right SHA-256 of each array that it names."""
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("arrays"), dict):
-        return manifest
-    entries = {
-        name: {**entry, "sha256": hashlib.sha256(arrays[name]).hexdigest()}
-        if isinstance(entry, dict) and name in arrays
-        else entry
-        for name, entry in manifest["arrays"].items()
-    }
-    return {**manifest, "arrays": entries}
+    return resealed(zipped(parts, SEAL + bytes(64), compression))

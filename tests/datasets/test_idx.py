@@ -1,4 +1,4 @@
-"""The data sets: sizes, known facts, damaged files."""
+"""The IDX format, damaged files of it, and Fashion-MNIST where it is not."""
 
 import gzip
 
@@ -6,26 +6,6 @@ import numpy as np
 import pytest
 
 import minidense as md
-
-
-def test_digits_are_the_official_split():
-    """The data's own notes give 98.00 % for the nearest neighbour of each test digit."""
-    (x_train, y_train), (x_test, y_test) = md.datasets.load_digits()
-    assert x_train.shape == (3823, 64)
-    assert x_test.shape == (1797, 64)
-    train, test = x_train.astype(int), x_test.astype(int)
-    distances = (train**2).sum(axis=1) - 2 * test @ train.T
-    assert round((y_train[distances.argmin(axis=1)] == y_test).mean(), 4) == 0.98
-
-
-def test_spirals():
-    x, y = md.datasets.make_spirals(50, 4, rng=1)
-    assert x.shape == (200, 2)
-    assert np.bincount(y).tolist() == [50] * 4
-    assert np.hypot(*x.T).max() == pytest.approx(1)
-    assert np.array_equal(x, md.datasets.make_spirals(50, 4, rng=1)[0])
-    assert not np.array_equal(x, md.datasets.make_spirals(50, 4, rng=2)[0])
-
 
 HEADER = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3])
 
@@ -64,6 +44,6 @@ def test_fashion_mnist_that_is_not_there(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="apt install dataset-fashion-mnist"):
         md.datasets.load_fashion_mnist(tmp_path)
     monkeypatch.setenv("MINIDENSE_DATA", str(tmp_path))
-    monkeypatch.setattr(md.datasets.fashion_mnist, "_DEBIAN", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(md.datasets.idx, "_DEBIAN", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match=tmp_path.name):
         md.datasets.load_fashion_mnist()

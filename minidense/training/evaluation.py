@@ -1,0 +1,139 @@
+"""The loss and the metrics over many rows: sums over rows, not averages of averages."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidense.callbacks.base import Logs
+from minidense.core.configurable import load_state_dict, state_dict
+from minidense.core.types import Array
+from minidense.data.batches import Block, Feed
+from minidense.losses import Loss, RowLoss
+from minidense.metrics import Metric
+from minidense.network import inference
+
+if TYPE_CHECKING:
+    from minidense.model import Sequential
+
+
+class Report:
+    """The loss and the metrics over all rows added since ``reset``.
+
+    row_loss: the loss, where it is a sum over rows; otherwise it is told its values by ``add_value``.
+    """
+
+    def __init__(self, loss: Loss, row_loss: RowLoss | None, metrics: Sequence[Metric]) -> None:
+        self.loss, self.row_loss = loss, row_loss
+        self.metrics = [copy.deepcopy(metric) for metric in metrics]
+        self.reset()
+
+    def reset(self) -> None:
+        self._rows, self.loss_sum = 0.0, 0.0  # with weights, their sum instead of the number of rows
+        for metric in self.metrics:
+            metric.reset()
+
+    def of_running(self) -> Report:
+        """A report of those metrics that make sense while an epoch runs."""
+        return Report(self.loss, self.row_loss, [metric for metric in self.metrics if metric.running])
+
+    def state(self) -> dict[str, Any]:
+        """The sums so far."""
+        for metric in self.metrics:
+            _check_said(metric)
+        return {"sums": [self._rows, self.loss_sum], "metrics": [state_dict(metric) for metric in self.metrics]}
+
+    def check(self, state: Any) -> list[str]:
+        """Why it cannot have been in that state."""
+        try:
+            (rows, loss_sum), states = state["sums"], state["metrics"]
+            if not isinstance(rows, int | float) or not isinstance(loss_sum, int | float):
+                return ["its sums of the loss are no numbers"]
+            for metric, of_metric in zip(self.metrics, states, strict=True):
+                load_state_dict(copy.deepcopy(metric), of_metric)
+        except (KeyError, TypeError, ValueError) as error:
+            return [f"its metrics are others: {error}"]
+        return []
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Have the sums that another report had."""
+        self._rows, self.loss_sum = state["sums"]
+        for metric, of_metric in zip(self.metrics, state["metrics"], strict=True):
+            load_state_dict(metric, of_metric)
+
+    def add(self, block: Block) -> None:
+        """Add the rows of a block, whose scores have been noted."""
+        if self.row_loss is not None:
+            rows = self.row_loss.rows(block.scores, block.targets)
+            weights = block.weights
+            self.loss_sum += float(rows.sum(dtype=np.float64) if weights is None else np.vdot(rows, weights))
+            self._rows += len(rows) if weights is None else float(weights.sum())
+        if self.metrics:
+            y_true, y_pred = self.loss.labels(block.y), output_of_scores(self.loss, block.scores)
+            for metric in self.metrics:
+                if block.weights is None:
+                    metric.update(y_true, y_pred)
+                else:
+                    metric.update(y_true, y_pred, block.weights)
+
+    def add_value(self, value: float, rows: int) -> bool:
+        """Add the value that a loss gave for a batch as a whole; return whether it is finite."""
+        self.loss_sum += value * (rows if self.loss.reduction == "mean" else 1)
+        self._rows += rows
+        return math.isfinite(value)
+
+    def take_values(self, other: Report) -> None:
+        """Have the values of whole batches that another report of the same run was given."""
+        if self.row_loss is None:
+            self._rows, self.loss_sum = other._rows, other.loss_sum
+
+    def logs(self, running: bool = False) -> Logs:
+        """The loss and the metrics by name; the loss is the mean over the rows, whatever the loss's reduction.
+
+        running: leave out those that are dear, or make sense for all rows only.
+        """
+        logs = {"loss": self.loss_sum / self._rows if self._rows else 0.0}
+        logs.update({metric.name: metric.result() for metric in self.metrics if metric.running or not running})
+        return logs
+
+
+def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed) -> Logs:
+    """The loss and the metrics over all rows of ``feed``. Changes nothing of the model."""
+    assert model.loss is not None
+    report = Report(copy.deepcopy(model.loss), row_loss and copy.deepcopy(row_loss), model.metrics)
+    infer = inference(model.network.trunk(model.loss.includes), workspaces=True)
+    for block in feed.blocks():
+        for step in block.steps:
+            np.copyto(step.scores, infer(step.x))
+            if report.row_loss is None:
+                report.add_value(report.loss.forward(step.scores, step.targets), len(step.scores))
+        report.add(block)
+    return report.logs()
+
+
+def output_of_scores(loss: Loss, scores: Array) -> Array:
+    """What metrics see: probabilities where the loss works on scores, whether or not the model ends in them."""
+    return scores.copy() if loss.includes is None else loss.includes().forward(scores)
+
+
+def _check_said(metric: Metric) -> None:
+    """Raise ValueError where a metric of the user's own, made anew from what it names in ``saved``, is another."""
+    if metric._of_library:
+        return
+    fresh = type(metric).from_config(copy.deepcopy(metric.get_config()))
+    load_state_dict(fresh, copy.deepcopy(state_dict(metric)))
+    results = []
+    for one in (metric, fresh):
+        try:
+            results.append(repr(one.result()))
+        except Exception as error:
+            results.append(repr(error))
+    if results[0] != results[1]:
+        raise ValueError(
+            f"the metric {metric.name} cannot be saved in the middle of an epoch: its result is {results[0]}, and "
+            f"{results[1]} when made anew. Name the attributes that it counts in: saved = ('count', ...)."
+        )

@@ -1,0 +1,94 @@
+"""Class labels go to numbers and back; classes weigh what they are said to weigh."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minidense.data.labels import ClassLabels, class_weights
+
+names = st.one_of(st.lists(st.text(max_size=3), min_size=1), st.lists(st.integers(-5, 5), min_size=1))
+
+# ------------------------------------------------------------------ ClassLabels
+
+
+@given(names)
+def test_labels_come_back_in_sorted_order(y):
+    y = np.array(y)
+    labels = ClassLabels(y)
+    numbers = labels.encode(y)
+    assert np.array_equal(labels.decode(numbers), y)
+    assert sorted(set(numbers.tolist())) == list(range(len(labels.names)))
+    assert np.array_equal(np.argsort(y, kind="stable"), np.argsort(numbers, kind="stable"))
+    if len(labels.names) > 1:
+        assert np.array_equal(labels.decode(np.eye(len(labels.names))[numbers]), y)  # rows of scores
+
+
+def test_decode_takes_probabilities_of_one_output_and_refuses_the_rest():
+    labels = ClassLabels(["no", "yes"])
+    assert labels.decode(np.array([[0.9], [0.51], [0.5], [0.1]])).tolist() == ["yes", "yes", "no", "no"]
+    for wrong in ([-1], [2], [0.5], np.ones((2, 3))):
+        with pytest.raises(ValueError, match="expected numbers from 0 to 1, or rows of 2 values"):
+            labels.decode(wrong)
+
+
+def test_labels_that_are_none_of_the_classes():
+    labels = ClassLabels(["cat", "dog", "owl"])
+    assert repr(labels) == "ClassLabels(['cat', 'dog', 'owl'])"
+    with pytest.raises(ValueError, match=r"^y: 'yak' in row 1 is none of the classes \['cat', 'dog', 'owl'\]\.$"):
+        labels.encode(["cat", "yak"])
+    with pytest.raises(ValueError, match="'z' in row 1 is none"):
+        ClassLabels(["a"]).encode(np.array(["a", "z"], object))
+    with pytest.raises(ValueError, match="at least one label"):
+        ClassLabels([])
+
+
+# ------------------------------------------------------------------ class_weights
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
+def test_balanced_classes_weigh_the_same(labels):
+    y = np.array(labels)
+    w = class_weights("balanced", y)
+    totals = [w[y == label].sum() for label in np.unique(y)]
+    assert totals == pytest.approx([len(y) / len(totals)] * len(totals))
+    sk = pytest.importorskip("sklearn.utils.class_weight")
+    np.testing.assert_allclose(w, sk.compute_sample_weight("balanced", y))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=40))
+def test_balanced_classes_heed_the_rows_own_weights(rows):
+    """A row's own weight is a number of copies, also where classes are balanced."""
+    rows += [(label, 1) for label in "abc"]  # so that there is a copy of each class
+    y, w = np.array([label for label, _ in rows]), np.array([weight for _, weight in rows], float)
+    copied = np.repeat(y, w.astype(int))
+    copies, weighted = class_weights("balanced", copied), class_weights("balanced", y, w)
+    for label in "abc":
+        assert weighted[y == label].sum() == pytest.approx(copies[copied == label].sum())
+    assert weighted.sum() == pytest.approx(w.sum())
+
+
+def test_a_class_whose_rows_weigh_nothing_divides_by_nothing():
+    assert class_weights("balanced", np.array([0, 0, 1]), np.array([1.0, 1.0, 0.0])).tolist() == [0.5, 0.5, 0]
+
+
+def test_weights_by_label_multiply_the_rows_own():
+    y = np.array(["b", "a", "b"])
+    weights = {"a": 1, "b": 3, "not there": 7}
+    assert class_weights(weights, y).tolist() == [3, 1, 3]
+    assert class_weights(weights, y, np.array([1.0, 2.0, 0.5])).tolist() == [3, 2, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("weight", "labels", "error", "message"),
+    [
+        ("balance", [0, 1], ValueError, r"expected a dict or 'balanced', got 'balance'\. Did you mean 'balanced'\?"),
+        ([1, 1], [0, 1], TypeError, r"expected a dict from label to weight, or 'balanced', got \[1, 1\]"),
+        ({0: 1.0}, [0, 1, 2], ValueError, r"no weight for the labels \[1, 2\]; it has those for \[0\]"),
+        ({0: 1, 1: -1}, [0, 1], ValueError, "expected finite weights of at least 0, got -1 in row 1"),
+        ("balanced", [[0, 1], [1, 0]], ValueError, r"expected one label for each row, got y of shape \(2, 2\)"),
+    ],
+)
+def test_wrong_class_weights(weight, labels, error, message):
+    with pytest.raises(error, match=f"^class_weight: {message}"):
+        class_weights(weight, np.array(labels))

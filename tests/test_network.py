@@ -1,0 +1,131 @@
+"""The network: one theta, one gradient, one vector of buffers, and the names of its arrays."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minidense as md
+from minidense.layers.base import walk
+from minidense.network import Network
+
+LAYERS = [
+    lambda: md.Dense(4),
+    lambda: md.BatchNormalization(),
+    lambda: md.Residual([md.Dense(4, "relu"), md.Dense(4)]),
+    lambda: md.Concatenate([md.Dense(2), md.Dense(2)]),
+    lambda: md.Sequential([md.Dense(4, "tanh")]),
+    lambda: md.LayerNormalization(),
+    lambda: md.Dropout(0.5),
+]
+trees = st.lists(st.sampled_from(LAYERS), min_size=1, max_size=5)
+
+
+def assert_whole(network):
+    """Every array is a piece of its vector, in the order of the names, and nothing is left over."""
+    params, buffers = [], []
+    for layer, d in network.declarations():
+        array = getattr(layer, d.name)
+        is_buffer = d in layer._record.buffers
+        (buffers if is_buffer else params).append(array)
+        assert np.shares_memory(array, network.buffers if is_buffer else network.theta)
+    flat = [np.concatenate([a.ravel() for a in of] or [np.empty(0)]) for of in (params, buffers)]
+    assert np.array_equal(flat[0], network.theta)
+    assert np.array_equal(flat[1], network.buffers)
+    assert network.grad.shape == network.theta.shape
+
+
+@given(trees)
+def test_vectors_are_cut_without_a_gap(makers):
+    model = md.Sequential([make() for make in makers], rng=0).build(4)
+    assert_whole(model.network)
+    names = list(model.network.named_arrays())
+    assert len(names) == len(set(names))
+    for layer in walk(model.network):
+        if isinstance(layer, Network):
+            assert_whole(layer)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert_whole(twin.network)
+        assert list(twin.network.named_arrays()) == names
+        assert np.array_equal(twin.theta, model.theta)
+        assert not np.shares_memory(twin.theta, model.theta)
+
+
+@given(trees, st.lists(st.sampled_from(LAYERS), min_size=1, max_size=3))
+def test_adding_to_a_built_network_keeps_what_there_is(makers, more):
+    model = md.Sequential([make() for make in makers], rng=0).build(4)
+    before = {name: array.copy() for name, array in model.network.named_arrays().items()}
+    for make in more:
+        model.add(make())
+    assert_whole(model.network)
+    after = model.network.named_arrays()
+    assert all(np.array_equal(after[name], array) for name, array in before.items())
+
+
+def test_pieces_are_the_slices_of_theta():
+    model = md.Sequential([md.Dense(3), md.BatchNormalization(), md.Residual([md.Dense(3)])]).build(4)
+    assert model.network.pieces(lambda layer, d: d.decay) == [slice(0, 12), slice(21, 30)]
+    assert sum(p.stop - p.start for p in model.network.pieces(lambda layer, d: True)) == model.theta.size
+
+
+def test_a_build_that_fails_leaves_no_trace():
+    class Picky(md.Layer):
+        def build(self, input_shape):
+            self.param("g", input_shape)
+            self.child("f", md.Dense(3), input_shape)
+            raise ValueError("not this one")
+
+    dense, picky = md.Dense(3), Picky()
+    model = md.Sequential([dense, md.Residual([md.Dense(3)]), picky], rng=0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="not this one"):
+            model.build(4)
+        assert not model.built
+        assert dense.input_shape is None
+        assert dense.count_params == 0
+        assert "f" not in vars(picky)
+
+
+def test_an_initializer_that_returns_another_shape_is_told():
+    model = md.Sequential([md.Dense(3, kernel_initializer=lambda rng, shape: np.zeros(2))])
+    with pytest.raises(ValueError, match=r"Dense.*W must have shape \(4, 3\); the initializer returned \(2,\)"):
+        model.build(4)
+
+
+def test_a_buffer_of_the_users_own_is_in_get_weights_and_in_files(tmp_path):
+    class Mean(md.Layer):
+        def build(self, input_shape):
+            self.buffer("mean", input_shape)
+            return input_shape
+
+        def forward(self, x, training):
+            if training:
+                self.mean += 0.1 * (x.mean(axis=0) - self.mean)
+            return x - self.mean
+
+        def backward(self, dy):
+            return dy
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(3, 1, size=(40, 4)), rng.integers(0, 2, 40)
+    model = md.Sequential([Mean(), md.Dense(2)], rng=0).compile("sgd")
+    model.fit(x, y, epochs=3, verbose=0)
+    assert [w.shape for w in model.get_weights()] == [(4,), (4, 2), (2,)]
+    assert abs(model.layers[0].mean).min() > 0.1
+    model.save(tmp_path / "m.npz")
+    assert np.array_equal(md.load_model(tmp_path / "m.npz", {"Mean": Mean}).predict(x), model.predict(x))
+
+
+def test_the_old_names_are_told_the_new_ones():
+    class Old(md.Layer):
+        def build(self, input_shape):
+            self.state("mean", input_shape)
+            return input_shape
+
+    with pytest.raises(AttributeError, match=r"What was called self\.state\(\.\.\.\) is self\.buffer\(\.\.\.\)"):
+        md.Sequential([Old()]).build(3)
+    with pytest.raises(AttributeError, match=r"self\.empty\(\.\.\.\) is self\.workspace"):
+        md.Dense(3).empty("z", (2, 2), np.dtype("float32"))

@@ -1,0 +1,220 @@
+"""One update: micro-batches whose gradients are added, and buffers that move with the update or not at all."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minidense as md
+from minidense.data import batches
+
+RNG = np.random.default_rng(11)
+X, Y = RNG.normal(size=(50, 6)), RNG.integers(0, 3, 50)
+
+
+def plain(dtype="float64"):
+    return md.Sequential([md.Dense(5, "tanh"), md.Dense(3)], rng=0, dtype=dtype).compile(md.SGD(0.1, momentum=0.5))
+
+
+class Counting(md.Layer):
+    """Its buffer counts rows in training; in place or by setting it."""
+
+    def __init__(self, in_place=True):
+        self.in_place = in_place
+
+    def build(self, input_shape):
+        self.buffer("rows", 1)
+        return input_shape
+
+    def forward(self, x, training):
+        if training and self.in_place:
+            self.rows += len(x)
+        elif training:
+            self.rows = self.rows + len(x)
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+# ------------------------------------------------------------------ micro-batches
+
+
+@given(micro=st.integers(1, 12), steps=st.integers(1, 6))
+def test_accumulated_gradients_are_those_of_the_whole_batch(micro, steps):
+    together, apart = plain(), plain()
+    together.fit(X, Y, batch_size=micro * steps, epochs=2, verbose=0)
+    apart.fit(X, Y, batch_size=micro, gradient_accumulation_steps=steps, epochs=2, verbose=0)
+    np.testing.assert_allclose(apart.theta, together.theta, rtol=1e-10, atol=1e-13)
+    assert apart.optimizer.iterations == together.optimizer.iterations == 2 * -(-50 // (micro * steps))
+    assert apart.history.params["steps"] == -(-50 // (micro * steps))
+    assert apart.history.history["loss"] == pytest.approx(together.history.history["loss"], rel=1e-12)
+
+
+def test_a_micro_batch_is_what_a_layer_sees():
+    seen = []
+
+    class Watch(md.Layer):
+        def forward(self, x, training):
+            if training:
+                seen.append(len(x))
+            return x
+
+        def backward(self, dy):
+            return dy
+
+    model = md.Sequential([Watch(), md.Dense(3)], rng=0).compile("sgd")
+    model.fit(X, Y, batch_size=8, gradient_accumulation_steps=3, verbose=0)
+    assert seen == [8, 8, 8, 8, 8, 8, 2]
+    assert model.optimizer.iterations == 3
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_accumulation_over_batches_from_a_source(weighted):
+    w = RNG.random(50)
+    cut = [slice(0, 7), slice(7, 20), slice(20, 26), slice(26, 41), slice(41, 50)]
+    source = [(X[c], Y[c], w[c]) if weighted else (X[c], Y[c]) for c in cut]
+    model = plain()
+    model.fit(iter(source), steps_per_epoch=5, gradient_accumulation_steps=2, verbose=0)
+    other = plain().build(6)
+    for first, last in ((0, 20), (20, 41), (41, 50)):
+        rows = slice(first, last)
+        other.train_on_batch(X[rows], Y[rows], sample_weight=w[rows] if weighted else None)
+    np.testing.assert_allclose(model.theta, other.theta, rtol=1e-10, atol=1e-13)
+    assert model.optimizer.iterations == 3
+
+
+def test_weighted_rows_and_losses_of_ones_own_accumulate_too():
+    class Whole(md.Loss):
+        accuracy = None
+
+        def forward(self, scores, y):
+            self.d = scores - y
+            return float((self.d**2).mean(axis=1).mean())
+
+        def backward(self):
+            return 2 * self.d / self.d.size
+
+    target = RNG.normal(size=(50, 3))
+    one, other = plain().compile("sgd", Whole()), plain().compile("sgd", md.MeanSquaredError())
+    one.fit(X, target, batch_size=8, gradient_accumulation_steps=3, verbose=0)
+    other.fit(X, target, batch_size=24, verbose=0)
+    np.testing.assert_allclose(one.theta, other.theta, rtol=1e-10, atol=1e-13)
+    w = RNG.random(50)
+    one, other = plain(), plain()
+    one.fit(X, Y, batch_size=4, gradient_accumulation_steps=4, sample_weight=w, verbose=0)
+    other.fit(X, Y, batch_size=16, sample_weight=w, verbose=0)
+    np.testing.assert_allclose(one.theta, other.theta, rtol=1e-10, atol=1e-13)
+
+
+def test_an_accumulating_run_resumes_to_the_bit(tmp_path):
+    def options(**more):
+        return {"batch_size": 4, "gradient_accumulation_steps": 3, "epochs": 3, "verbose": 0, **more}
+
+    whole = plain()
+    keep = md.callbacks.ModelCheckpoint(str(tmp_path / "{step}.npz"), every="step")
+    whole.fit(X, Y, **options(callbacks=[keep]))
+    for step in (1, 4, 7, 12):
+        resumed = plain()
+        resumed.fit(X, Y, **options(resume=str(tmp_path / f"{step}.npz")))
+        assert np.array_equal(resumed.theta, whole.theta)
+        assert resumed.history.history == whole.history.history
+    with pytest.raises(ValueError, match="rows a micro-batch: 4 in the file, 6 here"):
+        plain().fit(X, Y, **options(resume=str(tmp_path / "4.npz"), batch_size=6, gradient_accumulation_steps=2))
+
+
+def test_wrong_numbers_of_steps_are_told():
+    for wrong, error in ((0, ValueError), (2.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="gradient_accumulation_steps: expected a whole number"):
+            plain().fit(X, Y, gradient_accumulation_steps=wrong, verbose=0)
+    with pytest.raises(ValueError, match="goes with a batch_size in rows"):
+        plain().fit(X, Y, batch_size="full", gradient_accumulation_steps=2, verbose=0)
+
+
+def test_large_batches_are_cut_into_micro_batches_whatever_the_limits(monkeypatch):
+    x, y = RNG.normal(size=(500, 6)), RNG.integers(0, 3, 500)
+    whole = plain()
+    whole.fit(x, y, batch_size=200, verbose=0)
+    for rows in (1, 7, 64):
+        monkeypatch.setattr(batches, "SLICE_ROWS", rows)
+        monkeypatch.setattr(batches, "GATHER_BYTES", 8 * 6 * 10)
+        cut = plain()
+        cut.fit(x, y, batch_size=200, verbose=0)
+        np.testing.assert_allclose(cut.theta, whole.theta, rtol=1e-10, atol=1e-13)
+
+
+# ------------------------------------------------------------------ buffers
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_buffers_move_with_updates_and_where_they_are_asked_to(in_place):
+    model = md.Sequential([Counting(in_place), md.Dense(3)], rng=0).compile("sgd").build(6)
+    layer = model.layers[0]
+    assert np.shares_memory(layer.rows, model.network.buffers)
+    model.train_on_batch(X, Y)
+    assert layer.rows.tolist() == [50]
+    model.loss_and_grad(X, Y)
+    assert layer.rows.tolist() == [50]
+    model.loss_and_grad(X, Y, update_buffers=True)
+    assert layer.rows.tolist() == [100]
+    model.forward(X, training=True)
+    assert layer.rows.tolist() == [150]
+    model.predict(X)
+    model.evaluate(X, Y)
+    model.forward(X)
+    assert layer.rows.tolist() == [150]
+    model.fit(X, Y, batch_size=10, epochs=2, verbose=0)
+    assert layer.rows.tolist() == [250]
+
+
+def test_over_micro_batches_a_buffer_moves_by_the_mean_weighted_by_rows():
+    model = md.Sequential([Counting(), md.Dense(3)], rng=0, dtype="float64").compile("sgd").build(6)
+    model.fit(X, Y, batch_size=20, gradient_accumulation_steps=3, verbose=0)
+    expected = (20 * 20 + 20 * 20 + 10 * 10) / 50
+    np.testing.assert_allclose(model.layers[0].rows, [expected], rtol=1e-15)
+
+
+def test_a_step_that_fails_leaves_the_buffers_of_the_step_before():
+    class Fails(md.Layer):
+        def __init__(self, after):
+            self.after = after
+            self.calls = 0
+
+        def forward(self, x):
+            return x
+
+        def backward(self, dy):
+            self.calls += 1
+            if self.calls > self.after:
+                raise ZeroDivisionError
+            return dy
+
+    for accumulate in (1, 2):
+        model = md.Sequential([Counting(), md.Dense(4), Fails(2 * accumulate), md.Dense(3)], rng=0, dtype="float64")
+        model.compile("sgd")
+        with pytest.raises(ZeroDivisionError):
+            model.fit(X, Y, batch_size=10, gradient_accumulation_steps=accumulate, verbose=0)
+        assert model.layers[0].rows.tolist() == [20]
+    model = md.Sequential([Counting(), md.Dense(3)], rng=0).build(6).compile("sgd")
+    model.theta[...] = 3e38
+    with pytest.raises(FloatingPointError):
+        model.train_on_batch(X, Y)
+    assert model.layers[0].rows.tolist() == [0]
+
+
+def test_an_error_in_a_callback_between_steps_keeps_the_buffers_of_the_steps():
+    def stop(batch, logs):
+        raise ZeroDivisionError
+
+    model = md.Sequential([Counting(), md.Dense(3)], rng=0).compile("sgd")
+    with pytest.raises(ZeroDivisionError):
+        model.fit(X, Y, batch_size=10, callbacks=[md.callbacks.LambdaCallback(on_batch_end=stop)], verbose=0)
+    assert model.layers[0].rows.tolist() == [10]
+    assert model.optimizer.iterations == 1
+
+
+def test_a_user_may_set_a_buffer_between_steps():
+    model = md.Sequential([Counting(), md.Dense(3)], rng=0).compile("sgd").build(6)
+    reset = md.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: model.layers[0].rows.fill(1000))
+    model.fit(X, Y, batch_size=25, callbacks=[reset], verbose=0)
+    assert model.layers[0].rows.tolist() == [1050]
