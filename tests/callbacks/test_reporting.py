@@ -156,6 +156,16 @@ def test_an_earlier_run_that_was_the_same_keeps_its_lines(tmp_path):
     assert path.read_bytes() == HEADER + lines(0, 1, 2, 0, 1, 2, 3)
 
 
+@pytest.mark.parametrize("more", [b"0,9\r\n", b"4,9\r\n", b"2,9\r\n0,9\r\n", b"notes\r\n", b"no"])
+def test_what_others_have_written_below_stays(more, tmp_path):
+    path = tmp_path / "log.csv"
+    run = LoggedRun(path, append=True).train(2)
+    path.write_bytes(path.read_bytes() + more)
+    run.train(2, run.checkpoints[1])
+    ended = more if more.endswith(b"\n") else more + b"\r\n"
+    assert path.read_bytes() == HEADER + lines(0, 1) + ended + lines(0, 1)
+
+
 def test_a_metric_without_a_column_is_an_error_and_writes_nothing(tmp_path):
     path = tmp_path / "log.csv"
     path.write_bytes(b"epoch,accuracy\r\n0,1\r\n")
