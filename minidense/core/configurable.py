@@ -85,6 +85,8 @@ class Configurable(metaclass=_Remembering):
     dicts of them. The names of all base classes count too."""
 
     _config: Mapping[str, Any] = MappingProxyType({})  # while the constructor runs
+    _given: Mapping[str, Any]
+    """Where an argument has been set since: those that the constructor was given."""
     _of_library: ClassVar[bool] = False
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
@@ -125,6 +127,7 @@ class Configurable(metaclass=_Remembering):
         """Set the attribute to what the constructor makes of ``value``, all other arguments being as they are."""
         config = {**self._config, name: value}
         made = type(self).from_config(config)
+        self.__dict__.setdefault("_given", self._config)
         self.__dict__["_config"] = config
         object.__setattr__(self, name, vars(made).get(name, value))
 
