@@ -130,7 +130,8 @@ def take_over(mine: Model, theirs: Model) -> None:
             _take_arguments(one, other)
     if mine.optimizer is not None and theirs.optimizer is not None:
         mine.optimizer.iterations, mine.optimizer.state = theirs.optimizer.iterations, theirs.optimizer.state
-        object.__setattr__(mine.optimizer, "learning_rate", theirs.optimizer.learning_rate)
+        if theirs.optimizer.learning_rate is not theirs.optimizer.get_config().get("learning_rate"):  # no argument
+            object.__setattr__(mine.optimizer, "learning_rate", theirs.optimizer.learning_rate)
     mine.network.generators = theirs.network.generators
 
 
