@@ -132,18 +132,22 @@ class Configurable(metaclass=_Remembering):
         object.__setattr__(self, name, vars(made).get(name, value))
 
     def __repr__(self) -> str:
-        shown = []
+        parts: list[str] = []
         parameters = signature_of(type(self)).parameters
         for name, value in self.get_config().items():
             if name not in parameters:  # a get_config of the class's own may say more
                 continue
-            default = parameters[name].default
-            text = f"<array of shape {value.shape}>" if hasattr(value, "shape") else repr(value)
-            if default is inspect.Parameter.empty:
-                shown.append(text)
+            kind, default = parameters[name].kind, parameters[name].default
+            text = f"<array of shape {value.shape}>" if getattr(value, "shape", ()) else repr(value)
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                parts += map(repr, value)
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                parts += [f"{keyword}={item!r}" for keyword, item in value.items()]
+            elif default is inspect.Parameter.empty:
+                parts.append(text)
             elif value is not default and text != repr(default):
-                shown.append(f"{name}={text}")
-        return f"{type(self).__name__}({', '.join(shown)})"
+                parts.append(f"{name}={text}")
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 def saved_names(kind: type[Configurable]) -> list[str]:
@@ -187,8 +191,10 @@ def check_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
     """ValueError where ``state`` has other names than ``thing`` saves, or values of another kind than it annotates."""
     kind = type(thing)
     names = saved_names(kind)
-    if set(state) != set(names):
-        raise ValueError(f"{kind.__name__} saves {', '.join(names) or 'nothing'}; the file has {shown([*state])}.")
+    if missing := [name for name in names if name not in state]:
+        raise ValueError(f"{kind.__name__} saves {missing[0]!r}, which the file does not have.")
+    if others := [name for name in state if name not in names]:
+        raise ValueError(f"{kind.__name__} does not save {shown(others[0])}, which the file has.")
     for name, value in state.items():
         expected = _annotated(kind, name)
         if not _is_of(value, expected):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -228,7 +227,7 @@ class Run:
             self.epoch, self.step, self.steps_made = state["epoch"], state["step"], state["steps_made"]
             self.report.resume(state["report"])
             self._running.resume(state["running"])
-            self._unreported = state["unreported"]
+            self._unreported, self._order_from = state["unreported"], state["order_from"].bit_generator.state
             self.callbacks.resume(state["callbacks"], self)
         if self.callbacks.saves:
             from minidense.files import model_file
@@ -237,6 +236,8 @@ class Run:
 
     def _drawn_number(self) -> int:
         """A number of this run, which tells its files from others': it follows from where the model stands."""
+        import hashlib  # slow to import, and needed once a run
+
         optimizer = self.model.optimizer
         stand = repr((self._shuffle_state, optimizer and optimizer.iterations, self.facts)).encode()
         return int.from_bytes(hashlib.sha256(stand).digest()[:7], "big") + 1
