@@ -404,7 +404,9 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
     if read["input_shape"] is not None:
         with network.building(read["input_shape"]):
             found = {name: decoder.array(name) for name in filter(_is_weight, list(decoder.unused))}
-            _check_weights(network, found, exactly=True)
+            problems = Problems()
+            problems.found += _misfits(network, found, exactly=True)
+            problems.raise_if_any("its arrays")
             network.allocate(values=found)
     layers = _by_name(network, decoder.layers)
     drawing = {name for name, layer in layers.items() if layer.draws and (network.built or name in of_layers)}
@@ -434,13 +436,11 @@ def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]
 
     Raises ValueError with all that does not fit, CorruptFileError and OSError. Nothing has changed then.
     """
-    archive, network = opened(path), model.network
+    archive, network, problems = opened(path), model.network, Problems()
     arrays = {name: array for name, array in archive.arrays.items() if _is_weight(name)}
-    dtype, problems = network._record.dtype, Problems()
-    with file_named(archive.path):
-        problems.noted(lambda: _check_weights(network, arrays))
+    problems.found += _misfits(network, arrays)
     problems.raise_if_any(f"{archive.path} does not fit the model")
-    rounded = {}
+    dtype, rounded = network._record.dtype, {}
     for name, array in arrays.items():
         with np.errstate(over="ignore", under="ignore"):
             rounded[name] = array.astype(dtype)
@@ -450,20 +450,20 @@ def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]
     return rounded
 
 
-def _check_weights(network: Network, found: Mapping[str, Array], exactly: bool = False) -> None:
-    """ValueError, naming all of them, where the network declares other arrays, or ``exactly`` that dtype."""
+def _misfits(network: Network, found: Mapping[str, Array], exactly: bool = False) -> Iterator[str]:
+    """Where the arrays are not those that the network declares, or ``exactly`` not of its dtype."""
     declared = {network.name_of(layer, d.name): (layer, d.shape) for layer, d in network.declarations()}
-    problems = Problems()
-    problems.found += [f"{name} is missing in the file" for name in declared if name not in found]
-    problems.found += [f"{name[:200]} is not in the model" for name in found if name not in declared]
+    yield from (f"{name[:200]} is not in the model" for name in found if name not in declared)
     for name, (layer, shape) in declared.items():
-        if name in found and found[name].shape != shape:
-            problems.found.append(f"{name} has shape {found[name].shape} in the file, and {shape} in {layer._where}")
-        elif name in found and found[name].dtype.kind != "f":
-            problems.found.append(f"{name} is of dtype {found[name].dtype}, not of floating numbers")
-        elif name in found and exactly and found[name].dtype != network._record.dtype:
-            problems.found.append(f"{name} is of dtype {found[name].dtype}, not {network._record.dtype}")
-    problems.raise_if_any("parameters and buffers")
+        array = found.get(name)
+        if array is None:
+            yield f"{name} is missing in the file"
+        elif array.shape != shape:
+            yield f"{name} has shape {array.shape} in the file, and {shape} in {layer._where}"
+        elif array.dtype.kind != "f":
+            yield f"{name} is of dtype {array.dtype}, not of floating numbers"
+        elif exactly and array.dtype != network._record.dtype:
+            yield f"{name} is of dtype {array.dtype}, not {network._record.dtype}"
 
 
 def _is_weight(name: str) -> bool:
