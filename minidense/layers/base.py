@@ -542,19 +542,20 @@ def clones(layers: Sequence[Layer]) -> list[Layer]:
             twin, attributes = twins[id(part)], part.__dict__.copy()
             record = attributes["_record"] = part._record.copy()
             attributes["_workspaces"] = None
+            for name in _caches(part):
+                attributes.pop(name, None)
             if not part._of_library:
                 record.views = {name: _read_only(view) for name, view in record.views.items()}
-                for name in (*record.gradients, *_caches(part), "_config", "_given"):
+                for name in record.gradients:
                     attributes.pop(name, None)
                 for name, value in attributes.items():  # a cache may sit in a container, or refer to another layer
-                    if not isinstance(value, _IMMUTABLE):
+                    if name in record.views:
+                        attributes[name] = record.views[name]
+                    elif not isinstance(value, _IMMUTABLE):
                         attributes[name] = _own(value, twins)
-                attributes.update(record.views, _config=part._config)
             if record.children:
                 record.children = {name: twins[id(child)] for name, child in record.children.items()}
                 attributes.update((name, child) for name, child in record.children.items() if name in attributes)
-                for name in _caches(part):
-                    attributes.pop(name, None)
             object.__setattr__(twin, "__dict__", attributes)
             if "forward" in attributes:
                 _call_guarded(twin)

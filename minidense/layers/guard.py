@@ -45,14 +45,18 @@ def backward_as_child(layer: Layer, dy: Array) -> Any:
 
 
 def _backward(layer: Layer, dy: Array) -> Any:
-    backward: Any = type(layer).backward  # whatever the instance has in the way
+    backward: Any = getattr(type(layer), "backward", None)  # whatever the instance has in the way
+    if backward is None:
+        raise AttributeError(f"{layer._where}: a layer must define forward and backward.")
     return backward(layer, dy)
 
 
 def _guarded_forward(layer: Layer, training: bool, x: Array) -> Array:
     given = x.view()
     given.flags.writeable = False  # what a layer is given is somebody else's: the user's data, or another layer's cache
-    forward: Any = type(layer).forward
+    forward: Any = getattr(type(layer), "forward", None)
+    if forward is None:
+        raise AttributeError(f"{layer._where}: a layer must define forward and backward.")
     try:
         y = forward(layer, given, training=training) if layer._takes_training else forward(layer, given)
     except Exception as error:
