@@ -173,8 +173,10 @@ class Network(Chain, library=True):
             yield shape
 
     @contextmanager
-    def _undone_if_failed(self) -> Iterator[None]:
-        before = [(layer, layer.__dict__.copy(), layer._record.copy()) for layer in walk(self)]
+    def _undone_if_failed(self, more: Sequence[Layer] = ()) -> Iterator[None]:
+        """Where the block fails, its layers, and ``more`` that it would have had, are what they were."""
+        before = [(part, vars(part).copy(), part._record.copy()) for layer in (self, *more) for part in walk(layer)]
+        children = self.children
         theta = self._theta
         try:
             yield
@@ -183,12 +185,13 @@ class Network(Chain, library=True):
                 for layer, attributes, record in before:
                     layer.__dict__.clear()
                     layer.__dict__.update(attributes, _record=record)
+                self._record.children = {str(i): layer for i, layer in enumerate(children)}
             raise
 
     def extend(self, layers: Sequence[Layer]) -> None:
         """Add layers at the end, which are built at once if the network is; all, or, with an error, none."""
         check_free(layers, self)
-        with self._undone_if_failed():
+        with self._undone_if_failed(layers):
             self.append(layers)
             self.__dict__.pop("_passes", None)
             if self.built:

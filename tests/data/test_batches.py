@@ -53,29 +53,28 @@ def encode(y, out):
 
 @pytest.fixture(autouse=True, scope="module")
 def small_limits():
-    """Buffers of 12 rows, slices of 5, blocks of 30."""
+    """Buffers of 12 rows, blocks of 30."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "GATHER_BYTES", 4 * 12)
-        patch.setattr(batches, "SLICE_ROWS", 5)
         patch.setattr(batches, "BLOCK_ROWS", 30)
         yield
 
 
-def feed_of(n, batch, kind="read in place", **options):
+def feed_of(n, batch, kind="read in place", micro=5, **options):
     """Row i holds i, its label is 2 i."""
     x = np.arange(n, dtype="float32")[:, None]
-    options = {"splittable": True} | options
-    return Feed(KINDS[kind](x), 2 * x[:, 0], batch, dtype=x.dtype, output_shape=(1,), encode=encode, **options)
+    options = {"dtype": x.dtype, "output_shape": (1,), "encode": encode, **options}
+    return Feed(KINDS[kind](x), 2 * x[:, 0], batch, min(batch, micro), **options)
 
 
 @pytest.mark.parametrize("weighted", ["not", "shares", "as they are"])
 @pytest.mark.parametrize("kind", KINDS)
-@given(st.integers(1, 60), st.integers(1, 70), st.booleans(), st.booleans(), st.integers(0, 9))
-def test_steps_are_the_batches(kind, weighted, n, batch, ordered, splittable, seed):
+@given(st.integers(1, 60), st.integers(1, 70), st.booleans(), st.integers(1, 70), st.integers(0, 9))
+def test_steps_are_the_batches(kind, weighted, n, batch, ordered, micro, seed):
     batch, rng = min(batch, n), np.random.default_rng(seed)
     order = rng.permutation(n) if ordered else np.arange(n)
     w = None if weighted == "not" else rng.integers(0, 3, n).astype(float)
-    feed = feed_of(n, batch, kind, splittable=splittable, weights=w, shares=weighted == "shares")
+    feed = feed_of(n, batch, kind, micro, weights=w, shares=weighted == "shares")
     expected = [order[start : start + batch].tolist() for start in range(0, n, batch)]
     for _ in range(2):  # the second epoch uses the first one's buffers
         found, current, shares, reported = [], [], [], []
@@ -83,7 +82,7 @@ def test_steps_are_the_batches(kind, weighted, n, batch, ordered, splittable, se
             for step in block.steps:
                 assert step.opens == (not current)
                 assert np.array_equal(step.targets, 2 * step.x)
-                assert len(step.scores) == len(step.x) <= (12 if splittable else batch)
+                assert len(step.scores) == len(step.x) <= micro
                 step.scores[...] = 3 * step.x
                 current += step.x[:, 0].astype(int).tolist()
                 shares += [] if w is None else step.weights.tolist()
@@ -138,7 +137,7 @@ def test_skipped_batches_leave_the_rest_as_it_was(batch):
 
 def test_reading_in_place_hands_out_read_only_views():
     x = np.ones((4, 2), "float32")
-    feed = Feed(x, x, 2, dtype=x.dtype, output_shape=(2,), encode=lambda y, out: y, splittable=True)
+    feed = Feed(x, x, 2, 2, dtype=x.dtype, output_shape=(2,), encode=lambda y, out: y)
     for block in feed.blocks():
         for step in block.steps:
             assert np.shares_memory(step.x, x)
@@ -204,7 +203,7 @@ def test_each_batch_is_a_block_of_one_step(shares):
         feed = prepared(source, steps, shares=shares)
         (step,) = next(feed.blocks()).steps
         assert step.weights.tolist() == ([0.25, 0.75] if shares else [1, 3])
-        assert feed.facts() == {"batches an epoch": 4}
+        assert feed.facts() == {"batches an epoch": 4, "batches an update": 1}
         assert feed.rows_under_way(3) == 0
 
 

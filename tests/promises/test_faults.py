@@ -119,7 +119,7 @@ SETTING_FAULTS = {
     "units -1": (lambda: md.Dense(-1), ValueError, "got -1"),
     "units 2.5": (lambda: md.Dense(2.5), TypeError, r"whole number, got 2.5 \(float\)"),
     "units True": (lambda: md.Dense(True), TypeError, r"got True \(bool\)"),
-    "units missing": (lambda: md.Dense(), TypeError, "missing 1 required positional argument: 'units'"),
+    "units missing": (lambda: md.Dense(), TypeError, "Dense: missing a required argument: 'units'. It takes: units, activation"),
     "rate 0": (lambda: md.SGD(0), ValueError, "learning_rate: expected a finite number above 0, got 0"),
     "rate negative": (lambda: md.SGD(-0.1), ValueError, "got -0.1"),
     "rate NaN": (lambda: md.SGD(float("nan")), ValueError, "got nan"),
@@ -140,7 +140,7 @@ SETTING_FAULTS = {
     "optimizer class": (lambda: compiled().compile(optimizer=md.SGD), TypeError, r"make an object of it: SGD\(\)"),
     "loss class": (lambda: compiled().compile(loss=md.SoftmaxCrossEntropy), TypeError, r"SoftmaxCrossEntropy\(\)"),
     "layer class": (lambda: md.Sequential([md.ReLU]), TypeError, r"Make an object of it: ReLU\(...\)"),
-    "no list of layers": (lambda: md.Sequential(md.Dense(3)), TypeError, r"use Sequential\(\[Dense\(3\)\]\)"),
+    "no list of layers": (lambda: md.Sequential(md.Dense(3)), TypeError, r"expected a list of layers, got Dense; use \[Dense\(3\)\]"),
     "dtype": (lambda: md.Sequential(dtype="float16"), ValueError, "unknown dtype 'float16'. Did you mean 'float"),
     "rng": (lambda: md.Sequential(rng="0"), TypeError, "rng: expected None, an int or a numpy.random.Generator"),
     "batch_size 0": (lambda: compiled().fit(X, Y, batch_size=0), ValueError, "at least 1, got 0"),
@@ -207,7 +207,7 @@ def test_wrong_weights_change_nothing():
     weights[0] += 1
     weights[2] = weights[2][:, :1]
     before = picture(model)
-    with pytest.raises(ValueError, match=r"weights\[2\]: expected shape \(5, 3\) for W of Dense\(3\), layer 2, got"):
+    with pytest.raises(ValueError, match=r"weights\[2\]: expected shape \(5, 3\) for layers/2/W, got"):
         model.set_weights(weights)
     assert picture(model) == before
 
@@ -427,7 +427,7 @@ def test_an_end_in_the_middle_leaves_a_whole_step(end):
             twin.train_on_batch(X[:2], np.eye(K)[Y[:2]])
     else:
         order = np.arange(N, dtype=np.uint32)
-        md.Sequential([], rng=0)._streams.shuffle.shuffle(order)
+        md.Sequential([], rng=0).network.generators.shuffle.shuffle(order)
         for start in (0, 2):
             rows = order[start : start + 2]
             twin.train_on_batch(X[rows], np.eye(K)[Y[rows]])

@@ -134,12 +134,13 @@ def test_wrong_numbers_of_steps_are_told():
 def test_large_batches_are_cut_into_micro_batches_whatever_the_limits(monkeypatch):
     x, y = RNG.normal(size=(500, 6)), RNG.integers(0, 3, 500)
     whole = plain()
-    whole.fit(x, y, batch_size=200, verbose=0)
+    expected = whole.fit(x, y, batch_size=200, epochs=2, verbose=0).history["loss"]
     for rows in (1, 7, 64):
         monkeypatch.setattr(batches, "SLICE_ROWS", rows)
         monkeypatch.setattr(batches, "GATHER_BYTES", 8 * 6 * 10)
         cut = plain()
-        cut.fit(x, y, batch_size=200, verbose=0)
+        found = cut.fit(x, y, batch_size=200, epochs=2, verbose=0).history["loss"]
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
         np.testing.assert_allclose(cut.theta, whole.theta, rtol=1e-10, atol=1e-13)
 
 
@@ -218,3 +219,119 @@ def test_a_user_may_set_a_buffer_between_steps():
     reset = md.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: model.layers[0].rows.fill(1000))
     model.fit(X, Y, batch_size=25, callbacks=[reset], verbose=0)
     assert model.layers[0].rows.tolist() == [1050]
+
+
+def test_a_loss_of_ones_own_needs_two_methods(digits_like):
+    x, y = digits_like
+
+    class HalfSquares(md.Loss):
+        """Mean over rows of half the squared distance to the one-hot row."""
+
+        def forward(self, scores, y):
+            self.difference = scores - np.eye(3)[y]
+            return float((self.difference**2).sum() / 2 / len(y))
+
+        def backward(self):
+            return self.difference / len(self.difference)
+
+    model = md.Sequential([md.Dense(3)], rng=0, dtype="float64").compile(md.SGD(0.1), HalfSquares())
+    W, b = (w.copy() for w in model.build(7).get_weights())
+    history = model.fit(x, y, batch_size="full", epochs=20, validation_data=(x, y), verbose=0).history
+    for _ in range(20):
+        difference = x @ W + b - np.eye(3)[y]
+        W -= 0.1 * x.T @ difference / len(x)
+        b -= 0.1 * difference.mean(axis=0)
+    np.testing.assert_allclose(model.layers[0].W, W, rtol=1e-12, atol=1e-14)
+    assert history["val_loss"][:-1] == pytest.approx(history["loss"][1:])
+    assert model.evaluate(x, y)["loss"] == history["val_loss"][-1]
+
+
+class Squares(md.Loss):
+    """The mean over rows of half the squared difference; computes in the dtype of y."""
+
+    def forward(self, scores, y):
+        self.difference = scores - y.reshape(scores.shape)
+        return float((self.difference**2).sum() / 2 / len(y))
+
+    def backward(self):
+        return self.difference / len(self.difference)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list, "series", lambda y: np.asarray(y)[:, None]])
+def test_a_loss_of_ones_own_takes_every_kind_of_y(kind):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 4))
+    y = 2 * x[:, 0]
+    if kind == "series":
+        pandas = pytest.importorskip("pandas")
+        y = pandas.Series(y, index=rng.permutation(100))
+    else:
+        y = kind(y)
+    model = md.Sequential([md.Dense(1)], rng=0).compile(md.SGD(0.1), Squares())
+    assert model.fit(x, y, epochs=20, verbose=0).history["loss"][-1] < 1e-3
+
+
+def test_a_loss_with_a_wrong_dscores_is_named():
+    class Wrong(Squares):
+        def backward(self):
+            return super().backward()[:, 0]
+
+    with pytest.raises(ValueError, match=r"Wrong\(\): dLoss/dscores must have the scores' shape \(4, 1\), got \(4,\)"):
+        md.Sequential([md.Dense(1)]).compile("sgd", Wrong()).fit(np.ones((4, 2)), np.ones(4), verbose=0)
+
+
+def test_a_row_loss_with_a_forward_of_its_own_is_heeded(digits_like):
+    class Hundredfold(md.SoftmaxCrossEntropy):
+        def forward(self, scores, y):
+            return 100 * super().forward(scores, y)
+
+        def backward(self):
+            return 100 * super().backward()
+
+    usual, scaled = plain().build(7), plain().build(7).compile("sgd", Hundredfold())
+    loss, hundredfold = usual.loss_and_grad(*digits_like), scaled.loss_and_grad(*digits_like)
+    assert hundredfold == pytest.approx(100 * loss)
+    np.testing.assert_allclose(scaled.grad, 100 * usual.grad, rtol=1e-9)
+    assert scaled.evaluate(*digits_like)["loss"] == pytest.approx(100 * loss)
+
+
+def test_outputs_of_any_shape_train_under_a_loss_of_ones_own():
+    class Reshape(md.Layer):
+        def build(self, input_shape):
+            return (2, 3)
+
+        def forward(self, x):
+            return x.reshape(-1, 2, 3)
+
+        def backward(self, dy):
+            return dy.reshape(-1, 6)
+
+    model = md.Sequential([md.Dense(6), Reshape()], rng=0).compile("sgd", Squares())
+    model.fit(np.ones((8, 4)), np.ones((8, 6)), verbose=0)
+    assert model.predict(np.ones((2, 4))).shape == (2, 2, 3)
+
+
+def test_the_update_of_train_on_batch_is_within_the_lock(digits_like):
+    seen = []
+
+    class Watches(md.SGD):
+        def update(self, theta, grad):
+            seen.append(model.network.busy)
+            super().update(theta, grad)
+
+    model = plain().compile(Watches(0.1))
+    model.train_on_batch(*digits_like)
+    assert seen == [True]
+    assert not model.network.busy
+
+
+def test_label_smoothing_is_applied_once_in_a_subclass_with_its_own_forward():
+    class Wrapped(md.SoftmaxCrossEntropy):
+        def forward(self, scores, y):
+            return super().forward(scores, y)
+
+    losses = []
+    for cls in (md.SoftmaxCrossEntropy, Wrapped):
+        model = plain().compile("sgd", cls(label_smoothing=0.3)).build(6)
+        losses.append((model.evaluate(X, Y)["loss"], model.loss_and_grad(X, Y), *model.grad))
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12, atol=1e-15)

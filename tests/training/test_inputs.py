@@ -1,4 +1,4 @@
-"""Where rows come from: frames, files read by blocks, generators, datasets; class names; validation splits."""
+"""What fit is given: frames, files read by blocks, generators, datasets, labels, weights, validation splits."""
 
 import re
 
@@ -196,16 +196,7 @@ def test_what_does_not_go_together(call, message):
     assert picture(model) == before
 
 
-# ------------------------------------------------------------------ class names and splits
-
-
-def test_class_names_go_in_and_come_out():
-    names = np.array(["cat", "dog", "owl"])[Y]
-    labels = md.ClassLabels(names)
-    model = make()
-    model.fit(X, labels.encode(names), epochs=30, verbose=0)
-    decoded = labels.decode(model.predict(X))
-    assert (decoded == names).mean() == pytest.approx(model.evaluate(X, Y)["accuracy"])
+# ------------------------------------------------------------------ validation splits
 
 
 def test_a_split_that_leaves_a_class_out_warns_and_can_shuffle():
@@ -219,3 +210,141 @@ def test_a_split_that_leaves_a_class_out_warns_and_can_shuffle():
     assert history["val_loss"][0] > 0
     again = make()
     assert again.fit(X[order], Y[order], validation_split=0.2, validation_shuffle=True, verbose=0).history == history
+
+
+# ------------------------------------------------------------------ arrays and labels of every kind
+
+
+@pytest.mark.parametrize("kind", ["read-only", "fortran", "strided", "uint8", "list", "float64", "float32"])
+def test_the_kind_of_array_makes_no_difference_and_it_is_not_changed(kind):
+    rng = np.random.default_rng(0)
+    plain, y = rng.integers(0, 9, (30, 7)).astype("float32"), rng.integers(0, 3, 30)
+    x = {
+        "read-only": lambda: plain.copy(),
+        "fortran": lambda: np.asfortranarray(plain),
+        "strided": lambda: np.repeat(plain, 2, axis=0)[::2],
+        "list": lambda: plain.tolist(),
+    }.get(kind, lambda: plain.astype(kind))()
+    if kind == "read-only":
+        x.flags.writeable = y.flags.writeable = False
+    before = picture(x if isinstance(x, np.ndarray) else np.array(x))
+    models = [make(), make()]
+    models[0].fit(plain, y, batch_size=8, epochs=2, verbose=0)
+    models[1].fit(x, y.tolist() if kind == "list" else y, batch_size=8, epochs=2, verbose=0)
+    assert np.array_equal(models[0].theta, models[1].theta)
+    assert np.array_equal(models[0].predict(plain), models[1].predict(x))
+    assert picture(x if isinstance(x, np.ndarray) else np.array(x)) == before
+
+
+@pytest.mark.parametrize("labels", ["(n, 1)", "float", "bool", "uint8", "one-hot"])
+def test_the_form_of_the_labels_makes_no_difference(digits_like, labels):
+    x, y = digits_like
+    y = y % 2 if labels == "bool" else y
+    form = {
+        "(n, 1)": y[:, None],
+        "float": y.astype(float),
+        "bool": y.astype(bool),
+        "uint8": y.astype("uint8"),
+        "one-hot": np.eye(3)[y],
+    }[labels]
+    models = [make(), make()]
+    histories = [m.fit(x, target, epochs=2, verbose=0).history for m, target in zip(models, (y, form), strict=True)]
+    assert np.array_equal(models[0].theta, models[1].theta)
+    assert histories[0] == histories[1]
+
+
+def test_validation_split_holds_out_the_last_rows(digits_like):
+    x, y = digits_like
+    split, given = make(), make()
+    histories = [
+        split.fit(x, y, validation_split=0.25, verbose=0).history,
+        given.fit(x[:45], y[:45], validation_data=(x[45:], y[45:]), verbose=0).history,
+    ]
+    assert histories[0] == histories[1]
+    assert np.array_equal(split.theta, given.theta)
+
+
+# ------------------------------------------------------------------ weights, and what is refused
+
+
+def test_mixed_batches_are_weighted_as_they_come():
+    w = RNG.random(30)
+    source = [(X[:30], Y[:30]), (X[30:], Y[30:], w)]
+    model = make().compile(md.SGD(1e-12), metrics=["auc"])
+    for order in ([0, 1], [1, 0]):
+        history = model.fit((source[i] for i in order), steps_per_epoch=2, verbose=0).history
+        together = model.evaluate(X, Y, sample_weight=np.concatenate([np.ones(30), w]))
+        assert history["auc"][0] == pytest.approx(together["auc"], abs=1e-6)
+
+
+def test_weights_that_come_to_nothing_are_refused():
+    w = np.zeros(60)
+    w[50:] = 1
+    with pytest.raises(ValueError, match=r"all weights .*are 0"):
+        make().fit(X, Y, validation_split=0.2, sample_weight=w, verbose=0)
+    with pytest.raises(ValueError, match="all weights of these rows are 0"):
+        make().fit(X, Y, sample_weight=Y == 1, class_weight={0: 1, 1: 0, 2: 1}, verbose=0)
+    half = iter([(X[:30], Y[:30], np.zeros(30)), (X[30:], Y[30:], np.ones(30))])
+    make().fit(half, steps_per_epoch=2, verbose=0)  # one batch of no weight is no update, and no error
+
+
+def test_a_masked_y_and_a_sparse_x_are_refused():
+    with pytest.raises(TypeError, match="y: expected an array without a mask"):
+        make().fit(X, np.ma.array(Y, mask=Y == 1), verbose=0)
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(TypeError, match=r"x: expected a dense array, got csr_array; use x.toarray\(\)"):
+        make().fit(sparse.csr_array(X), Y, verbose=0)
+
+
+def test_a_function_metric_without_weights_is_refused_before_anything_changes():
+    def mine(y_true, y_pred):
+        calls.append(len(y_true))
+        return 0.0
+
+    calls = []
+    model = make().build(5).compile("sgd", metrics=[mine])
+    before = model.theta.copy()
+    with pytest.raises(ValueError, match="the metric mine takes no sample_weight"):
+        model.fit(X, Y, sample_weight=np.ones(60), verbose=0)
+    assert np.array_equal(model.theta, before)
+    watch = md.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)
+    model.fit(X, Y, batch_size=10, callbacks=[watch], verbose=0)
+    assert calls == [60]  # on all rows, once
+
+
+def test_a_first_batch_that_fails_changes_nothing():
+    def breaks():
+        raise OSError("gone")
+        yield
+
+    for source, error, match in [
+        (iter([]), ValueError, "ended before epoch 1, step 1"),
+        (breaks(), RuntimeError, r"failed in epoch 1, step 1: OSError\('gone'\)"),
+        (iter([(X, Y + 7)]), ValueError, "got [78] in row 0"),
+    ]:
+        model = make()
+        with pytest.raises(error, match=match):
+            model.fit(source, steps_per_epoch=1, verbose=0)
+        assert not model.built
+        assert model.history is None
+
+
+@pytest.mark.parametrize("form", [lambda y: y * 1.0, lambda y: np.eye(3)[y], lambda y: y[:, None]])
+def test_missing_classes_are_seen_in_every_form_of_labels(form):
+    y = np.sort(RNG.integers(0, 3, 60))
+    model = md.Sequential([md.Dense(3)], rng=0).compile()
+    with pytest.warns(UserWarning, match="leaves the validation part without the classes"):
+        model.fit(X, form(y), validation_split=0.2, verbose=0)
+    with pytest.raises(ValueError, match="goes with validation_split"):
+        model.fit(X, y, validation_shuffle=True, verbose=0)
+
+
+def test_scalar_weights_and_mixed_frames():
+    with pytest.raises(ValueError, match=r"one weight for each of the 60 rows, shape \(60,\), got \(\)"):
+        make().fit(X, Y, sample_weight=0.5, verbose=0)
+    pandas = pytest.importorskip("pandas")
+    columns = {"a": X[:, 0], "b": X[:, 1] > 0, "c": X[:, 2] > 0, "d": X[:, 3]}
+    model, plain = make(), make()
+    model.fit(pandas.DataFrame(columns), Y, verbose=0)
+    plain.fit(np.column_stack(list(columns.values())), Y, verbose=0)
+    assert np.array_equal(model.theta, plain.theta)
