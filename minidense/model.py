@@ -510,8 +510,10 @@ class Sequential:
             loss.check_last_layer(trunk[-1])
 
     def _built_shapes(self) -> tuple[Shape, Shape]:
-        _ = self.network.theta  # says what to do where it is not built
-        return self.network._record.input_shape or (), self.network._record.output_shape or ()
+        network = self.network
+        if network._theta is None:
+            _ = network.theta  # says what to do
+        return network._record.input_shape or (), network._record.output_shape or ()
 
     @contextmanager
     def _exclusively(self, within: bool = False, own: str = "") -> Iterator[None]:

@@ -286,6 +286,11 @@ class Network(Chain, library=True):
         layers = self.children
         return layers[:-1] if layers and type(layers[-1]) is last else layers
 
+    @property
+    def has_shared(self) -> bool:
+        """Whether there are shared parameters."""
+        return bool(self._shared)
+
     def add_shared(self) -> None:
         """After a backward pass: add to each shared parameter's gradient those of the layers that share it."""
         for gradient, other in self._shared:
@@ -293,13 +298,11 @@ class Network(Chain, library=True):
 
     def hold_buffers(self) -> None:
         """Before a step: from here on layers change the buffers, and ``drop_buffers`` takes the changes back."""
-        if self._kept.size:
-            np.copyto(self._kept, self._buffers)
+        np.copyto(self._kept, self._buffers)
 
     def drop_buffers(self) -> None:
         """The buffers as they were at the last ``hold_buffers``."""
-        if self._kept.size:
-            np.copyto(self._buffers, self._kept)
+        np.copyto(self._buffers, self._kept)
 
     def buffers_held(self) -> Array:
         """The buffers at the last ``hold_buffers``."""
@@ -308,7 +311,7 @@ class Network(Chain, library=True):
     def reuse_workspaces(self) -> None:
         """From now on each layer's ``workspace`` gives the same arrays again, until ``forget``."""
         for layer in walk(self):
-            layer._record.workspaces = {}
+            layer.__dict__["_workspaces"] = {}
 
     def pass_is_over(self, forget: bool) -> None:
         """After training steps: forget the layers' caches and workspaces, if wanted."""
@@ -342,7 +345,7 @@ def inference(layers: Sequence[Layer], workspaces: bool = False) -> Callable[[Ar
     if workspaces:
         for twin in twins:
             for layer in walk(twin):
-                layer._record.workspaces = {}
+                layer.__dict__["_workspaces"] = {}
     forwards = [forward_of(twin, False) for twin in twins]
 
     def infer(x: Array) -> Array:

@@ -88,7 +88,7 @@ class Optimizer(Configurable):
             for piece in [slice(None)] if self.decayed is None or self.decay_all else self.decayed:
                 theta[piece] *= 1 - eta * self.weight_decay
         self.step(theta, grad, eta)
-        self.iterations += 1
+        self.__dict__["iterations"] = self.iterations + 1  # no argument: __setattr__ need not look
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         """The rule itself: change ``theta`` in place, ``grad`` being clipped and ``theta`` having decayed."""

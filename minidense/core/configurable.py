@@ -46,7 +46,7 @@ class _Remembering(ABCMeta):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         config = cls._bound(args, kwargs)
         self = super().__call__(*args, **kwargs)
-        self.__dict__["_config"] = config  # from now on, setting one of these attributes sets the argument
+        self._remember(config)
         return self
 
     def _bound(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +97,10 @@ class Configurable(metaclass=_Remembering):
         cls._of_library = library
         if library:
             LIBRARY[cls.__name__] = cls
+
+    def _remember(self, config: dict[str, Any]) -> None:
+        """Note the arguments, once the constructor is through: setting such an attribute sets the argument from now."""
+        self.__dict__["_config"] = config
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, defaults included, by name."""

@@ -1,33 +1,39 @@
-"""A model as one Python file that needs NumPy and nothing else."""
+"""A network as one Python file that needs NumPy and nothing else.
+
+Each layer becomes a function of x, with the text of the layer's ``as_numpy`` as its body. What the text names of the
+layer is set in local variables first, so that by Python's own rules it comes before anything else of that name.
+"""
 
 from __future__ import annotations
 
 import ast
 import base64
 import builtins
+import functools
 import inspect
 import os
 import re
+import symtable
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from minidense.core.arguments import shown
-from minidense.core.types import Array, Shape
+from minidense.core.arguments import nearest, shown
+from minidense.core.types import Array
 from minidense.core.version import __version__
 from minidense.files.atomic import replace_file
-from minidense.layers import Layer
+from minidense.layers.base import Layer, walk
+from minidense.layers.composite import Chain
+from minidense.network import Network, inference
 from minidense.numerics import functional
 
-_HEAD = '''\
+_FILE = '''\
 """{title}, written by minidense {version}: ``predict(x)`` gives what the model gave, to the bit.
 
-x: (n, {input_shape}) numbers. Returns (n, {output_shape}), {dtype}. It needs NumPy, and nothing else.
+x: (n, {d}) numbers. Returns (n, {k}), {dtype}. It needs NumPy, and nothing else.
 """
-
-from __future__ import annotations
 
 import base64
 import functools
@@ -35,84 +41,139 @@ import math
 
 import numpy as np
 
+Array = np.ndarray
 
-def _array(dtype, shape, text):
+
+def predict(x, batch_size=1024):
+    """The output for each row of x, computed ``batch_size`` rows at a time."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":
+        raise TypeError(f"x: expected real numbers, got dtype {{x.dtype}}.")
+    if not x.ndim or not len(x) or x.shape[1:] != {input_shape}:
+        raise ValueError(f"x: expected shape (n, {d}), got {{x.shape}}.")
+    starts = range(0, len(x), batch_size)
+    return np.concatenate([layers(np.ascontiguousarray(x[i : i + batch_size], "{dtype}")) for i in starts])
+
+
+{functions}def _array(dtype, shape, text):
     return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
 
 
-{functions}{layers}def predict(x, batch_size=1024):
-    """The output for each row of x."""
-    x = np.asarray(x)
-    if x.shape[1:] != {input_shape_tuple} or not len(x):
-        raise ValueError(f"x: expected shape (n, {input_shape}), got {{x.shape}}.")
-    parts = []
-    for start in range(0, len(x), batch_size):
-        y = x[start : start + batch_size].astype("{dtype}")
-        for layer in ({names}):
-            y = np.asarray(layer(y), "{dtype}")
-        parts.append(y)
-    return np.concatenate(parts)
+ARRAYS = {{
+{arrays}}}
 '''
 
 
-def export_numpy(
-    path: str | os.PathLike[str],
-    layers: Sequence[Layer],
-    dtype: np.dtype[Any],
-    input_shape: Shape,
-    output_shape: Shape,
-    title: str,
-) -> None:
-    """Write a Python file with a function ``predict``. TypeError for a layer that does not say what it computes."""
-    codes, source = [layer.as_numpy() for layer in layers], _source()
-    functions = [_layer(i, layer, code, source) for i, (layer, code) in enumerate(zip(layers, codes, strict=True))]
-    text = _HEAD.format(
+def export_numpy(path: str | os.PathLike[str], network: Network, title: str) -> None:
+    """Write a Python file with a function ``predict`` that gives, to the bit, what the network gives at inference.
+
+    The file is run on three random rows before it is put in place. Raises RuntimeError before the network is built,
+    and TypeError, naming the layer, where a layer does not say what it computes, or says something else.
+    """
+    dtype, functions = network.theta.dtype, _Functions(network)
+    sources = [functions.of(layer) for layer in walk(network)] + _library_functions(functions.called)
+    text = _FILE.format(
         title=_harmless(title),
         version=__version__,
-        dtype=dtype.name,
-        input_shape=", ".join(map(str, input_shape)),
-        input_shape_tuple=input_shape,
-        output_shape=", ".join(map(str, output_shape)),
-        functions=_functions(codes, source),
-        layers="".join(functions),
-        names=", ".join(f"layer_{i}" for i in range(len(layers))) + "," * (len(layers) == 1),
+        dtype=dtype,
+        input_shape=network._record.input_shape,
+        d=", ".join(map(str, network._record.input_shape or ())),
+        k=", ".join(map(str, network._record.output_shape or ())),
+        functions="".join(f"{source}\n\n\n" for source in sources),
+        arrays="".join(f'    "{name}": {_literal(array)},\n' for name, array in functions.arrays.items()),
     )
-    compile(text, "the exported file", "exec")
+    namespace: dict[str, Any] = {}
+    exec(compile(text, "the exported file", "exec", dont_inherit=True), namespace)
+    _compare(network, namespace, functions.names)
     replace_file(path, lambda file: file.write(text.encode()))
 
 
-def _layer(index: int, layer: Layer, code: str, source: Mapping[str, ast.stmt]) -> str:
-    """A function of x whose other arguments are what the code names of the layer."""
-    arguments = "".join(f",\n    {name}={_literal(layer, name)}" for name in _free_names(layer, code, source))
-    body = textwrap.indent(code, "    ")
-    start = f"def layer_{index}(\n    x{arguments},\n):" if arguments else f"def layer_{index}(x):"
-    return f"{start}  # {_harmless(type(layer).__name__)}\n{body}\n    return x\n\n\n"
+class _Functions:
+    """Writes a function for each layer, and notes what these need."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.names: dict[int, str] = {}  # the functions', by the layer's id: layers, layers_0, layers_1, layers_1_f
+        for layer in walk(network):
+            name = network.name_of(layer).replace("/", "_")
+            while name in self.names.values():
+                name += "_"
+            self.names[id(layer)] = name
+        self.arrays: dict[str, Any] = {}
+        self.keys: dict[int, str] = {}  # of these, by the array's id: a shared parameter is written once
+        self.called: set[str] = set()  # of the library's functions
+
+    def of(self, layer: Layer) -> str:
+        """``def layers_0(x)``, with the layer's values and its text; for a chain, with calls of its children."""
+        start = f"def {self.names[id(layer)]}(x):  # {_harmless(type(layer).__name__)}\n"
+        if type(layer).as_numpy is Layer.as_numpy and type(layer).forward is Chain.forward:
+            calls = [f"    x = {self.names[id(child)]}(x)\n" for child in layer._record.children.values()]
+            return start + "".join(calls) + "    return x"
+        text = layer.as_numpy()
+        if not isinstance(text, str):
+            raise TypeError(f"{layer._where}: as_numpy must return lines of NumPy as text, got {shown(text)}.")
+        lines = f'{textwrap.dedent(text).strip()}\nreturn np.asarray(x, "{layer._record.dtype}")'
+        lines = textwrap.indent(lines, "    ")
+        try:
+            names = self._own_names(layer, symtable.symtable(start + lines, "as_numpy", "exec").get_children()[0])
+            source = start + "".join(f"    {name} = {self._value(layer, name)}\n" for name in names) + lines
+            compile(source, "as_numpy", "exec", dont_inherit=True)
+        except SyntaxError as error:
+            raise TypeError(f"{layer._where}: as_numpy gives lines that are no Python: {error}") from None
+        return source
+
+    def _own_names(self, layer: Layer, table: symtable.SymbolTable) -> list[str]:
+        """The names in the text that mean something of the layer. Raises TypeError for those that mean nothing."""
+        declared = {*layer._record.arrays, *layer._record.children}
+        own = declared.intersection(table.get_identifiers())
+        for name in _global_names(table):
+            if hasattr(layer, name):
+                own.add(name)
+            elif name in _library():
+                self.called.add(name)
+            elif name not in ("np", "math") and not hasattr(builtins, name):
+                raise TypeError(
+                    f"{layer._where}: as_numpy names {name!r}, which the layer does not have; nor is it a function of "
+                    f"minidense.numerics.functional or of Python.{nearest(name, declared)}"
+                )
+        for name in own & {"x", "np", "ARRAYS", *self.names.values()}:
+            raise TypeError(
+                f"{layer._where}: in an exported file {name!r} means something else; give the layer's another name."
+            )
+        return sorted(own)
+
+    def _value(self, layer: Layer, name: str) -> str:
+        """What ``layer`` has under that name as Python. Raises TypeError for what cannot be written."""
+        arrays, children = layer._record.arrays, layer._record.children
+        if name in children:
+            return self.names[id(children[name])]
+        value = arrays[name] if name in arrays else getattr(layer, name)
+        if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+            key = self.network.name_of(layer, name)
+            key = self.keys.setdefault(id(value), key) if name in arrays else key
+            self.arrays[key] = value
+            return f'ARRAYS["{key}"]'
+        for kind in (bool, int, float):
+            if isinstance(value, kind):
+                return repr(kind(value)).replace("inf", "np.inf").replace("nan", "np.nan")
+        raise TypeError(
+            f"{layer._where}: {name} is {shown(value)}; an exported file can have numbers and arrays of them."
+        )
 
 
-def _free_names(layer: Layer, code: str, source: Mapping[str, ast.stmt]) -> list[str]:
-    """The names that the code reads without having set them, and that are not NumPy's, Python's or functions'."""
-    try:
-        nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)]
-    except SyntaxError as error:
-        raise TypeError(f"{layer.where}: as_numpy gives lines that are no Python: {error}") from None
-    known = {"np", "math", "x", *vars(builtins), *source}
-    known |= {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
-    return sorted({node.id for node in nodes} - known)
+def _global_names(table: symtable.SymbolTable) -> set[str]:
+    """The names that the code, its lambdas and comprehensions included, takes from outside."""
+    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
+    return names.union(*map(_global_names, table.get_children()))
 
 
-def _literal(layer: Layer, name: str) -> str:
-    """What ``layer`` has under that name as Python; TypeError for what cannot be written."""
-    value = getattr(layer, name)
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
-        lines = textwrap.wrap(base64.b64encode(_little_endian(value).tobytes()).decode(), 100) or [""]
-        text = "\n".join(f'        "{line}"' for line in lines)
-        array = f"_array(\n        {_little_endian(value).dtype.str!r},\n        {value.shape},\n{text},\n    )"
-        return array if isinstance(value, np.ndarray) else f"{array}[()]"
-    if isinstance(value, bool | int):
-        return repr(int(value))
-    if isinstance(value, float):
-        return f"float({str(float(value))!r})"
-    raise TypeError(f"{layer.where}: {name} is {shown(value)}; an exported file can have numbers and arrays of them.")
+def _literal(array: Any) -> str:
+    """The array as a call. One that lies column by column will do so there, too: the bits of products depend on it."""
+    turned = array.flags.f_contiguous and not array.flags.c_contiguous
+    rows = array.T if turned else array
+    rows = rows.astype(rows.dtype.newbyteorder("<"), copy=False)
+    text = base64.encodebytes(rows.tobytes()).decode()
+    return f'_array("{rows.dtype.str}", {rows.shape}, """\n{text}""")' + ".T" * turned
 
 
 def _harmless(text: str) -> str:
@@ -120,52 +181,72 @@ def _harmless(text: str) -> str:
     return re.sub(r"[^\w .,+-]", "_", text)
 
 
-def _little_endian(array: Any) -> Array:
-    return np.asarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
-
-
-def _source() -> dict[str, ast.stmt]:
-    """The library's functions and their constants, by name."""
-    found: dict[str, ast.stmt] = {}
-    for node in ast.parse(inspect.getsource(functional)).body:
-        if isinstance(node, ast.FunctionDef):
-            found[node.name] = node
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = node
+@functools.cache
+def _library() -> dict[str, tuple[str, set[str]]]:
+    """The library's functions and their constants by name: the source, and the names in it."""
+    source, found = inspect.getsource(functional), {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.FunctionDef):
+            first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+            names = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+            name = node.name if isinstance(node, ast.FunctionDef) else names[0]
+            found[name] = "\n".join(source.splitlines()[first - 1 : node.end_lineno]), set(names)
     return found
 
 
-def _functions(codes: Iterable[str], found: Mapping[str, ast.stmt]) -> str:
-    """The source of those of the library's functions that the code calls, and of what these need in turn."""
-    wanted: set[str] = set()
-    waiting = {word for code in codes for word in re.findall(r"\w+", code)} & found.keys()
+def _library_functions(called: set[str]) -> list[str]:
+    """The source of the functions that are called, and of what these need in turn."""
+    library, wanted, waiting = _library(), set(), set(called)
     while waiting:
-        name = waiting.pop()
-        wanted.add(name)
-        used = {node.id for node in ast.walk(found[name]) if isinstance(node, ast.Name)}
-        waiting |= (used & found.keys()) - wanted
-    return "".join(f"{ast.unparse(_bare(node))}\n\n\n" for name, node in found.items() if name in wanted)
+        wanted.add(name := waiting.pop())
+        waiting |= (library[name][1] & library.keys()) - wanted
+    return [source for name, (source, _) in library.items() if name in wanted]
 
 
-class _Stripper(ast.NodeTransformer):
-    """Takes annotations and docstrings away."""
+def _compare(network: Network, namespace: dict[str, Any], names: Mapping[int, str]) -> None:
+    """Run ``predict``, and beside each layer's function its forward. Raises TypeError where the two differ."""
+    problems: list[str] = []
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        self.generic_visit(node)
-        node.returns = None
-        if ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-        return node
+    def beside(layer: Layer, function: Callable[[Array], Any]) -> Callable[[Array], Any]:
+        forward = inference([layer])
 
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        node.annotation = None
-        return node
+        def run(x: Array) -> Any:
+            x = x.view()
+            x.flags.writeable = False
+            found, expected = _outcome(function, x), _outcome(forward, x)
+            if difference := _difference(found, expected):
+                problems.append(f"as_numpy of {layer._where}, {difference}")
+            if isinstance(found, Exception):
+                raise found
+            return found
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        value = node.value or ast.Constant(None)
-        return ast.copy_location(ast.Assign([node.target], value), node)
+        return run
+
+    for layer in walk(network):
+        name = names[id(layer)] if layer is not network else "predict"
+        namespace[name] = beside(layer, namespace[name])
+    rows = np.random.default_rng(0).standard_normal((3, *(network._record.input_shape or ())))
+    with np.errstate(all="ignore"):
+        _outcome(namespace["predict"], rows.astype(network.theta.dtype))
+    if problems:  # the first: a child is compared before its parent
+        advice = "The lines must compute what forward does at inference, and leave the x they are given as it is."
+        raise TypeError(f"{problems[0]}. {advice}")
 
 
-def _bare(node: ast.stmt) -> ast.AST:
-    stripped: ast.AST = _Stripper().visit(node)
-    return ast.fix_missing_locations(stripped)
+def _outcome(function: Callable[[Array], Any], x: Array) -> Any:
+    try:
+        return np.asarray(function(x))
+    except Exception as error:
+        return error
+
+
+def _difference(found: Any, expected: Any) -> str:
+    """How two outcomes differ, to the bit; NaN is the same as NaN, and an exception as one of its kind."""
+    outcomes = found, expected
+    if isinstance(found, Exception) and type(found) is type(expected):
+        return ""
+    kinds = [f"{type(y).__name__}: {y}" if isinstance(y, Exception) else f"{y.dtype} {y.shape}" for y in outcomes]
+    if kinds[0] != kinds[1]:
+        return f"gives {kinds[0]}, and its forward {kinds[1]}"
+    bits = [np.where(np.isnan(y), np.nan, y).tobytes() for y in outcomes]
+    return "" if bits[0] == bits[1] else "gives other numbers than its forward"

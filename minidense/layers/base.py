@@ -65,7 +65,8 @@ class Record:
         """Parameters and buffers that a copied or unpickled layer has brought along."""
         self.guarded: frozenset[str] = _RESERVED
         """The attributes that cannot simply be set."""
-        self.workspaces: dict[str, Array] | None = None
+        self.simple = False
+        """Whether it is one of the library's own layers without children."""
         self.needs_dx = True
         """Whether anybody will look at what ``backward`` returns."""
         self.backward_seen = False
@@ -213,7 +214,7 @@ class Layer(Configurable):
         While ``fit`` runs, the same name and shape give the same array again at each step, which spares the
         allocation; at all other times the array is new.
         """
-        workspaces = self._record.workspaces
+        workspaces = self._workspaces
         if workspaces is None:
             return np.empty(shape, dtype)
         array = workspaces.get(name)
@@ -234,6 +235,8 @@ class Layer(Configurable):
     # ------------------------------------------------------------------ what the library calls
 
     _record: Record
+    _workspaces: dict[str, Array] | None = None
+    """The arrays that ``workspace`` gives again. Beside the record, for a clone shares that and owns these."""
     _takes_training: ClassVar[bool] = False
     """Whether ``forward`` has a parameter ``training``."""
 
@@ -258,6 +261,10 @@ class Layer(Configurable):
         path = self._record.path
         return f"{self!r}, layer {'/'.join(map(str, path))}" if path else repr(self)
 
+    def _remember(self, config: dict[str, Any]) -> None:
+        super()._remember(config)
+        self._record.guarded = self._record.guarded.union(config)
+
     def _expand(self) -> list[Layer]:
         """The layers that stand for this one in a chain: itself, and perhaps an activation."""
         return [self]
@@ -275,7 +282,8 @@ class Layer(Configurable):
         declared = {prefix + d.name for d in record.params for prefix in ("", "d")}
         declared |= {d.name for d in record.buffers} | record.children.keys()
         for attribute in (name, *more):
-            taken = hasattr(type(self), attribute) or (attribute in self.__dict__ and attribute not in record.guarded)
+            own = attribute in self.__dict__ and attribute not in record.views and attribute not in record.gradients
+            taken = hasattr(type(self), attribute) or own or attribute in self._config
             if not attribute.isidentifier() or attribute in declared or taken:
                 raise ValueError(
                     f"{self._where}: a parameter, buffer or child cannot be called {name!r}: {attribute!r} is taken or "
@@ -283,12 +291,9 @@ class Layer(Configurable):
                 )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        record = self.__dict__["_record"]
+        record = self._record
         if name not in record.guarded:
-            if name in self._config:
-                self._set_argument(name, value)
-            else:
-                object.__setattr__(self, name, value)
+            object.__setattr__(self, name, value)
             return
         view = record.views.get(name)
         if view is None:
@@ -300,6 +305,8 @@ class Layer(Configurable):
                 if np.shape(value) != view.shape:
                     raise ValueError(f"{self._where}: {name} must have shape {view.shape}, got {np.shape(value)}.")
                 view[...] = value
+        elif name in self._config:
+            self._set_argument(name, value)
         elif name == "trainable":
             for layer in walk(self):
                 layer.__dict__["trainable"] = value
@@ -332,10 +339,10 @@ class Layer(Configurable):
 
     def __getstate__(self) -> dict[str, Any]:
         record = self._record.copy()
-        dropped = {*record.views, *record.gradients, *_caches(self), "forward", "backward"}
+        dropped = {*record.views, *record.gradients, *_caches(self), "forward", "backward", "_workspaces"}
         record.values = record.arrays
-        record.views, record.gradients, record.workspaces, record.parent = {}, {}, None, None
-        record.guarded = _RESERVED
+        record.views, record.gradients, record.parent = {}, {}, None
+        record.guarded = _RESERVED.union(self._config)
         return {name: value for name, value in self.__dict__.items() if name not in dropped} | {"_record": record}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -432,7 +439,8 @@ def bind(layer: Layer, views: dict[str, Array], gradients: dict[str, Array]) -> 
     """Take pieces of a network's vectors as the parameters, buffers and gradients."""
     record = layer._record
     record.views, record.gradients, record.values = views, gradients, {}
-    record.guarded, record.backward_seen = _RESERVED.union(views, gradients), False
+    record.simple = layer._of_library and not record.children
+    record.guarded, record.backward_seen = _RESERVED.union(views, gradients, layer._config), False
     layer.__dict__.update(views)
     layer.__dict__.update(gradients)
     for name, child in record.children.items():
@@ -449,12 +457,14 @@ def _call_guarded(child: Layer) -> None:
 
 def clones(layers: Sequence[Layer]) -> list[Layer]:
     """Twins that share the parameters and own their caches: what ``predict`` runs on, in any thread."""
+    if not [layer for layer in layers if not layer._record.simple]:
+        return [_twin(layer) for layer in layers]
     twins: dict[int, Any] = {id(part): object.__new__(type(part)) for layer in layers for part in walk(layer)}
     for layer in layers:
         for part in walk(layer):
             twin, attributes = twins[id(part)], part.__dict__.copy()
             record = attributes["_record"] = part._record.copy()
-            record.workspaces = None
+            attributes["_workspaces"] = None
             if not part._of_library:  # a cache may also sit in a container, or refer to another layer
                 for name, value in attributes.items():
                     if not isinstance(value, _IMMUTABLE):
@@ -470,9 +480,18 @@ def clones(layers: Sequence[Layer]) -> list[Layer]:
     return [twins[id(layer)] for layer in layers]
 
 
+def _twin(layer: Layer) -> Layer:
+    """The clone of one of the library's own layers without children."""
+    twin = object.__new__(type(layer))
+    attributes = layer.__dict__.copy()
+    attributes["_workspaces"] = None
+    object.__setattr__(twin, "__dict__", attributes)
+    return twin
+
+
 def drop_caches(layer: Layer) -> None:
     """Drop the caches and the arrays that are used again."""
-    layer._record.workspaces = None
+    layer.__dict__["_workspaces"] = None
     for name in _caches(layer):
         layer.__dict__.pop(name, None)
 

@@ -35,7 +35,8 @@ def forward_as_child(layer: Layer, x: Array, training: bool = False) -> Array:
     if not layer._of_library:
         return _guarded_forward(layer, training, x)
     forward: Any = type(layer).forward
-    return forward(layer, x, training) if layer._takes_training else forward(layer, x)
+    y: Array = forward(layer, x, training) if layer._takes_training else forward(layer, x)
+    return y
 
 
 def backward_as_child(layer: Layer, dy: Array) -> Any:

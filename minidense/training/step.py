@@ -42,8 +42,9 @@ class Learner:
         self.layers = network.trunk(model.loss.includes if model.loss else None)
         self.chain = Pass(self.layers, training=True, for_input=False)
         self.frozen = network.pieces(lambda layer, d: not layer.trainable)
+        self.has_buffers, self.has_shared = network.buffers.size > 0, network.has_shared
         self.under_way = False
-        """Whether a batch has been begun and not ended with an update."""
+        """Whether the buffers are those of a batch that has not ended with an update."""
         self._gradient_so_far = np.empty(0)
         self._moved = np.empty(0)
 
@@ -55,7 +56,7 @@ class Learner:
     def backpropagate(self, step: Step) -> bool:
         """Fill ``grad`` for ``step`` and note its scores. False, and no gradient, where the loss is not finite."""
         x, targets, noted_scores, batch_rows, opens, closes, weights = step
-        if opens:
+        if opens and self.has_buffers:
             self.network.hold_buffers()
             self.under_way = True
         scores = self.chain.forward(x)
@@ -75,7 +76,8 @@ class Learner:
             dscores = self._fitting(dscores, scores)
         noted_scores[...] = scores
         self.chain.backward(dscores)
-        self.network.add_shared()
+        if self.has_shared:
+            self.network.add_shared()
         if not (opens and closes):
             self._add_up(len(x), batch_rows, opens, closes)
         return True
@@ -83,6 +85,10 @@ class Learner:
     def update(self) -> None:
         """Let the optimizer change ``theta``, but for the parameters of frozen layers, and keep the buffers."""
         assert self.optimizer is not None
+        if not self.frozen:
+            self.optimizer.update(self.theta, self.grad)
+            self.under_way = False
+            return
         kept = [self.theta[piece].copy() for piece in self.frozen]
         for piece in self.frozen:
             self.grad[piece] = 0
