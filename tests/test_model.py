@@ -396,3 +396,29 @@ def test_a_copied_dropout_draws_its_own_numbers():
     again = md.Sequential([copy.deepcopy(source.layers[2])], rng=1).build(50).layers[0]
     again.forward(np.ones((1, 50)), training=True)
     assert again.mask.tolist() == masks[0]  # rng decides
+
+
+def test_weights_may_be_views_of_the_models_own_swapped():
+    model = md.Sequential([md.Dense(4), md.Dense(4)], rng=0).build(4)
+    one, other = model.layers
+    expected = [array.copy() for array in (other.W, one.b, one.W, other.b)]
+    model.set_weights([other.W, one.b, one.W, other.b])
+    for array, value in zip(model.get_weights(), expected, strict=True):
+        assert np.array_equal(array, value)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_dropout_added_to_a_built_model_trains(digits_like, fitted):
+    x, y = digits_like
+    model = md.Sequential([md.Dense(3)], rng=0).build(7).compile(md.Adam(0.01))
+    if fitted:
+        model.fit(x, y, verbose=0)
+    model.add(md.Dropout(0.5)).add(md.BatchNormalization()).add(md.Dense(3))
+    twin = copy.deepcopy(model)
+    before = model.theta.copy()
+    histories = [each.fit(x, y, epochs=2, verbose=0).history for each in (model, twin)]
+    assert histories[0] == histories[1]
+    assert not np.isclose(model.theta, before).any()
+    mask = model.layers[1]
+    y = mask.forward(np.ones((1000, 3), "float32"), training=True)
+    assert set(np.unique(y)) == {0, 2}

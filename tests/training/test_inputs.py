@@ -1,6 +1,8 @@
 """What fit is given: frames, files read by blocks, generators, datasets, labels, weights, validation splits."""
 
 import re
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from on_disk import OnDisk
 from snapshots import picture
 
 import minidense as md
+from minidense.losses import by_rows
+from minidense.training import inputs
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(60, 5)).astype("float32"), RNG.integers(0, 3, 60)
@@ -348,3 +352,67 @@ def test_scalar_weights_and_mixed_frames():
     model.fit(pandas.DataFrame(columns), Y, verbose=0)
     plain.fit(np.column_stack(list(columns.values())), Y, verbose=0)
     assert np.array_equal(model.theta, plain.theta)
+
+
+# ------------------------------------------------------------------ once, and before anything changes
+
+
+def test_the_warning_of_a_split_names_the_users_line():
+    order = np.argsort(Y)
+    x, y = X[order], Y[order]
+
+    def helper(model):
+        return model.fit(x, y, validation_split=0.2, verbose=0), sys._getframe().f_lineno
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _, line = make().fit(x, y, validation_split=0.2, verbose=0), sys._getframe().f_lineno
+        _, line_of_helper = helper(make())
+    assert [(warning.filename, warning.lineno) for warning in caught] == [(__file__, line), (__file__, line_of_helper)]
+
+
+def test_each_array_is_checked_once(monkeypatch):
+    checked = []
+
+    def counting(name, function):
+        def counted(array, *args, **kwargs):
+            checked.append((name, array.base if array.base is not None else array))
+            return function(array, *args, **kwargs)
+
+        return counted
+
+    for name in ("as_features", "check_features", "check_weights"):
+        monkeypatch.setattr(inputs, name, counting(name, getattr(inputs, name)))
+    x, w, x_val, w_val = X.copy(), RNG.random(60), X[:20].copy(), RNG.random(20)
+    y, y_val = Y.copy(), Y[:20].copy()
+    check_targets = md.SoftmaxCrossEntropy.check_targets
+    patched = counting_method("check_targets", check_targets, checked)
+    monkeypatch.setattr(md.SoftmaxCrossEntropy, "check_targets", patched)
+    make().fit(x, y, sample_weight=w, validation_data=(x_val, y_val, w_val), epochs=3, batch_size=7, verbose=0)
+    for array, names in ((x, 2), (x_val, 2), (w, 1), (w_val, 1), (y, 1), (y_val, 1)):
+        found = [name for name, seen in checked if seen is array]
+        assert len(found) == len(set(found)) == names, found
+
+
+def counting_method(name, function, checked):
+    def counted(self, array, *args):
+        checked.append((name, array))
+        return function(self, array, *args)
+
+    return counted
+
+
+@pytest.mark.parametrize("source", ["arrays", "generator"])
+def test_the_loss_is_asked_once_a_fit_whether_it_works_by_rows(source, monkeypatch):
+    asked = []
+
+    def counted(loss):
+        asked.append(loss)
+        return by_rows(loss)
+
+    monkeypatch.setattr(inputs, "by_rows", counted)
+    given = (X, Y) if source == "arrays" else (batches(), None)
+    steps = {} if source == "arrays" else {"steps_per_epoch": 3}
+    model = make()
+    model.fit(*given, validation_data=(X, Y), epochs=3, gradient_accumulation_steps=2, verbose=0, **steps)
+    assert asked == [model.loss]

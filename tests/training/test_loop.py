@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from snapshots import picture
 from strategies import seeds
 
 import minidense as md
@@ -93,7 +94,7 @@ def test_fit_leaves_no_batch_behind(digits_like):
     for layer in model.layers:
         own = layer._record.views.keys() | layer._record.gradients.keys()
         assert {name for name, value in vars(layer).items() if isinstance(value, np.ndarray)} == own
-        assert layer._record.workspaces is None
+        assert layer._workspaces is None
     assert len(pickle.dumps(model)) < 20_000
 
 
@@ -159,3 +160,81 @@ except KeyboardInterrupt:
 def test_ctrl_c_ends_at_a_whole_step():
     result = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False)
     assert result.stdout == "ended at a whole step\n", result.stderr
+
+
+# ------------------------------------------------------------------ a fit that fails before it begins
+
+
+class Wrong(md.Callback):
+    saved = ("seen",)
+
+
+X, Y = np.random.default_rng(7).normal(size=(60, 7)), np.arange(60) % 3
+NAN = np.where(np.arange(60)[:, None] == 41, np.nan, X)
+
+FAILS = {
+    "x": lambda m, c: m.fit(NAN, Y, callbacks=[c]),
+    "y": lambda m, c: m.fit(X, Y + 1, callbacks=[c]),
+    "weights": lambda m, c: m.fit(X, Y, sample_weight=-X[:, 0], callbacks=[c]),
+    "class weights": lambda m, c: m.fit(X, Y, class_weight={0: 1}, callbacks=[c]),
+    "validation_data": lambda m, c: m.fit(X, Y, validation_data=(NAN, Y), callbacks=[c]),
+    "validation_split": lambda m, c: m.fit(X, Y, validation_split=0.999, validation_shuffle=True, callbacks=[c]),
+    "a validation part that weighs nothing": lambda m, c: m.fit(
+        X, Y, validation_split=0.5, validation_shuffle=True, sample_weight=np.arange(60) == 3, callbacks=[c]
+    ),
+    "batch_size": lambda m, c: m.fit(X, Y, batch_size=0, callbacks=[c]),
+    "epochs": lambda m, c: m.fit(X, Y, epochs=0, callbacks=[c]),
+    "shuffle": lambda m, c: m.fit(X, Y, shuffle=2, callbacks=[c]),
+    "verbose": lambda m, c: m.fit(X, Y, verbose=9, callbacks=[c]),
+    "accumulation": lambda m, c: m.fit(X, Y, gradient_accumulation_steps=0, callbacks=[c]),
+    "a callback": lambda m, c: m.fit(X, Y, callbacks=[c, print]),
+    "a first batch": lambda m, c: m.fit(iter([(NAN, Y)]), steps_per_epoch=1, callbacks=[c]),
+    "resume, none": lambda m, c: m.fit(X, Y, resume="none.npz", callbacks=[c]),
+    "resume, other": lambda m, c: m.fit(X, Y, batch_size=7, resume="run.npz", verbose=0, callbacks=[c]),
+    "a callback that cannot be saved": lambda m, c: m.fit(
+        X, Y, callbacks=[c, Wrong(), md.callbacks.ModelCheckpoint("new.npz")]
+    ),
+}
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("fault", FAILS)
+def test_a_fit_that_fails_before_it_begins_has_changed_nothing(fault, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if fault == "resume, other":
+        keep = md.callbacks.ModelCheckpoint("run.npz")
+        make(extra=[md.BatchNormalization()], momentum=0.5).fit(X, Y, batch_size=8, callbacks=[keep], verbose=0)
+    model = make(extra=[md.BatchNormalization()], momentum=0.5)
+    if trained:
+        model.fit(X, Y, verbose=0)
+        model.stop_training = True
+    callback = md.callbacks.LambdaCallback(on_train_begin=lambda logs: pytest.fail("it has begun"))
+    before, owner, history, on_disk = picture(model), model.optimizer._owner, model.history, list(tmp_path.iterdir())
+    with pytest.raises((TypeError, ValueError, FileNotFoundError)):
+        FAILS[fault](model, callback)
+    assert picture(model) == before
+    assert model.optimizer._owner is owner
+    assert model.history is history
+    assert model.stop_training == trained
+    assert callback.model is None
+    assert list(tmp_path.iterdir()) == on_disk
+    assert not model.network.busy
+    twin = make(extra=[md.BatchNormalization()], momentum=0.5)
+    if trained:
+        twin.fit(X, Y, verbose=0)
+    for each in (model, twin):
+        each.fit(X, Y, verbose=0)
+    assert np.array_equal(model.theta, twin.theta)
+
+
+def test_an_optimizer_of_another_model_is_refused_before_anything_changes():
+    sgd = md.SGD(0.1, momentum=0.9)
+    first = md.Sequential([md.Dense(3)], rng=0).compile(sgd)
+    first.fit(X, Y, verbose=0)
+    second = md.Sequential([md.Dense(3)], rng=0).compile(sgd)
+    before, owner = picture(second), sgd._owner
+    for method in (second.fit, second.train_on_batch):
+        with pytest.raises(ValueError, match="the state of another model"):
+            method(X, Y)
+    assert picture(second) == before
+    assert sgd._owner is owner
