@@ -4,7 +4,11 @@
 >>> model = md.Sequential([md.Dense(100), md.ReLU(), md.Dense(10), md.Softmax()], rng=0)
 """
 
-from minidense import callbacks, datasets, schedules
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from minidense import callbacks, schedules
 from minidense.callbacks.base import Callback
 from minidense.core.errors import CorruptFileError
 from minidense.core.version import __version__ as __version__
@@ -43,8 +47,11 @@ from minidense.losses import (
 from minidense.metrics import AUC, F1, R2, Accuracy, BinaryAccuracy, Metric, Precision, Recall, TopKAccuracy
 from minidense.model import Sequential, load_model
 from minidense.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
-from minidense.teaching.gradcheck import check_layer
 from minidense.training.history import History
+
+if TYPE_CHECKING:
+    from minidense import datasets
+    from minidense.teaching.gradcheck import check_layer
 
 __all__ = [
     "AUC",
@@ -99,3 +106,21 @@ __all__ = [
     "load_model",
     "schedules",
 ]
+
+_WHEN_USED = {"check_layer": "minidense.teaching.gradcheck", "datasets": ""}
+"""Public names that are imported when they are first used, and where they are; nowhere: the module of that name."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHEN_USED:
+        raise AttributeError(f"module 'minidense' has no attribute {name!r}")
+    from importlib import import_module
+
+    place = _WHEN_USED[name]
+    found = getattr(import_module(place), name) if place else import_module(f"minidense.{name}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_WHEN_USED})

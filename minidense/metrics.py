@@ -308,11 +308,10 @@ class _Collecting(Metric):
 
     @collected.setter
     def collected(self, arrays: list[Array | None]) -> None:
-        y_true, y_pred, weights = arrays or (None, None, None)
-        lengths = {len(array) for array in (y_true, y_pred, weights) if array is not None}
-        if arrays and (y_true is None or y_pred is None or len(lengths) > 1):
-            raise ValueError(f"{self!r}: expected y_true, y_pred and weights of as many rows, got {lengths}.")
-        self._parts = [] if y_true is None or y_pred is None else [(y_true, y_pred, weights)]
+        rows = [None if array is None else array.shape[:1] for array in arrays]
+        if arrays and not (len(rows) == 3 and rows[0] == rows[1] is not None and rows[2] in (None, rows[0])):
+            raise ValueError(f"{self!r}: expected y_true, y_pred and weights (or None) of as many rows, got {rows}.")
+        self._parts = [(arrays[0], arrays[1], arrays[2])] if arrays else []  # type: ignore[list-item]
 
     def _all(self) -> tuple[Array, Array, Array | None]:
         y_true, y_pred, weights = zip(*self._parts, strict=True)

@@ -54,6 +54,11 @@ class Network(Chain, library=True):
         self._lock_owner: int | None = None
         super().__init__(layers)
 
+    def _set_argument(self, name: str, value: Any) -> None:
+        if name != "generators":
+            super()._set_argument(name, value)
+        object.__setattr__(self, name, value)
+
     def __repr__(self) -> str:
         return f"Sequential([{', '.join(map(repr, self.children))}])"
 
@@ -272,7 +277,7 @@ class Network(Chain, library=True):
         inside = {id(layer) for layer in walk(self)}
         for layer in walk(self):
             for name, value in vars(layer).items():
-                for held in _held(value) if name not in ("_record", "_config", "_facade") else ():
+                for held in _held(value) if name not in ("_record", "_config", "_given", "_facade") else ():
                     if id(held) not in inside:
                         raise ValueError(
                             f"{layer._where}: the attribute {name!r} has {held!r}, which is no part of this model and "

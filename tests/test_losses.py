@@ -1,6 +1,8 @@
 """Each loss: its definition, its derivative, its labels, its precision."""
 
+import copy
 import itertools
+import pickle
 from decimal import Decimal
 
 import numpy as np
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from strategies import normal_arrays, seeds
 
 import minidense as md
+from minidense.core.configurable import LIBRARY, load_state_dict, state_dict
 
 
 def exact_losses(scores, targets):
@@ -81,6 +84,45 @@ def test_lengths_must_agree():
 )
 def test_keras_names(name):
     assert type(md.losses.get_loss(name)) is md.SoftmaxCrossEntropy
+
+
+ARGUMENTS = [
+    (md.SoftmaxCrossEntropy, "label_smoothing", 0.2, 1.0),
+    (md.SigmoidCrossEntropy, "label_smoothing", 0.2, -0.1),
+    (md.Huber, "delta", 2.0, 0.0),
+    *[
+        (cls, "reduction", "sum", "total")
+        for cls in (md.SoftmaxCrossEntropy, md.SigmoidCrossEntropy, md.Huber, md.MeanSquaredError, md.MeanAbsoluteError)
+    ],
+]
+
+
+@pytest.mark.parametrize(("cls", "name", "right", "wrong"), ARGUMENTS)
+def test_arguments_set_later_are_checked_and_count(cls, name, right, wrong):
+    scores, y = np.array([[0.5], [3.0]]) if cls is not md.SoftmaxCrossEntropy else np.eye(2), [0, 1]
+    loss = cls()
+    before = loss.forward(scores, y)
+    with pytest.raises(ValueError, match=name):
+        setattr(loss, name, wrong)
+    assert loss.forward(scores, y) == before
+    setattr(loss, name, right)
+    assert loss.get_config()[name] == right
+    assert loss.forward(scores, y) == cls(**{name: right}).forward(scores, y) != before
+
+
+@pytest.mark.parametrize("cls", sorted({cls for cls, *_ in ARGUMENTS}, key=lambda cls: cls.__name__))
+def test_a_copy_leaves_the_last_batch_behind(cls):
+    assert LIBRARY[cls.__name__] is cls
+    loss = cls("sum") if cls is not md.Huber else cls(reduction="sum")
+    loss.forward(np.eye(2), np.eye(2))
+    for twin in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        assert vars(twin).keys() == vars(loss).keys() - {"scores", "targets"}
+        assert (twin.get_config(), twin.reduction) == (loss.get_config(), "sum")
+        with pytest.raises(RuntimeError, match="call forward before backward"):
+            twin.backward()
+    assert state_dict(loss) == {}
+    with pytest.raises(ValueError, match=f"{cls.__name__} does not save 'scores'"):
+        load_state_dict(loss, {"scores": np.ones(2)})
 
 
 # ------------------------------------------------------------------ losses on targets

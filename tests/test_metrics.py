@@ -1,5 +1,7 @@
 """The metrics: exact whatever the batch size, with weights as copies, and as scikit-learn computes them."""
 
+import copy
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from strategies import seeds
 
 import minidense as md
-from minidense.metrics import MeanAbsoluteErrorMetric, MeanSquaredErrorMetric, get_metric
+from minidense.core.configurable import LIBRARY, load_state_dict, state_dict
+from minidense.metrics import FunctionMetric, MeanAbsoluteErrorMetric, MeanSquaredErrorMetric, get_metric
 
 
 def classes_data(rng, n, k):
@@ -42,7 +45,7 @@ METRICS = {
 }
 
 
-def figure(metric, y, p, w=None, size=None):
+def value_of(metric, y, p, w=None, size=None):
     metric.reset()
     for start in range(0, len(p), size or len(p)):
         rows = slice(start, start + (size or len(p)))
@@ -55,9 +58,9 @@ def figure(metric, y, p, w=None, size=None):
 def test_the_batch_size_makes_no_difference(name, n, k, seed):
     metric, draw = METRICS[name]
     y, p = draw(np.random.default_rng(seed), n, k)
-    whole = figure(metric, y, p)
+    whole = value_of(metric, y, p)
     for size in (1, 7):
-        assert figure(metric, y, p, size=size) == pytest.approx(whole, rel=1e-9, abs=1e-12, nan_ok=True)
+        assert value_of(metric, y, p, size=size) == pytest.approx(whole, rel=1e-9, abs=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -68,8 +71,8 @@ def test_a_weighted_row_counts_as_so_many_copies(name, n, k, seed):
     y, p = draw(rng, n, k)
     w = rng.integers(0, 4, n)
     w[0] = 1
-    weighted = figure(metric, y, p, w.astype(float), size=7)
-    copies = figure(metric, np.repeat(y, w, axis=0), np.repeat(p, w, axis=0))
+    weighted = value_of(metric, y, p, w.astype(float), size=7)
+    copies = value_of(metric, np.repeat(y, w, axis=0), np.repeat(p, w, axis=0))
     assert weighted == pytest.approx(copies, rel=1e-9, abs=1e-12, nan_ok=True)
 
 
@@ -92,32 +95,32 @@ def test_as_scikit_learn(n, k, seed, weighted, size):
         "f1 micro": sk.f1_score(y, hits, **{**options, "average": "micro"}),
     }
     for name, value in expected.items():
-        assert figure(METRICS[name][0], y, p, w, size) == pytest.approx(value, rel=1e-9, abs=1e-12), name
+        assert value_of(METRICS[name][0], y, p, w, size) == pytest.approx(value, rel=1e-9, abs=1e-12), name
     b, q = binary_data(rng, n, 1)
     if 0 < b.sum() < n:
         value = sk.roc_auc_score(b[:, 0], q[:, 0], sample_weight=w)
-        assert figure(md.AUC(), b, q, w, size) == pytest.approx(value, rel=1e-9)
+        assert value_of(md.AUC(), b, q, w, size) == pytest.approx(value, rel=1e-9)
     t, s = numbers(rng, n, k)
-    assert figure(md.R2(), t, s, w, size) == pytest.approx(sk.r2_score(t, s, sample_weight=w), rel=1e-9)
-    assert figure(METRICS["mse"][0], t, s, w, size) == pytest.approx(sk.mean_squared_error(t, s, sample_weight=w))
-    assert figure(METRICS["mae"][0], t, s, w, size) == pytest.approx(sk.mean_absolute_error(t, s, sample_weight=w))
+    assert value_of(md.R2(), t, s, w, size) == pytest.approx(sk.r2_score(t, s, sample_weight=w), rel=1e-9)
+    assert value_of(METRICS["mse"][0], t, s, w, size) == pytest.approx(sk.mean_squared_error(t, s, sample_weight=w))
+    assert value_of(METRICS["mae"][0], t, s, w, size) == pytest.approx(sk.mean_absolute_error(t, s, sample_weight=w))
 
 
 @given(n=st.integers(2, 12), seed=seeds)
 def test_auc_is_the_share_of_pairs_in_order(n, seed):
     y, p = binary_data(np.random.default_rng(seed), n, 1)
-    yes, no = p[y == 1], p[y == 0]
-    pairs = [(a > b) + (a == b) / 2 for a in yes for b in no]
+    positives, negatives = p[y == 1], p[y == 0]
+    pairs = [(a > b) + (a == b) / 2 for a in positives for b in negatives]
     expected = np.mean(pairs) if len(pairs) else math.nan
-    assert figure(md.AUC(), y, p) == pytest.approx(expected, nan_ok=True)
+    assert value_of(md.AUC(), y, p) == pytest.approx(expected, nan_ok=True)
 
 
 def test_r2_far_from_zero_keeps_its_digits():
     y = 1e9 + np.arange(100.0)[:, None]
     p = y + 0.5
-    assert figure(md.R2(), y, p, size=7) == pytest.approx(1 - 0.25 / np.var(np.arange(100)), rel=1e-9)
-    assert figure(md.R2(), np.ones((5, 1)), np.ones((5, 1))) == 1
-    assert figure(md.R2(), np.ones((5, 1)), np.zeros((5, 1))) == 0
+    assert value_of(md.R2(), y, p, size=7) == pytest.approx(1 - 0.25 / np.var(np.arange(100)), rel=1e-9)
+    assert value_of(md.R2(), np.ones((5, 1)), np.ones((5, 1))) == 1
+    assert value_of(md.R2(), np.ones((5, 1)), np.zeros((5, 1))) == 0
 
 
 def test_accuracy_is_the_right_one_for_the_loss():
@@ -137,9 +140,9 @@ def test_metrics_see_probabilities_also_of_a_model_that_ends_in_scores(final):
     model = md.Sequential([md.Dense(1), *(cls() for cls in final)], rng=0).build(3)
     model.compile("sgd", "binary_crossentropy", ["accuracy", "auc", "precision"])
     scores = x @ model.layers[0].W[:, 0]
-    figures = model.evaluate(x, y)
-    assert figures["accuracy"] == pytest.approx(((scores > 0) == y).mean())
-    assert figures["precision"] == pytest.approx(y[scores > 0].mean())
+    values = model.evaluate(x, y)
+    assert values["accuracy"] == pytest.approx(((scores > 0) == y).mean())
+    assert values["precision"] == pytest.approx(y[scores > 0].mean())
 
 
 def test_a_function_is_a_metric(digits_like):
@@ -179,3 +182,88 @@ def test_names():
         get_metric("precison")
     with pytest.raises(TypeError, match="names such as"):
         get_metric(3)
+
+
+# ------------------------------------------------------------------ saved within an epoch
+
+
+def largest_gap(y_true, y_pred, sample_weight=None):
+    return abs(np.asarray(y_true).reshape(len(y_pred), -1)[:, 0] - y_pred[:, 0]).max()
+
+
+SAVED = METRICS | {"function": (FunctionMetric(largest_gap), numbers)}
+
+
+def test_every_metric_of_the_library_is_tested():
+    assert {type(metric) for metric, _ in SAVED.values()} == {c for c in LIBRARY.values() if issubclass(c, md.Metric)}
+
+
+@pytest.mark.parametrize("name", SAVED)
+@given(cuts=st.lists(st.integers(0, 20), max_size=3), k=st.integers(2, 4), weighted=st.booleans(), seed=seeds)
+def test_resumed_after_any_rows_it_has_the_same_value_to_the_bit(name, cuts, k, weighted, seed):
+    original, draw = SAVED[name]
+    rng = np.random.default_rng(seed)
+    y, p = draw(rng, 20, k)
+    w = [rng.random(20)] if weighted else []
+    stops = [0, *sorted(cuts), 20]
+    whole, resumed = copy.deepcopy(original), copy.deepcopy(original)
+    whole.reset()
+    resumed.reset()
+    for start, stop in itertools.pairwise(stops):
+        if start < stop:
+            rows = slice(start, stop)
+            for metric in (whole, resumed):
+                metric.update(y[rows], p[rows], *(part[rows] for part in w))
+        state = copy.deepcopy(state_dict(resumed))
+        resumed = copy.deepcopy(original)
+        load_state_dict(resumed, state)
+        assert repr(state_dict(resumed)) == repr(state)
+    assert repr(resumed.result()) == repr(whole.result())
+
+
+def test_what_is_collected_is_merged_in_place():
+    auc = md.AUC()
+    for i in range(5):
+        auc.update(np.array([i % 2]), np.array([[i / 5]]), np.array([1.0]) if i == 3 else None)
+    y_true, y_pred, weights = auc.collected
+    assert (len(auc._parts), y_true.tolist(), weights.tolist()) == (1, [0, 1, 0, 1, 0], [1.0] * 5)
+    assert y_pred.shape == (5, 1)
+    auc.reset()
+    assert auc.collected == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "forged"),
+    [
+        (md.Accuracy(), {"_sum": "5", "_weight": 1.0}),
+        (md.Accuracy(), {"_sum": 5.0, "_weight": None}),
+        (md.Accuracy(), {"_sum": 5.0}),
+        (md.Accuracy(), {"_sum": 5.0, "_weight": 1.0, "name": "loss"}),
+        (md.R2(), {"_weight": 1.0, "_mean": 1.0, "_spread": np.ones(1), "_error": np.ones(1)}),
+        (md.F1(), {"_true_positives": [1], "_predicted": np.ones(1), "_actual": np.ones(1)}),
+        (md.AUC(), {"collected": None}),
+        (md.AUC(), {"collected": ["x", np.ones((2, 1)), None]}),
+        (md.AUC(), {"collected": [np.ones(2), np.ones((2, 1))]}),
+        (md.AUC(), {"collected": [np.ones(2), None, None]}),
+        (md.AUC(), {"collected": [np.ones(2), np.ones((3, 1)), None]}),
+    ],
+)
+def test_a_forged_state_is_refused_before_anything_is_set(metric, forged):
+    before = copy.deepcopy(vars(metric))
+    with pytest.raises(ValueError, match=type(metric).__name__):
+        load_state_dict(metric, forged)
+    assert repr(vars(metric)) == repr(before)
+
+
+def test_arguments_are_checked_when_set_and_metrics_without_take_none():
+    f1 = md.F1()
+    f1.threshold = 0.7
+    assert repr(f1) == "F1(threshold=0.7)"
+    with pytest.raises(ValueError, match="F1: threshold: expected a finite number at least 0, got -1"):
+        f1.threshold = -1
+    with pytest.raises(ValueError, match=r"unknown average 'mikro'. Did you mean 'micro'"):
+        f1.average = "mikro"
+    with pytest.raises(TypeError, match=r"R2: too many positional arguments. It takes no arguments."):
+        md.R2(3)
+    with pytest.raises(TypeError, match=r"Accuracy takes no keyword 'k'. It takes no arguments."):
+        md.Accuracy(k=3)

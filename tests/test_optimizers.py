@@ -5,8 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
 
 import minidense as md
+from minidense.core.configurable import load_state_dict, state_dict
 
 
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
@@ -47,6 +51,109 @@ def test_a_copy_goes_on_alike():
     sgd.update(theta, np.ones(3))
     twin.update(other, np.ones(3))
     assert np.array_equal(theta, other)
+
+
+def test_settings_set_later_are_checked_and_leave_the_state_alone():
+    theta, sgd = np.zeros(3), md.SGD(0.1, momentum=0.9)
+    sgd.update(theta, np.ones(3))
+    velocity = sgd.state["velocity"]
+    sgd.momentum, sgd.learning_rate, sgd.nesterov = 0.5, 0.2, True
+    assert (sgd.iterations, sgd.state) == (1, {"velocity": velocity})
+    assert repr(sgd) == "SGD(learning_rate=0.2, momentum=0.5, nesterov=True)"
+    sgd.update(theta, np.ones(3))
+    np.testing.assert_allclose(theta, -0.1 + 0.5 * (0.5 * -0.1 - 0.2) - 0.2, rtol=1e-12)
+    for name, wrong, message in (
+        ("momentum", 1.0, "SGD: momentum: expected a finite number"),
+        ("momentum", 0.0, "nesterov=True needs a momentum above 0"),
+        ("learning_rate", 0, "SGD: learning_rate: expected a finite number above 0, got 0"),
+        ("global_clipnorm", -1, "SGD: global_clipnorm"),
+    ):
+        before = getattr(sgd, name)
+        with pytest.raises(ValueError, match=message):
+            setattr(sgd, name, wrong)
+        assert getattr(sgd, name) == before
+    sgd.nesterov = False
+    sgd.momentum = 0.0
+    with pytest.raises(ValueError, match="needs a momentum above 0"):
+        sgd.nesterov = True
+
+
+def test_the_learning_rate_is_checked_also_where_the_constructor_does_not_take_it():
+    class Steady(md.Optimizer):
+        def __init__(self, factor=2.0):  # not even the base's constructor is called
+            self.factor = factor
+
+        def step(self, theta, grad, eta):
+            theta -= self.factor * eta * grad
+
+    steady, theta = Steady(), np.zeros(1)
+    steady.learning_rate = 0.5
+    steady.update(theta, np.ones(1))
+    assert (theta[0], steady.iterations) == (-1.0, 1)
+    with pytest.raises(ValueError, match="Steady: learning_rate: expected a finite number above 0, got -1"):
+        steady.learning_rate = -1
+    assert (steady.learning_rate, steady.get_config()) == (0.5, {"factor": 2.0})
+    assert Steady().state is not Steady().state
+
+
+@given(made=st.integers(0, 5), before=st.integers(0, 3), seed=seeds)
+@pytest.mark.parametrize("cls", [md.SGD, md.Adam, md.AdamW, md.RMSprop])
+def test_made_anew_from_what_is_saved_it_goes_on_to_the_bit(cls, made, before, seed):
+    """Also where its moments began later than its iterations, as when a layer is added."""
+    rng = np.random.default_rng(seed)
+    theta, optimizer = rng.normal(size=4), cls(0.1, global_clipnorm=2.0)
+    for i in range(before + made):
+        if i == before:
+            optimizer.state.clear()
+        optimizer.update(theta, rng.normal(size=4))
+    again, other = cls.from_config(optimizer.get_config()), theta.copy()
+    again.iterations, again.state = optimizer.iterations, copy.deepcopy(optimizer.state)
+    load_state_dict(again, state_dict(optimizer))
+    for _ in range(2):
+        grad = rng.normal(size=4)
+        optimizer.update(theta, grad)
+        again.update(other, grad)
+        assert np.array_equal(theta, other)
+    assert state_dict(again) == state_dict(optimizer)
+
+
+def test_moments_that_begin_later_are_corrected_from_there():
+    theta, adam = np.zeros(2), md.Adam(0.1)
+    for _ in range(5):
+        adam.update(theta, np.ones(2))
+    adam.state.clear()
+    theta[:] = 0
+    adam.update(theta, np.array([3.0, -4.0]))  # a first step goes by the rate, whatever the gradient
+    np.testing.assert_allclose(theta, [-0.1, 0.1], rtol=1e-5)
+    assert (adam.iterations, state_dict(adam)) == (6, {"_begun": 5})
+
+
+def test_a_forged_state_is_refused():
+    for forged in ({}, {"_begun": "0"}, {"_begun": 1.5}, {"_begun": 0, "iterations": 5}):
+        with pytest.raises(ValueError, match="Adam"):
+            load_state_dict(md.Adam(), forged)
+    with pytest.raises(ValueError, match="SGD does not save 'state'"):
+        load_state_dict(md.SGD(), {"state": {}})
+
+
+def test_it_is_claimed_only_when_it_trains_a_model():
+    class Model:
+        pass
+
+    a, b, sgd = Model(), Model(), md.SGD(0.1, momentum=0.9)
+    sgd.check_owner(a)  # of a fit that then fails
+    sgd.check_owner(b)
+    sgd.claim(b)
+    sgd.check_owner(a)  # it has no state yet
+    sgd.update(np.zeros(2), np.ones(2))
+    sgd.check_owner(b)
+    before = dict(vars(sgd))
+    with pytest.raises(ValueError, match=r"has the state of another model. Give each model an optimizer of its own"):
+        sgd.check_owner(a)
+    assert vars(sgd) == before
+    copy.deepcopy(sgd).check_owner(a)
+    del b
+    sgd.check_owner(a)
 
 
 EVERY = [

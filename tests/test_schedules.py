@@ -1,9 +1,12 @@
 """Schedules: their values at the corners, and what they refuse."""
 
+import copy
+
 import numpy as np
 import pytest
 
 import minidense as md
+from minidense.core.configurable import LIBRARY, state_dict
 from minidense.schedules import Constant, CosineDecay, ExponentialDecay, PiecewiseConstantDecay, WarmUp
 
 
@@ -65,3 +68,30 @@ def test_a_schedule_that_ends_at_zero_says_so():
 def test_what_they_refuse(make):
     with pytest.raises(ValueError, match="expected"):
         make()
+
+
+MADE = [
+    (Constant(0.5), "rate", 0.25, 0),
+    (PiecewiseConstantDecay([1], [1.0, 0.5]), "values", [1.0, 0.1], [1.0]),
+    (ExponentialDecay(1.0, 4, 0.5), "decay_rate", 0.25, -1),
+    (ExponentialDecay(1.0, 4, 0.5), "staircase", True, None),
+    (CosineDecay(1.0, 4), "alpha", 0.5, -1),
+    (WarmUp(Constant(1.0), 4), "steps", 9, 0),
+    (WarmUp(Constant(1.0), 4), "schedule", Constant(0.5), None),
+]
+
+
+@pytest.mark.parametrize(("schedule", "name", "right", "wrong"), MADE, ids=lambda value: repr(value))
+def test_arguments_set_later_are_checked_and_count(schedule, name, right, wrong):
+    def rates(schedule):
+        return [schedule(step) for step in range(8)]
+
+    schedule, before = copy.deepcopy(schedule), rates(schedule)
+    if wrong is not None:
+        with pytest.raises(ValueError, match=f"{type(schedule).__name__}: "):
+            setattr(schedule, name, wrong)
+    assert rates(schedule) == before
+    setattr(schedule, name, right)
+    assert rates(schedule) == rates(type(schedule).from_config(schedule.get_config())) != before
+    assert LIBRARY[type(schedule).__name__] is type(schedule)
+    assert state_dict(schedule) == {}

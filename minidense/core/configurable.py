@@ -85,6 +85,8 @@ class Configurable(metaclass=_Remembering):
     dicts of them. The names of all base classes count too."""
 
     _config: Mapping[str, Any] = MappingProxyType({})  # while the constructor runs
+    _given: Mapping[str, Any]
+    """Where an argument has been set since: those that the constructor was given."""
     _of_library: ClassVar[bool] = False
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
@@ -125,22 +127,27 @@ class Configurable(metaclass=_Remembering):
         """Set the attribute to what the constructor makes of ``value``, all other arguments being as they are."""
         config = {**self._config, name: value}
         made = type(self).from_config(config)
+        self.__dict__.setdefault("_given", self._config)
         self.__dict__["_config"] = config
         object.__setattr__(self, name, vars(made).get(name, value))
 
     def __repr__(self) -> str:
-        shown = []
+        parts: list[str] = []
         parameters = signature_of(type(self)).parameters
         for name, value in self.get_config().items():
             if name not in parameters:  # a get_config of the class's own may say more
                 continue
-            default = parameters[name].default
-            text = f"<array of shape {value.shape}>" if hasattr(value, "shape") else repr(value)
-            if default is inspect.Parameter.empty:
-                shown.append(text)
+            kind, default = parameters[name].kind, parameters[name].default
+            text = f"<array of shape {value.shape}>" if getattr(value, "shape", ()) else repr(value)
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                parts += map(repr, value)
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                parts += [f"{keyword}={item!r}" for keyword, item in value.items()]
+            elif default is inspect.Parameter.empty:
+                parts.append(text)
             elif value is not default and text != repr(default):
-                shown.append(f"{name}={text}")
-        return f"{type(self).__name__}({', '.join(shown)})"
+                parts.append(f"{name}={text}")
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 def saved_names(kind: type[Configurable]) -> list[str]:
@@ -184,8 +191,10 @@ def check_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
     """ValueError where ``state`` has other names than ``thing`` saves, or values of another kind than it annotates."""
     kind = type(thing)
     names = saved_names(kind)
-    if set(state) != set(names):
-        raise ValueError(f"{kind.__name__} saves {', '.join(names) or 'nothing'}; the file has {shown([*state])}.")
+    if missing := [name for name in names if name not in state]:
+        raise ValueError(f"{kind.__name__} saves {missing[0]!r}, which the file does not have.")
+    if others := [name for name in state if name not in names]:
+        raise ValueError(f"{kind.__name__} does not save {shown(others[0])}, which the file has.")
     for name, value in state.items():
         expected = _annotated(kind, name)
         if not _is_of(value, expected):

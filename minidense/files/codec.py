@@ -1,206 +1,198 @@
 """Python values as JSON and arrays, and back: data only, nothing that a file could make run.
 
 What JSON does not know is an object whose first key begins with ``$``: ``{"$tuple": [1, 2]}``. Objects of the
-library and of the user's are their class's name and their constructor's arguments, and the attributes that have
-changed since: ``{"$object": "Dense", "config": {"units": 3}, "attributes": {}}``. Names are looked up in a table that
-is fixed, or in the one that the caller passes; nothing is imported, and nothing is found by a path.
+library and of the user's are their class's name and their constructor's arguments, and those that have been set since:
+``{"$object": "Dropout", "config": {"rate": 0.5}, "changed": {"rate": 0.4}}``. Names are looked up in tables that are
+fixed, or in the one that the caller passes; nothing is imported, and nothing is found by a path.
 """
 
 from __future__ import annotations
 
-import collections
-import copy
 import inspect
 import math
-import pickle
 import re
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
-from minidense.core.arguments import Configurable, checked, shown
+from minidense.core.arguments import checked, shown
+from minidense.core.configurable import LIBRARY, Configurable
+from minidense.core.errors import CorruptFileError, Problems
 from minidense.core.types import Array
-from minidense.files.objects import PLAIN, check_attributes, has_arrays, identical, interchangeable, put_back, remade
-from minidense.files.random_states import generator_from_data, generator_to_data, seed_from_data, seed_to_data
+from minidense.layers.base import Layer, parent_of, walk
+from minidense.layers.composite import Composite
+from minidense.layers.dense import Dense
+from minidense.layers.initializers import INITIALIZERS
+from minidense.losses import Loss
+from minidense.metrics import Metric
+from minidense.network import Network
+from minidense.optimizers import Optimizer
+from minidense.schedules import Schedule
 
-Names = Mapping[str, Any]
-"""Classes and functions by name."""
-
+_PLAIN = (type(None), bool, int, str)
+_KINDS = (Layer, Optimizer, Loss, Metric, Schedule)  # of the library's objects, those that can be in a file
 _MANY = 16  # a list of so many numbers is an array
 _LONGEST = 1_000_000  # numbers in all lists of a file: as Python's numbers they take four times the memory
 _DEEPEST = 50
-_COLLECTIONS: tuple[Any, ...] = (set, frozenset, collections.deque, collections.Counter, collections.defaultdict)
-_FACTORIES: tuple[Any, ...] = (int, float, str, bool, list, dict, set)
-_DEEPEST_OBJECT = 6  # objects in the arguments of objects: what they cost grows with a power of it
+_LARGEST_SEED = 64  # in words of 32 bits, for entropy and for the spawn key
 
 
 class Encoder:
-    """Turns values into JSON, noting their arrays in ``arrays`` and what is not the library's own in ``custom``.
+    """Turns values into JSON; notes their arrays in ``arrays`` and what is not the library's own in ``custom``.
 
-    states: whether what has changed since things were made matters, and the states of random streams. Raises TypeError
-    or ValueError for what a Decoder could not turn back.
+    network: whose layers it will meet. layers: those that it is to refer to by name. states: whether it matters where
+    random generators stand, and which arguments were set after the constructor had been called.
+    Raises TypeError or ValueError for what a Decoder could not turn back.
     """
 
-    def __init__(self, library: Names, states: bool = True) -> None:
-        self._library = library
-        self._names = {id(thing): name for name, thing in library.items()}
-        self._states = states
-        self._places: dict[int, str] = {}
-        self._numbers: dict[int, int] = {}
-        self._listed = self._depth = 0
+    def __init__(
+        self, network: Network | None = None, layers: Mapping[str, Any] | None = None, states: bool = True
+    ) -> None:
         self.arrays: dict[str, Array] = {}
         self.custom: dict[str, Any] = {}
+        self.problems = Problems()
+        """For the caller: what could not be encoded."""
+        self.layers: dict[str, Any] = dict(layers or {})
+        """The layers met so far, by their place in the file: the first ones' is also their name in the network."""
+        self.generators: dict[str, np.random.Generator] = {}
+        """The random generators met so far, by their place."""
+        self._network, self._states = network, states
+        self._known = {id(layer): place for place, layer in self.layers.items()}
+        self._own = {id(layer) for layer in walk(network)} if network is not None else set()
+        self._inside: Layer | None = None  # the layer whose arguments are being encoded
+        self._in_chain = False
+        self._listed = self._depth = 0
+
+    def layer(self, layer: Layer, where: str) -> Any:
+        """A layer that stands in a chain, where an activation that it had is a layer of its own."""
+        with self._within(None, in_chain=True):
+            return self.value(layer, where)
 
     def value(self, value: Any, where: str) -> Any:
-        """``value`` as JSON. where: its place, which its arrays are named by."""
+        """``value`` as JSON. where: its place, by which its arrays are named."""
         kind = type(value)
+        if kind in _PLAIN:
+            return value
         if kind is float:
             return value if math.isfinite(value) else {"$float": str(value)}
-        if kind in PLAIN:
-            return value
-        if where.count("/") > _DEEPEST:
+        if self._depth == _DEEPEST:
             raise ValueError(f"{where[:80]}...: nested more than {_DEEPEST} levels deep, or within itself.")
+        self._depth += 1
+        try:
+            return self._composed(value, kind, where)
+        finally:
+            self._depth -= 1
+
+    def _composed(self, value: Any, kind: type, where: str) -> Any:
         if kind is list:
             return self._list(value, where)
         if kind is tuple:
             return {"$tuple": [self.value(item, f"{where}/{i}") for i, item in enumerate(value)]}
         if kind is dict:
-            return self._dict(value, where)
-        if kind in _COLLECTIONS:
-            return self._collection(value, where)
-        if kind is np.ndarray and value.dtype.kind in "biufU":
-            return {"$array": self._place(value, where)}
-        if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+            if all(type(key) is str and not key.startswith("$") for key in value):
+                return {key: self.value(item, _part(where, key)) for key, item in value.items()}
+            pairs = enumerate(value.items())
+            return {"$dict": [[self.value(k, f"{where}/key"), self.value(v, f"{where}/{i}")] for i, (k, v) in pairs]}
+        if isinstance(value, np.generic) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
             return {"$number": value.dtype.str, "value": self.value(value.item(), where)}
-        if isinstance(value, np.random.Generator):
-            number = self._again(value, where)
-            if number is not None:
-                return {"$stream": number}
-            return {"$generator": generator_to_data(value) if self._states else type(value.bit_generator).__name__}
-        if isinstance(value, np.random.SeedSequence):
-            self._only_once(value, where)
-            return {"$seed": seed_to_data(value)}
+        if kind is np.ndarray and (value.dtype.kind == "U" or (value.dtype.kind in "biuf" and value.itemsize <= 8)):
+            return {"$array": self._place(value, where)}
+        if kind is np.random.Generator:
+            return self._generator(value, where)
+        if kind is np.random.SeedSequence:
+            return {"$seed": _seed_to_data(value)}
+        if isinstance(value, Layer) or isinstance(getattr(value, "network", None), Network):
+            return self._layer(value, value if isinstance(value, Layer) else value.network, where)
         if isinstance(value, Configurable):
-            if getattr(value, "declarations", None):
-                raise ValueError(f"{where}: {value!r}, a layer within a layer, has parameters, which would be lost.")
-            return self.object(value, where)
+            return self._object(value, where)
         if isinstance(value, FunctionType | type | np.ufunc) or inspect.isbuiltin(value):
-            return self._named(value, "$function", where)
-        name = where.rpartition("/")[2]
-        problem = f"{where}: {shown(value)} cannot be saved; numbers, text, arrays and collections of them can."
-        if "callbacks" in where:
-            problem += f" Where it need not be: transient = md.Callback.transient | {{{name!r}}} in the class."
-        elif "/config/" not in where:
-            problem += f" Where it is a cache of forward: caches = ({name!r},) in the class."
-        elif callable(value):
-            problem += " A function is to be made with def; a class of schedules, derived from md.schedules.Schedule."
-        raise TypeError(problem)
+            return self._named(value, "function", where)
+        hint = " A function is to be made with def." if callable(value) else ""
+        raise TypeError(
+            f"{where}: {shown(value)} cannot be saved. Numbers, text, None, arrays, and lists, tuples and dicts of "
+            f"them can; so can functions, PCG64 generators, layers, and whatever else is a Configurable.{hint}"
+        )
 
-    def object(self, thing: Configurable, where: str, changed: dict[str, Any] | None = None) -> dict[str, Any]:
-        """An object by its class, its arguments, and what has ``changed`` since it was made.
-
-        TypeError or ValueError where it could not be made anew.
-        """
-        if not self._depth:
-            self._numbers = {}
-        self._depth += 1
-        if self._depth > _DEEPEST_OBJECT:
-            raise ValueError(f"{where}: objects in objects, more than {_DEEPEST_OBJECT} deep.")
-        try:
-            return self._object(thing, where, changed)
-        finally:
-            self._depth -= 1
-
-    def _object(self, thing: Configurable, where: str, changed: dict[str, Any] | None) -> dict[str, Any]:
-        fresh = remade(thing, where)
-        config = {name: self.value(value, f"{where}/config/{name}") for name, value in thing.get_config().items()}
-        if not self._states:
-            return {**self._named(type(thing), "$object", where), "config": config}
-        if not Encoder(self._library, states=False).alike(fresh.get_config(), thing.get_config()):
-            raise ValueError(f"{where}: {thing!r} cannot be saved: made anew, it has other arguments, {fresh!r}.")
-        changed = self.changes(thing, fresh) if changed is None else changed
-        try:
-            check_attributes(fresh, changed)
-        except ValueError as error:
-            raise ValueError(f"{where}: {thing!r} cannot be saved: {error}") from None
-        attributes = {name: self.value(changed[name], f"{where}/attributes/{name}") for name in sorted(changed)}
-        return {**self._named(type(thing), "$object", where), "config": config, "attributes": attributes}
-
-    def alike(self, a: Any, b: Any) -> bool:
-        """Whether two values would be saved as the same; of what is no data, whether nothing tells them apart."""
-        if a is b:
-            return True
-        one, other = Encoder(self._library, self._states), Encoder(self._library, self._states)
-        try:
-            if repr(one.value(a, "")) != repr(other.value(b, "")):
-                return False
-        except (TypeError, ValueError):
-            return interchangeable(a, b, self.alike)
-        for name, thing in one.custom.items():
-            if thing is not other.custom[name] and not interchangeable(thing, other.custom[name], self.alike):
-                return False
-        return all(identical(array, other.arrays[name]) for name, array in one.arrays.items())
-
-    def changes(self, thing: Configurable, fresh: Configurable) -> dict[str, Any]:
-        """The attributes that are not what they are in a new object, and are to be saved.
-
-        Arrays, and things that are no data, of which a new object has not even the name, are taken for caches.
-        """
-        new = fresh.attributes()
-        return {
-            name: value
-            for name, value in thing.attributes().items()
-            if (name in new and not self.alike(value, new[name]))
-            or (name not in new and is_data(value) and not (thing.sets_caches and has_arrays(value)))
-        }
-
-    def _again(self, stream: np.random.Generator, where: str) -> int | None:
-        """The number of a stream that has been met in the same object's attributes; None for a new one."""
-        known = self._numbers.get(id(stream))
-        if known is not None and self._depth and "/attributes/" in where and "/attributes/" in self._places[id(stream)]:
-            return known
-        self._only_once(stream, where)
-        self._numbers[id(stream)] = len(self._numbers)
-        return None
-
-    def _only_once(self, thing: Any, where: str, what: str = "random stream") -> None:
-        if self._states and self._places.setdefault(id(thing), where) != where:
-            spawn = ": rng.spawn(2)" if what == "random stream" else ""
+    def _layer(self, given: Any, layer: Layer, where: str) -> dict[str, Any]:
+        """A layer, or a model as the network in it; the second time, by its place."""
+        if id(layer) in self._known:
+            return {"$layer": self._known[id(layer)]}
+        own = id(layer) in self._own
+        if own and self._inside is not None and not _is_within(layer, self._inside):
             raise ValueError(
-                f"{where}: it is the same {what} as {self._places[id(thing)]}, and would be another when loaded; give "
-                f"each its own{spawn}, or name one in `transient`."
+                f"{where}: {self._inside!r} refers to {layer._where}, which comes later, or which another layer makes "
+                f"in build; a file has only what is an argument of a layer before it."
             )
+        lost = self._network is not None and not (own and self._network._record.input_shape is not None)
+        if lost and any(part._record.arrays for part in walk(layer)):
+            raise ValueError(
+                f"{where}: {layer!r} has parameters which would be lost, for they are not part of the model; of copied "
+                f"layers they are once model.build(input_shape) has been called."
+            )
+        if isinstance(layer, Network):
+            with self._within(layer, in_chain=True):
+                parts = [self.value(child, f"{where}/{i}") for i, child in enumerate(layer.children)]
+            facade = layer._facade if given is layer else given
+            data = {"$network": {"name": getattr(facade, "name", None), "layers": parts}}
+        else:
+            data = self._object(layer, where)
+        place = _free(where, self.layers)
+        self.layers[place], self._known[id(layer)] = layer, place
+        return data
+
+    def _object(self, thing: Configurable, where: str) -> dict[str, Any]:
+        """An object by its class and its arguments."""
+        kind = type(thing)
+        if kind._of_library and not issubclass(kind, _KINDS):
+            raise TypeError(f"{where}: {thing!r} cannot be saved as part of something.")
+        data = self._named(kind, "object", where)
+        config, changed = _arguments(thing, self._in_chain)
+        of_arguments = thing if isinstance(thing, Layer) and not isinstance(thing, Dense) else self._inside
+        with self._within(of_arguments, in_chain=kind._of_library and isinstance(thing, Composite)):
+            data["config"] = {name: self.value(value, _part(where, name)) for name, value in config.items()}
+            if changed and self._states:
+                data["changed"] = {name: self.value(value, _part(where, name)) for name, value in changed.items()}
+        return data
+
+    @contextmanager
+    def _within(self, layer: Layer | None, in_chain: bool) -> Iterator[None]:
+        before = self._inside, self._in_chain
+        self._inside, self._in_chain = layer, in_chain
+        try:
+            yield
+        finally:
+            self._inside, self._in_chain = before
 
     def _named(self, thing: Any, kind: str, where: str) -> dict[str, Any]:
-        name = self._names.get(id(thing))
-        if name is not None:
-            return {kind: name}
         name = thing.__name__
+        if _NAMED.get(kind, {}).get(name) is thing:
+            return {f"${kind}": name}
         if not name.isidentifier():
             raise TypeError(
                 f"{where}: a function without a name cannot be saved; give it one with def, and pass it in "
                 f"custom_objects when loading."
             )
-        if "/attributes/" in where and "<locals>" in thing.__qualname__:
-            raise TypeError(f"{where}: {thing.__qualname__} cannot be saved, a function made within another.")
         if self.custom.setdefault(name, thing) is not thing:
             raise ValueError(f"{where}: there are two different things called {name}; rename one of them.")
-        return {f"$custom_{kind[1:]}": name}
+        return {f"$custom_{kind}": name}
+
+    def _generator(self, generator: np.random.Generator, where: str) -> dict[str, Any]:
+        for place, other in self.generators.items():
+            if other is generator:
+                raise ValueError(
+                    f"{where}: it is the same random generator as {place}, and would be another when loaded; give each "
+                    f"its own: rng.spawn(2)."
+                )
+        data = _generator_to_data(generator, where)
+        self.generators[_free(where, self.generators)] = generator
+        return {"$generator": data if self._states else None}
 
     def _place(self, array: Array, where: str) -> str:
         """Note an array under a name that a file's member can have, and no other has."""
-        root = array
-        while isinstance(root.base, np.ndarray):
-            root = root.base
-        if "/attributes/" in where:
-            self._only_once(root, where, "memory")
-        name = re.sub(r"[^\w .+/-]", "_", where)[:200]
-        while name in self.arrays:
-            name += "_"
+        name = _free("values/" + re.sub(r"[^\w .+/-]", "_", where)[:200], self.arrays)
         self.arrays[name] = array
         return name
 
@@ -218,171 +210,215 @@ class Encoder:
             raise ValueError(f"{where}: lists of more than {_LONGEST:,} numbers; keep them as arrays.")
         return self._place(numbers, where)
 
-    def _dict(self, values: dict[Any, Any], where: str) -> dict[str, Any]:
-        if all(type(key) is str and not key.startswith("$") for key in values):
-            return {key: self.value(value, f"{where}/{key.replace('/', '_')[:50]}") for key, value in values.items()}
-        return {"$dict": self._pairs(values, where)}
 
-    def _collection(self, values: Any, where: str) -> dict[str, Any]:
-        kind, more = type(values), getattr(values, "maxlen", None)
-        if isinstance(values, dict):
-            factory = getattr(values, "default_factory", None)
-            if factory is not None and factory not in _FACTORIES:
-                raise TypeError(f"{where}: a defaultdict of {shown(factory)} cannot be saved; of int or list it can.")
-            more, content = factory and factory.__name__, self._pairs(values, where)
-        else:
-            items = values if kind is collections.deque else sorted(values, key=repr)
-            content = [self.value(item, f"{where}/{i}") for i, item in enumerate(items)]
-        return {"$collection": kind.__name__, "items": content, "more": more}
+def _arguments(thing: Configurable, in_chain: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The arguments that the constructor was given, and those that have been set since.
 
-    def _pairs(self, values: dict[Any, Any], where: str) -> list[Any]:
-        pairs = enumerate(values.items())
-        return [[self.value(k, f"{where}/key"), self.value(v, f"{where}/{i}")] for i, (k, v) in pairs]
+    An activation of a Dense is a layer of its own in a chain. But the arguments of a layer of the user's, which will
+    make a chain of them again, have it as it was.
+    """
+    config = thing.get_config()
+    given = {**config, **vars(thing).get("_given", {})} if type(thing).get_config is Configurable.get_config else config
+    changed = {name: value for name, value in config.items() if value is not given[name]}
+    if isinstance(thing, Dense) and "activation" in config:
+        changed.pop("activation", None)
+        if in_chain:
+            given["activation"] = config["activation"]
+    return given, changed
+
+
+def _is_within(layer: Layer, other: Layer) -> bool:
+    parent: Layer | None = layer
+    while parent is not None and parent is not other:
+        parent = parent_of(parent)
+    return parent is other
+
+
+def _part(where: str, key: str) -> str:
+    return f"{where}/{key.replace('/', '_')[:50]}"
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 class Decoder:
-    """Turns JSON into values. read(name) gives an array; names come from ``library`` and ``custom``.
+    """Turns JSON into values; arrays come from ``arrays``, each once, and names from the library and ``custom``.
 
-    Raises ValueError for JSON that no Encoder has made.
+    make: gives the model of a list of layers and a name. layers: those that are referred to by name.
+    Raises ValueError for JSON that no Encoder has made, CorruptFileError for arrays that are not as it says, and what
+    constructors raise.
     """
 
-    def __init__(self, read: Callable[[str], Array], library: Names, custom: Names) -> None:
-        self.read, self.library, self.custom = read, library, custom
-        self._known: list[np.random.Generator] = []
+    def __init__(
+        self,
+        arrays: Mapping[str, Array],
+        custom: Mapping[str, Any],
+        make: Callable[..., Any] | None = None,
+        layers: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.unused = dict(arrays)
+        self.layers: dict[str, Any] = dict(layers or {})
+        """The layers made so far, by their place."""
+        self.problems = Problems()
+        """For the caller: what could not be made."""
+        self._custom, self._make = custom, make or (lambda layers, name: Network(layers))
+        self._in_chain = False
         self._listed = self._depth = 0
 
-    def value(self, data: Any) -> Any:
-        """The value that ``data`` stands for."""
-        if isinstance(data, PLAIN):
+    def array(self, name: Any) -> Array:
+        """The array of that name, read-only. CorruptFileError where it is not there, or has been used."""
+        if not isinstance(name, str) or name not in self.unused:
+            raise CorruptFileError(f"the array {shown(name)} is missing, or referred to twice.")
+        return self.unused.pop(name)
+
+    def layer(self, data: Any, where: str) -> Any:
+        """The layer, or the model, that stands in a chain."""
+        return self._chained(lambda: self.value(data, where), True)
+
+    def value(self, data: Any, where: str) -> Any:
+        """The value that ``data`` stands for, at that place."""
+        if isinstance(data, (float, *_PLAIN)):
             return data
-        if isinstance(data, list):
-            return [self.value(item) for item in data]
-        tag = next(iter(data), "")
-        if not any(key.startswith("$") for key in data):
-            return {key: self.value(item) for key, item in data.items()}
-        decode: dict[str, Callable[[Any], Any]] = {
-            "$float": _float,
-            "$tuple": lambda items: tuple(self.value(item) for item in checked(items, list, tag)),
-            "$dict": self._dict,
-            "$array": lambda name: self.read(checked(name, str, tag)),
-            "$floats": lambda name: self._column(name, np.float64),
-            "$ints": lambda name: self._column(name, np.int64),
-            "$generator": self._stream,
-            "$stream": lambda number: self._known[checked(number, int, tag)],
-            "$seed": seed_from_data,
-            "$function": lambda name: _lookup(self.library, name, FunctionType | type),
-            "$custom_function": lambda name: _lookup(self.custom, name, object),
-        }
-        if tag in ("$object", "$custom_object"):
-            return self.object(data, Configurable)[0]
-        if tag == "$number" and data.keys() == {"$number", "value"}:
-            return _number(data[tag], self.value(data["value"]))
-        if tag == "$collection" and data.keys() == {"$collection", "items", "more"}:
-            return self._collection(**{key.lstrip("$"): value for key, value in data.items()})
-        if tag not in decode or len(data) > 1:
-            raise ValueError(f"its manifest has an object {shown(tag)} that is unknown")
-        return decode[tag](data[tag])
-
-    def object(self, data: Any, kind: type[Configurable], again: bool = False) -> tuple[Any, dict[str, Any]]:
-        """The object of that kind that ``data`` describes, made anew, and the attributes that it was given.
-
-        again: whether it is to be given them again, after something may have changed them.
-        """
-        tag = next(iter(checked(data, dict, "an object")), "")
-        if tag not in ("$object", "$custom_object") or data.keys() != {tag, "config", "attributes"}:
-            raise ValueError("its manifest has an object that is not of a class, config and attributes")
-        of_kind = _lookup(self.library if tag == "$object" else self.custom, data[tag], type)
-        if not issubclass(of_kind, kind):
-            raise ValueError(f"{data[tag]} is no {kind.__name__}")
-        if not self._depth:
-            self._known = []
+        if self._depth == _DEEPEST:
+            raise ValueError(f"{where[:80]}...: nested more than {_DEEPEST} levels deep.")
         self._depth += 1
-        if self._depth > _DEEPEST_OBJECT:
-            raise ValueError(f"its manifest has objects in objects, more than {_DEEPEST_OBJECT} deep")
-        config, attributes = (
-            {key: self.value(item) for key, item in checked(data[part], dict, part).items()}
-            for part in ("config", "attributes")
-        )
-        self._depth -= 1
-        thing = of_kind.from_config(_own_streams(config))  # from which a constructor may draw
-        object.__setattr__(thing, "_config", {**thing._config, **config})
-        put_back(thing, copy.deepcopy(attributes) if again else attributes)
-        return thing, attributes
+        try:
+            if isinstance(data, list):
+                return [self.value(item, f"{where}/{i}") for i, item in enumerate(data)]
+            tag = next((key for key in data if key.startswith("$")), None)
+            if tag is None:
+                return {key: self.value(item, _part(where, key)) for key, item in data.items()}
+            return self._tagged(tag, data, where)
+        finally:
+            self._depth -= 1
 
-    def _dict(self, pairs: Any) -> dict[Any, Any]:
-        decoded = {}
-        for pair in checked(pairs, list, "$dict"):
+    def _tagged(self, tag: str, data: dict[str, Any], where: str) -> Any:
+        content = data[tag]
+        if tag in ("$object", "$custom_object"):
+            return self.object(data, (*_KINDS, *([Configurable] if tag == "$custom_object" else [])), where)
+        if tag == "$number" and data.keys() == {"$number", "value"}:
+            return _number(content, self.value(data["value"], where))
+        if len(data) == 1:
+            match tag:
+                case "$float" if content in ("nan", "inf", "-inf"):
+                    return float(content)
+                case "$tuple":
+                    return tuple(self.value(item, f"{where}/{i}") for i, item in enumerate(checked(content, list, tag)))
+                case "$dict":
+                    return dict(self._pairs(checked(content, list, tag), where))
+                case "$array":
+                    return _own(self.array(content))
+                case "$floats" | "$ints":
+                    return self._column(content, np.float64 if tag == "$floats" else np.int64)
+                case "$generator":
+                    return _generator_from_data(content)
+                case "$seed":
+                    return _seed_from_data(content)
+                case "$function" | "$custom_function":
+                    return self._found(tag, content)
+                case "$network":
+                    return self._network(content, where)
+                case "$layer" if isinstance(content, str) and content in self.layers:
+                    return self.layers[content]
+        raise ValueError(f"its manifest has {shown(tag)}: {shown(content)}, which means nothing here")
+
+    def object(self, data: Any, kind: type | tuple[type, ...], where: str) -> Any:
+        """The object of that kind that ``data`` describes, made anew."""
+        tag = next(iter(checked(data, dict, "an object")), "")
+        if tag not in ("$object", "$custom_object") or not {tag, "config"} <= data.keys() <= {tag, "config", "changed"}:
+            raise ValueError("its manifest has an object that is not of a class and its arguments")
+        of_kind: Any = self._found(tag, data[tag])
+        fits = isinstance(of_kind, type) and issubclass(of_kind, kind) and not issubclass(of_kind, Network)
+        if not fits:
+            wanted = " or ".join(base.__name__ for base in (kind if isinstance(kind, tuple) else (kind,)))
+            raise ValueError(f"{data[tag]} is no {wanted}")
+
+        def arguments(part: str) -> dict[str, Any]:
+            given = checked(data.get(part, {}), dict, part)
+            return {name: self.value(item, _part(where, name)) for name, item in given.items()}
+
+        of_chain = of_kind._of_library and issubclass(of_kind, Composite)
+        config, changed = self._chained(lambda: (arguments("config"), arguments("changed")), of_chain)
+        if of_kind._of_library and not issubclass(of_kind, Layer) and any(map(is_initializer, config.values())):
+            raise ValueError(f"{data[tag]} takes no initializer")
+        thing = of_kind.from_config(config)
+        for name, value in changed.items():
+            if name not in thing._config:
+                raise ValueError(f"{data[tag]} has no argument {shown(name)}")
+            setattr(thing, name, value)
+        if isinstance(thing, Layer):
+            if self._in_chain and len(thing._expand()) > 1 and not of_kind._of_library:
+                thing._settle()  # the activation that it makes itself is the next layer
+            if self._in_chain and len(thing._expand()) > 1:
+                raise ValueError(f"{thing!r} stands for several layers")
+            self.layers[_free(where, self.layers)] = thing
+        return thing
+
+    def _network(self, data: Any, where: str) -> Any:
+        if checked(data, dict, "$network").keys() != {"name", "layers"}:
+            raise ValueError("its manifest has a model that is not of a name and layers")
+        items = checked(data["layers"], list, "layers")
+        layers = [self.layer(item, f"{where}/{i}") for i, item in enumerate(items)]
+        made = self._make(layers, name=data["name"])
+        self.layers[_free(where, self.layers)] = made
+        return made
+
+    def _chained(self, call: Callable[[], Any], in_chain: bool) -> Any:
+        before, self._in_chain = self._in_chain, in_chain
+        try:
+            return call()
+        finally:
+            self._in_chain = before
+
+    def _found(self, tag: str, name: Any) -> Any:
+        table = self._custom if tag.startswith("$custom_") else _NAMED[tag[1:]]
+        if not isinstance(name, str) or name not in table:
+            raise ValueError(f"{shown(name)} is unknown here")
+        return table[name]
+
+    def _pairs(self, pairs: list[Any], where: str) -> Iterator[tuple[Any, Any]]:
+        for i, pair in enumerate(pairs):
             key, value = checked(pair, list, "$dict")
-            decoded[self.value(key)] = self.value(value)
-        return decoded
-
-    def _stream(self, data: Any) -> np.random.Generator:
-        self._known.append(generator_from_data(data))
-        return self._known[-1]
-
-    def _collection(self, collection: Any, items: Any, more: Any) -> Any:
-        kind = {kind.__name__: kind for kind in _COLLECTIONS}.get(checked(collection, str, "$collection"))
-        if kind is None:
-            raise ValueError(f"its manifest has a collection {shown(collection)}")
-        if issubclass(kind, dict):
-            factory = {factory.__name__: factory for factory in _FACTORIES}.get(more)
-            return kind(factory, self._dict(items)) if kind is collections.defaultdict else kind(self._dict(items))
-        content = [self.value(item) for item in checked(items, list, "$collection")]
-        return collections.deque(content, more) if kind is collections.deque else kind(content)
+            yield self.value(key, f"{where}/key"), self.value(value, f"{where}/{i}")
 
     def _column(self, name: Any, dtype: Any) -> list[Any]:
-        array = self.read(checked(name, str, "a list"))
+        array = self.array(name)
         self._listed += array.size
         if array.ndim != 1 or array.dtype != dtype or self._listed > _LONGEST:
             raise ValueError(f"the list {shown(name)} is an array of shape {array.shape}, {array.dtype}")
         return list(array.tolist())
 
 
-def _own_streams(config: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with copies of those that are random streams or hold objects, lists or dicts."""
-    kept = (*PLAIN, np.generic, np.ndarray)
-    return {name: value if isinstance(value, kept) else copy.deepcopy(value) for name, value in config.items()}
+_NAMED: dict[str, Mapping[str, Any]] = {"object": LIBRARY, "function": INITIALIZERS}
+"""What a file can name without the caller's help."""
 
 
-def unknown_names(data: Any, library: Names, custom: Names) -> tuple[set[str], set[str]]:
-    """The names in ``data`` that are not in the library, and those that are not in ``custom``."""
+def unknown_names(data: Any, custom: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The names in ``data`` that the library does not have, and those that are not in ``custom``."""
     strange: set[str] = set()
     missing: set[str] = set()
-    for part in _parts(data):
-        for tag, table, found in (
-            ("$object", library, strange),
-            ("$function", library, strange),
-            ("$custom_object", custom, missing),
-            ("$custom_function", custom, missing),
-        ):
-            if isinstance(part.get(tag), str) and part[tag] not in table:
-                found.add(part[tag][:80])
-    return strange, missing
-
-
-def _parts(data: Any) -> Iterator[dict[str, Any]]:
-    """All objects within ``data``, however deep."""
     waiting = [data]
     while waiting:
         part = waiting.pop()
-        if isinstance(part, dict):
-            yield part
-            waiting += part.values()
-        elif isinstance(part, list):
-            waiting += part
+        for tag, table in _NAMED.items() if isinstance(part, dict) else ():
+            for name, known, found in ((f"${tag}", table, strange), (f"$custom_{tag}", custom, missing)):
+                if isinstance(part.get(name), str) and part[name] not in known:
+                    found.add(part[name][:80])
+        waiting += part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    return sorted(strange), sorted(missing)
 
 
-def _lookup(table: Names, name: Any, kind: Any) -> Any:
-    thing = table.get(checked(name, str, "a name"))
-    if not isinstance(thing, kind):
-        raise ValueError(f"{shown(name)} is unknown here")
-    return thing
+def is_initializer(value: Any) -> bool:
+    """Whether it is one of the library's."""
+    return any(value is initializer for initializer in INITIALIZERS.values())
 
 
-def _float(name: Any) -> float:
-    if name not in ("nan", "inf", "-inf"):
-        raise ValueError(f"its manifest has the number {shown(name)}")
-    return float(name)
+def _own(array: Array) -> Array:
+    """A copy in the machine's byte order, aligned, that can be written to."""
+    return array.astype(array.dtype.newbyteorder("="), order="K", copy=True)
 
 
 def _number(kind: Any, value: Any) -> Any:
@@ -393,42 +429,58 @@ def _number(kind: Any, value: Any) -> Any:
     return np.array(value, kind)[()]
 
 
-class Remembered:
-    """A value as it was, to tell later whether it still is."""
+# ---------------------------------------------------------------------- random generators, as integers
 
-    def __init__(self, value: Any) -> None:
-        self._value = value
-        with suppress(Exception):  # a collection of files, for example, is its own copy
-            self._value = copy.deepcopy(value) if isinstance(value, (list, dict, *_COLLECTIONS)) else value
-        self._was = fingerprint(value)
-
-    def again(self) -> Any:
-        """The value that it was; an array, or a thing of the user's, as it is now."""
-        return copy.deepcopy(self._value) if isinstance(self._value, (list, dict, *_COLLECTIONS)) else self._value
-
-    def is_still(self, value: Any) -> bool:
-        """Whether ``value`` is what it was."""
-        return bool(fingerprint(value) == self._was)
+_LIMITS = {"state": 2**128, "inc": 2**128, "has_uint32": 2, "uinteger": 2**32}
 
 
-def fingerprint(value: Any) -> Any:
-    """What tells a value from others, in little space; of what is no data, what pickle says of it, or which it is."""
-    encoder = Encoder({})
-    try:
-        text = repr(encoder.value(value, ""))
-    except (TypeError, ValueError):
-        try:
-            return zlib.crc32(pickle.dumps(value))
-        except Exception:  # a file, for example, or a thing of a class within a function
-            inside = vars(value) if type(value).__bases__ == (object,) and hasattr(value, "__dict__") else {}
-            return id(value), [(name, fingerprint(item)) for name, item in inside.items() if item is not value]
-    return text, [(a.dtype.str, a.shape, zlib.crc32(np.ascontiguousarray(a).data)) for a in encoder.arrays.values()]
+def _generator_to_data(generator: np.random.Generator, where: str) -> dict[str, Any]:
+    """The state of a generator, and the seed that it spawns others from."""
+    bits = generator.bit_generator
+    if type(bits) is not np.random.PCG64:
+        raise TypeError(
+            f"{where}: a random generator of the kind {type(bits).__name__} cannot be saved; PCG64 can: "
+            f"np.random.default_rng(seed)."
+        )
+    state: dict[str, Any] = {**bits.state, **bits.state["state"]}
+    seed = bits.seed_seq
+    own = _seed_to_data(seed) if isinstance(seed, np.random.SeedSequence) else None
+    return {**{name: int(state[name]) for name in _LIMITS}, "seed": own}
 
 
-def is_data(value: Any) -> bool:
-    """Whether an Encoder takes it."""
-    try:
-        Encoder({}).value(value, "")
-    except (TypeError, ValueError):
-        return False
-    return True
+def _generator_from_data(data: Any) -> np.random.Generator:
+    """The generator in that state. ValueError for a state that no generator has."""
+    state = checked(data, dict, "$generator")
+    whole = state.keys() == {*_LIMITS, "seed"} and all(type(state[name]) is int for name in _LIMITS)
+    if not whole or not all(0 <= state[name] < limit for name, limit in _LIMITS.items()) or not state["inc"] % 2:
+        raise ValueError("a random generator is in an impossible state")
+    bits = np.random.PCG64(0 if state["seed"] is None else _seed_from_data(state["seed"]))
+    bits.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": state["state"], "inc": state["inc"]},
+        "has_uint32": state["has_uint32"],
+        "uinteger": state["uinteger"],
+    }
+    return np.random.Generator(bits)
+
+
+def _seed_to_data(seed: np.random.SeedSequence) -> list[Any]:
+    """What a seed is made of, and how many it has spawned."""
+    entropy: Any = seed.entropy
+    whole = int(entropy) if np.ndim(entropy) == 0 else [int(part) for part in np.ravel(entropy)]
+    data = [whole, [int(part) for part in seed.spawn_key], seed.pool_size, seed.n_children_spawned]
+    _seed_from_data(data)
+    return data
+
+
+def _seed_from_data(data: Any) -> np.random.SeedSequence:
+    """The seed of these parts. ValueError for parts that no seed has."""
+    if not isinstance(data, list) or len(data) != 4:
+        raise ValueError("a seed is of four parts")
+    entropy, spawn_key, pool_size, spawned = data
+    words = entropy if isinstance(entropy, list) else [entropy]
+    numbers = [*words, *checked(spawn_key, list, "a spawn key"), pool_size, spawned]
+    whole = all(type(number) is int and 0 <= number < 2 ** (32 * _LARGEST_SEED) for number in numbers)
+    if not whole or max(len(words), len(spawn_key)) > _LARGEST_SEED or not 4 <= pool_size <= 64:
+        raise ValueError(f"a seed is of whole numbers, at most {_LARGEST_SEED} words and a pool of 4 to 64")
+    return np.random.SeedSequence(entropy, spawn_key=tuple(spawn_key), pool_size=pool_size, n_children_spawned=spawned)

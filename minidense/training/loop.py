@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -237,6 +236,8 @@ class Run:
 
     def _drawn_number(self) -> int:
         """A number of this run, which tells its files from others': it follows from where the model stands."""
+        import hashlib  # slow to import, and needed once a run
+
         optimizer = self.model.optimizer
         stand = repr((self._shuffle_state, optimizer and optimizer.iterations, self.facts)).encode()
         return int.from_bytes(hashlib.sha256(stand).digest()[:7], "big") + 1

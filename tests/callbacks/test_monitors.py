@@ -1,13 +1,16 @@
-"""Callbacks that steer a run: when they stop it, and what they make of the learning rate."""
+"""EarlyStopping, ReduceLROnPlateau, LearningRateScheduler: when they act, and that a resumed one acts alike."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minidense as md
 from minidense import callbacks
-from minidense.callbacks.base import LambdaCallback
+from minidense.core.configurable import load_state_dict, state_dict
 
 X, Y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
 
@@ -16,10 +19,9 @@ def make():
     return md.Sequential([md.Dense(2)], rng=0).compile(metrics=["accuracy"])
 
 
-def run(callback, values, model=None, name="val_loss"):
+def run(callback, values, name="val_loss"):
     """Feed the callback one value an epoch; the epochs until it stops, and the model."""
-    model = model or make().build(3)
-    callback.model, callback.params = model, {}
+    callback.model = model = make().build(3)
     model.stop_training = False
     callback.on_train_begin({})
     epochs = 0
@@ -61,27 +63,102 @@ def test_metrics_that_are_to_grow_are_known(name):
 
 
 def test_a_metric_that_does_not_exist_is_an_error():
-    message = r"there is no metric 'val_los' to monitor\. Did you mean 'val_loss'\? There are: loss,"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"no metric 'val_los' to monitor. Did you mean 'val_loss'\? There are: loss,"):
         make().fit(X, Y, validation_data=(X, Y), callbacks=[callbacks.EarlyStopping("val_los")], verbose=0)
 
 
-def test_early_stopping_restores_layer_states_too():
+def test_a_monitor_of_unknown_direction_asks_for_the_mode():
+    def balanced(y_true, y_pred):
+        return (y_pred.argmax(axis=1) == y_true).mean()
+
+    model = make().compile(metrics=[balanced])
+    for cls in (callbacks.EarlyStopping, callbacks.ReduceLROnPlateau):
+        with pytest.raises(ValueError, match=r"is 'balanced' to grow or to fall\? Say mode='max'"):
+            model.fit(X, Y, callbacks=[cls("balanced")], verbose=0)
+    model.fit(X, Y, callbacks=[callbacks.EarlyStopping("balanced", mode="max")], verbose=0)
+
+
+def test_early_stopping_restores_buffers_too():
     layers = [md.Dense(4), md.BatchNormalization(0.5), md.Dense(2)]
     model = md.Sequential(layers, rng=0).compile(md.SGD(3.0))
     seen = []
-    watch = LambdaCallback(on_epoch_end=lambda e, logs: seen.append((layers[1].moving_mean.copy(), model.theta.copy())))
+    watch = callbacks.LambdaCallback(
+        on_epoch_end=lambda e, logs: seen.append((layers[1].moving_mean.copy(), model.theta.copy()))
+    )
     stopping = callbacks.EarlyStopping("loss", patience=3, restore_best_weights=True)
     model.fit(X, Y, epochs=30, batch_size=5, callbacks=[stopping, watch], verbose=0)
     mean, theta = seen[stopping.best_epoch]
+    assert len(seen) > stopping.best_epoch + 1
     assert np.array_equal(layers[1].moving_mean, mean)
     assert np.array_equal(model.theta, theta)
+
+
+def test_what_is_kept_does_not_change_with_the_model():
+    model = md.Sequential([md.Dense(2), md.BatchNormalization()], rng=0).compile().build(3)
+    stopping = callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True)
+    stopping.model = model
+    theta, buffers = model.theta.copy(), model.network.buffers.copy()
+    stopping.on_epoch_end(0, {"loss": 1.0})
+    model.theta[:], model.network.buffers[:] = 7, 8
+    stopping.on_epoch_end(1, {"loss": 2.0})
+    assert [array.tolist() for array in state_dict(stopping)["_kept"]] == [theta.tolist(), buffers.tolist()]
+    stopping.on_train_end({})
+    assert np.array_equal(model.theta, theta)
+    assert np.array_equal(model.layers[1].moving_variance, np.ones(2))
 
 
 def test_early_stopping_starts_anew_with_each_fit():
     stopping = callbacks.EarlyStopping("loss", patience=2)
     for _ in range(2):
         assert run(stopping, [1, 2, 3, 4], name="loss")[0] == 3
+
+
+def test_the_best_of_another_metric_is_not_the_best():
+    """After ``monitor`` was set, and after a resumption under another one."""
+    keep, other = (callbacks.ModelCheckpoint("x", save_best_only=True, monitor=m) for m in ("val_loss", "accuracy"))
+    assert keep.improved({"val_loss": 5.0})
+    load_state_dict(other, state_dict(keep))
+    keep.monitor = "accuracy"
+    for each in (keep, other):
+        assert each.best == 5.0
+        assert each.improved({"accuracy": 0.5})
+        assert each.best == 0.5
+        assert not each.improved({"accuracy": 0.4})
+
+
+MONITORS = [
+    callbacks.EarlyStopping("loss", patience=3, restore_best_weights=True),
+    callbacks.ReduceLROnPlateau("loss", patience=2, factor=0.5, cooldown=2),
+]
+
+
+@pytest.mark.parametrize("monitor", MONITORS, ids=lambda monitor: type(monitor).__name__)
+@given(values=st.lists(st.integers(0, 5), min_size=1, max_size=12), cut=st.integers(0, 12))
+def test_a_resumed_monitor_acts_as_one_that_went_through(monitor, values, cut):
+    def feed(callback, model, values, seen):
+        for value in values:
+            if not model.stop_training:
+                model.theta[:] += 1
+                callback.on_epoch_end(len(seen), {"loss": float(value)})
+                seen.append((model.stop_training, model.optimizer.learning_rate, repr(state_dict(callback))))
+
+    def begin():
+        callback, model = copy.deepcopy(monitor), make().build(3)
+        model.theta[:], model.stop_training, callback.model = 0, False, model
+        callback.on_train_begin({})
+        return callback, model
+
+    whole, (callback, model) = [], begin()
+    feed(callback, model, values, whole)
+    halves, (callback, model) = [], begin()
+    feed(callback, model, values[:cut], halves)
+    state = copy.deepcopy(state_dict(callback))
+    callback, other = begin()
+    other.theta[:], other.stop_training = model.theta, model.stop_training
+    other.optimizer.learning_rate = model.optimizer.learning_rate
+    load_state_dict(callback, state)
+    feed(callback, other, values[cut:], halves)
+    assert halves == whole
 
 
 def test_reduce_on_plateau():
@@ -100,7 +177,7 @@ def test_reduce_on_plateau():
 def test_learning_rate_scheduler_and_schedules_do_not_mix():
     model, rates = make(), []
     scheduler = callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 / (epoch + 1))
-    watch = LambdaCallback(on_epoch_end=lambda e, logs: rates.append(model.optimizer.learning_rate))
+    watch = callbacks.LambdaCallback(on_epoch_end=lambda e, logs: rates.append(model.optimizer.learning_rate))
     model.fit(X, Y, epochs=3, callbacks=[scheduler, watch], verbose=0)
     assert rates == [0.5, 0.25, 0.5 / 3]
     model.compile(md.SGD(lambda step: 0.1))
@@ -109,12 +186,13 @@ def test_learning_rate_scheduler_and_schedules_do_not_mix():
             model.fit(X, Y, callbacks=[callback], verbose=0)
 
 
-def test_a_monitor_of_unknown_direction_asks_for_the_mode():
-    def balanced(y_true, y_pred):
-        return (y_pred.argmax(axis=1) == y_true).mean()
-
-    model = make().compile(metrics=[balanced])
-    for cls in (callbacks.EarlyStopping, callbacks.ReduceLROnPlateau):
-        with pytest.raises(ValueError, match=r"is 'balanced' to grow or to fall\? Say mode='max'"):
-            model.fit(X, Y, callbacks=[cls("balanced")], verbose=0)
-    model.fit(X, Y, callbacks=[callbacks.EarlyStopping("balanced", mode="max")], verbose=0)
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("factor", 1.0), ("factor", 0), ("cooldown", -1), ("min_lr", -0.1), ("patience", 1.5)]
+)
+def test_arguments_set_later_are_checked(name, wrong):
+    plateau = callbacks.ReduceLROnPlateau()
+    before = getattr(plateau, name)
+    with pytest.raises((ValueError, TypeError), match=f"ReduceLROnPlateau: {name}"):
+        setattr(plateau, name, wrong)
+    assert getattr(plateau, name) == before
+    assert plateau.get_config()[name] == before

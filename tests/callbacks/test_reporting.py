@@ -1,20 +1,268 @@
-"""What a person sees while a model trains, what a file gets of it, and how the layers fare."""
+"""What is reported: logs in a file, how the layers fare, and what a person sees while a model trains."""
 
+import copy
 import io
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import minidense as md
 from minidense import callbacks
-from minidense.callbacks.reporting import ProgressBar
+from minidense.callbacks.base import CallbackList
+from minidense.callbacks.reporting import ProgressBar, ProgressLines, progress_callback
+from minidense.core.configurable import load_state_dict, state_dict
+from minidense.layers import Residual
+from minidense.training.history import History
 
 X, Y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
 
 
 def make():
     return md.Sequential([md.Dense(2)], rng=0).compile(metrics=["accuracy"])
+
+
+# ------------------------------------------------------------------ CSVLogger
+
+
+def test_csv_logger_and_history_to_csv_write_the_same(tmp_path):
+    logger = callbacks.CSVLogger(tmp_path / "log.csv")
+    model = make()
+    history = model.fit(X, Y, epochs=3, validation_data=(X, Y), callbacks=[logger], verbose=0)
+    history.to_csv(tmp_path / "history.csv")
+    text = (tmp_path / "log.csv").read_text()
+    assert text == (tmp_path / "history.csv").read_text()
+    assert text.splitlines()[0] == "epoch,loss,accuracy,val_loss,val_accuracy"
+    assert [float(line.split(",")[1]) for line in text.splitlines()[1:]] == history.history["loss"]
+    more = callbacks.CSVLogger(tmp_path / "log.csv", append=True)
+    model.fit(X, Y, validation_data=(X, Y), callbacks=[more], verbose=0)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 5
+
+
+VALUES = [2.5, 1 / 3, 1e-9, 7.0, 0.1, 5.0]
+
+
+class LoggedRun:
+    """A run that does nothing but log: ``values`` are its losses, and a checkpoint is taken after each epoch."""
+
+    def __init__(self, path, values=VALUES, **options):
+        self.path, self.values, self.options, self.checkpoints = path, values, options, []
+
+    def train(self, epochs, checkpoint=None, forge=lambda state: None):
+        logger, history = callbacks.CSVLogger(self.path, **self.options), History()
+        done, state = checkpoint or (0, None)
+        for epoch in range(done):
+            history.append(epoch, {"loss": self.values[epoch]})
+        several = CallbackList([logger])
+        several.attach(types.SimpleNamespace(history=history), {"resumed": state is not None})
+        several.call("on_train_begin", {})
+        if state is not None:
+            state = copy.deepcopy(state)
+            forge(state[0]["saved"])
+            assert several.check(state) == []
+            several.resume(state, None)
+        else:
+            self.checkpoints.append((0, several.state()))
+        for epoch in range(done, epochs):
+            logs = {"loss": self.values[epoch]}
+            several.call("on_epoch_end", epoch, logs)
+            history.append(epoch, logs)
+            self.checkpoints.append((epoch + 1, copy.deepcopy(several.state())))
+        return self
+
+
+def lines(*epochs):
+    return b"".join(f"{epoch},{VALUES[epoch]!r}\r\n".encode() for epoch in epochs)
+
+
+HEADER = b"epoch,loss\r\n"
+NOTES = HEADER + b"0,9\r\n1,9\r\n2,9\r\n"
+
+
+@pytest.mark.parametrize("append", [False, True])
+@pytest.mark.parametrize("before", [None, b"", NOTES, NOTES + b"torn", b"epoch,loss,other\n0,1,2\n"])
+@pytest.mark.parametrize("resume_at", [0, 1, 3, 5])
+@pytest.mark.parametrize("logged", ["all", "less", "torn"])
+def test_a_resumed_run_leaves_the_log_of_one_that_went_through(append, before, resume_at, logged, tmp_path):
+    path, whole = tmp_path / "log.csv", tmp_path / "whole.csv"
+    for file in (path, whole):
+        if before is not None:
+            file.write_bytes(before)
+    LoggedRun(whole, append=append).train(6)
+    run = LoggedRun(path, append=append).train(5)
+    if logged != "all":
+        text, start = path.read_bytes(), len(before or b"") if append else 0
+        cut = text.rfind(b"\r\n", start, len(text) - 2) + (2 if logged == "less" else 4)  # in or after the fourth line
+        path.write_bytes(text[:cut])
+    run.train(6, run.checkpoints[resume_at])
+    assert path.read_bytes() == whole.read_bytes()
+    if append and before:
+        assert path.read_bytes().startswith(before)
+
+
+def test_a_log_that_was_lost_is_written_again(tmp_path):
+    for append in (False, True):
+        path = tmp_path / f"{append}.csv"
+        path.write_bytes(NOTES)
+        run = LoggedRun(path, append=append).train(3)
+        path.unlink()
+        run.train(4, run.checkpoints[2])
+        assert path.read_bytes() == HEADER + lines(0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("start", [0, 5, len(HEADER), len(HEADER) + 5, len(NOTES), 10**9, -1, -(10**9)])
+@pytest.mark.parametrize("resume_at", [0, 2])
+def test_a_forged_place_wipes_nothing_that_this_run_has_not_written(start, resume_at, tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(NOTES)
+    run = LoggedRun(path, append=True).train(3)
+    path.write_bytes(NOTES)  # whose lines would do as this run's by their numbers
+    run.train(3, run.checkpoints[resume_at], forge=lambda saved: saved.update(_start=start))
+    assert path.read_bytes() == NOTES + lines(0, 1, 2)
+
+
+@given(text=st.text("epoch,los0123.5\r\n").map(str.encode), start=st.integers(-5, 80), done=st.integers(0, 3))
+def test_below_a_log_nothing_is_lost(text, start, done, tmp_path_factory):
+    """Whatever is in it, with a header that has the columns, and wherever a file says that the run began."""
+    path = tmp_path_factory.mktemp("logs") / "log.csv"
+    path.write_bytes(HEADER + text)
+    run = LoggedRun(path, append=True)
+    logger = CallbackList([callbacks.CSVLogger(path)])
+    run.train(done + 1, (done, logger.state()), forge=lambda saved: saved.update(_start=start))
+    left = path.read_bytes()
+    own = lines(*range(done + 1))
+    assert left.endswith(own)
+    assert left.startswith(HEADER + text) or own.startswith((HEADER + text)[left.index(own) :])
+
+
+def test_the_checkpoint_of_another_log_leaves_this_one_alone(tmp_path):
+    """One that began at its top."""
+    run = LoggedRun(tmp_path / "log.csv").train(3)
+    notes = tmp_path / "notes.csv"
+    notes.write_bytes(NOTES)
+    LoggedRun(notes, append=True).train(4, run.checkpoints[2])
+    assert notes.read_bytes() == NOTES + lines(0, 1, 2, 3)
+
+
+def test_an_earlier_run_that_was_the_same_keeps_its_lines(tmp_path):
+    path = tmp_path / "log.csv"
+    LoggedRun(path, append=True).train(3)
+    run = LoggedRun(path, append=True).train(3)
+    run.train(4, run.checkpoints[1])
+    assert path.read_bytes() == HEADER + lines(0, 1, 2, 0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("more", [b"0,9\r\n", b"4,9\r\n", b"2,9\r\n0,9\r\n", b"notes\r\n", b"no"])
+def test_what_others_have_written_below_stays(more, tmp_path):
+    path = tmp_path / "log.csv"
+    run = LoggedRun(path, append=True).train(2)
+    path.write_bytes(path.read_bytes() + more)
+    run.train(2, run.checkpoints[1])
+    ended = more if more.endswith(b"\n") else more + b"\r\n"
+    assert path.read_bytes() == HEADER + lines(0, 1) + ended + lines(0, 1)
+
+
+def test_a_metric_without_a_column_is_an_error_and_writes_nothing(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"epoch,accuracy\r\n0,1\r\n")
+    with pytest.raises(ValueError, match=r"log.csv has no columns for \['loss'\]; it has \['accuracy'\]"):
+        LoggedRun(path, append=True).train(1)
+    assert path.read_bytes() == b"epoch,accuracy\r\n0,1\r\n"
+
+
+def test_a_metric_that_an_epoch_lacks_is_nan_as_in_the_history(tmp_path):
+    logger, history = callbacks.CSVLogger(tmp_path / "log.csv", separator=";"), History()
+    logger.on_train_begin({})
+    for epoch, logs in enumerate([{"loss": 1.0, "extra": 2.0}, {"loss": 0.5}]):
+        logger.on_epoch_end(epoch, logs)
+        history.append(epoch, logs)
+    history.to_csv(tmp_path / "history.csv")
+    assert (tmp_path / "log.csv").read_text().replace(";", ",") == (tmp_path / "history.csv").read_text()
+
+
+def test_csv_columns_stay_in_their_places(tmp_path):
+    logger = callbacks.CSVLogger(tmp_path / "log.csv")
+    logger.on_train_begin({})
+    logger.on_epoch_end(0, {"loss": 1.0, "extra": 2.0})
+    logger.on_epoch_end(1, {"extra": 3.0, "loss": 0.5})
+    assert (tmp_path / "log.csv").read_text().split() == ["epoch,loss,extra", "0,1.0,2.0", "1,0.5,3.0"]
+    more = callbacks.CSVLogger(tmp_path / "log.csv", append=True)
+    more.on_train_begin({})
+    with pytest.raises(ValueError, match=r"has no columns for \['val_loss'\]; it has \['loss', 'extra'\]"):
+        more.on_epoch_end(0, {"loss": 1.0, "val_loss": 3.0})
+
+
+def test_a_folder_that_does_not_exist_is_said_before_the_first_epoch(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        callbacks.CSVLogger(tmp_path / "none" / "log.csv").on_train_begin({})
+
+
+# ------------------------------------------------------------------ GradientHealth
+
+
+def test_gradient_health():
+    layers = [md.Dense(5), md.ReLU(), md.Dense(2)]
+    model = md.Sequential(layers, rng=0).compile(md.SGD(0.1)).build(3)
+    layers[0].W[:, 0], layers[0].b[0] = 0, -1.0  # a unit that is dead for good
+    before = layers[2].W.copy()
+    history = model.fit(X, Y, batch_size="full", callbacks=[callbacks.GradientHealth()], verbose=0).history
+    assert history["dead_1"][0] >= 0.2 - 1e-9
+    assert set(history) == {"loss", "update_ratio_0", "update_ratio_2", "dead_1"}
+    change, bias = layers[2].W - before, layers[2].b  # the bias was 0
+    expected = np.sqrt((change**2).sum() + (bias**2).sum()) / np.linalg.norm(before)
+    assert history["update_ratio_2"][0] == pytest.approx(expected, rel=1e-5)
+    plain = md.Sequential([md.Dense(5), md.ReLU(), md.Dense(2)], rng=0).compile(md.SGD(0.1))
+    watched = md.Sequential([md.Dense(5), md.ReLU(), md.Dense(2)], rng=0).compile(md.SGD(0.1))
+    plain.fit(X, Y, batch_size=6, epochs=2, verbose=0)
+    watched.fit(X, Y, batch_size=6, epochs=2, callbacks=[callbacks.GradientHealth()], verbose=0)
+    assert np.array_equal(plain.theta, watched.theta)
+
+
+def nested():
+    return md.Sequential([md.Dense(4), Residual([md.Dense(4), md.ReLU()]), md.Dense(2)], rng=0).compile().build(3)
+
+
+def take_steps(model, health, steps):
+    """Steps that make all parameters larger by so many quarters."""
+    for step in steps:
+        health.on_batch_begin(step, {})
+        model.forward(X, training=True)
+        model.theta[...] *= 1 + step / 4
+        health.on_batch_end(step, {})
+
+
+def test_gradient_health_of_layers_within_layers_and_resumed_within_an_epoch():
+    def begin():
+        health, model = callbacks.GradientHealth(), nested()
+        health.model = model
+        health.on_train_begin({})
+        health.on_epoch_begin(0, {})
+        return health, model
+
+    health, model = begin()
+    take_steps(model, health, [1, 2, 3])
+    logs = {}
+    health.on_epoch_end(0, logs)
+    assert list(logs) == ["update_ratio_0", "update_ratio_1/f/0", "update_ratio_2", "dead_1/f/1"]
+    assert logs["update_ratio_1/f/0"] == pytest.approx((1 / 4 + 2 / 4 + 3 / 4) / 3, rel=1e-6)
+
+    first, model = begin()
+    take_steps(model, first, [1, 2])
+    second = callbacks.GradientHealth()
+    second.model = model
+    second.on_train_begin({})
+    load_state_dict(second, copy.deepcopy(state_dict(first)))
+    take_steps(model, second, [3])
+    again = {}
+    second.on_epoch_end(0, again)
+    assert again == logs
+
+
+# ------------------------------------------------------------------ what a person sees
 
 
 def test_one_line_an_epoch_in_a_pipe(capsys):
@@ -32,53 +280,30 @@ def test_verbose_levels(capsys):
     assert capsys.readouterr().out.startswith("epoch 1/1: loss=")
 
 
-def test_the_bar_shows_epoch_step_and_figures():
+def test_the_callback_for_verbose(monkeypatch):
+    assert [type(progress_callback(level)) for level in (0, 1, 2)] == [type(None), ProgressBar, ProgressLines]
+    for terminal, kind in ((True, ProgressBar), (False, ProgressLines)):
+        monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(isatty=lambda terminal=terminal: terminal))
+        assert type(progress_callback("auto")) is kind
+    with pytest.raises(ValueError, match="verbose: expected 'auto', 0, 1 or 2, got 3"):
+        progress_callback(3)
+    with pytest.raises(ValueError, match="unknown verbose 'quiet'"):
+        progress_callback("quiet")
+
+
+def test_the_bar_shows_epoch_step_and_metrics():
     screen = io.StringIO()
     make().fit(X, Y, epochs=3, batch_size=5, validation_data=(X, Y), callbacks=[ProgressBar(screen)], verbose=0)
     last = screen.getvalue().split("\r")[-1]
     assert re.search(r"epoch 3/3: 100%.* 12/12 .*loss=[\d.]+, accuracy=[\d.]+, val_loss=[\d.]+, val_accuracy=", last)
 
 
-def test_csv_logger_and_history_to_csv_write_the_same(tmp_path):
-    logger = callbacks.CSVLogger(tmp_path / "log.csv")
-    model = make()
-    history = model.fit(X, Y, epochs=3, validation_data=(X, Y), callbacks=[logger], verbose=0)
-    history.to_csv(tmp_path / "history.csv")
-    text = (tmp_path / "log.csv").read_text()
-    assert text == (tmp_path / "history.csv").read_text()
-    assert text.splitlines()[0] == "epoch,loss,accuracy,val_loss,val_accuracy"
-    assert [float(line.split(",")[1]) for line in text.splitlines()[1:]] == history.history["loss"]
-    more = callbacks.CSVLogger(tmp_path / "log.csv", append=True)
-    model.fit(X, Y, validation_data=(X, Y), callbacks=[more], verbose=0)
-    assert len((tmp_path / "log.csv").read_text().splitlines()) == 5
-
-
-def test_gradient_health():
-    layers = [md.Dense(5), md.ReLU(), md.Dense(2)]
-    model = md.Sequential(layers, rng=0).compile(md.SGD(0.1)).build(3)
-    layers[0].W[:, 0], layers[0].b[0] = 0, -1.0  # a unit that is dead for good
-    before = [layer.W.copy() for layer in (layers[0], layers[2])]
-    history = model.fit(X, Y, batch_size="full", callbacks=[callbacks.GradientHealth()], verbose=0).history
-    assert history["dead_1"][0] >= 0.2 - 1e-9
-    assert set(history) == {"loss", "update_ratio_0", "update_ratio_2", "dead_1"}
-    change = layers[2].W - before[1]
-    bias = layers[2].b  # was 0
-    expected = np.sqrt((change**2).sum() + (bias**2).sum()) / np.linalg.norm(before[1])
-    assert history["update_ratio_2"][0] == pytest.approx(expected, rel=1e-5)
-    plain = md.Sequential([md.Dense(5), md.ReLU(), md.Dense(2)], rng=0).compile(md.SGD(0.1))
-    watched = md.Sequential([md.Dense(5), md.ReLU(), md.Dense(2)], rng=0).compile(md.SGD(0.1))
-    plain.fit(X, Y, batch_size=6, epochs=2, verbose=0)
-    watched.fit(X, Y, batch_size=6, epochs=2, callbacks=[callbacks.GradientHealth()], verbose=0)
-    assert np.array_equal(plain.theta, watched.theta)
-
-
-def test_csv_columns_stay_in_their_places(tmp_path):
-    logger = callbacks.CSVLogger(tmp_path / "log.csv")
-    logger.on_train_begin({})
-    logger.on_epoch_end(0, {"loss": 1.0, "extra": 2.0})
-    logger.on_epoch_end(1, {"loss": 0.5})
-    assert (tmp_path / "log.csv").read_text().split() == ["epoch,loss,extra", "0,1.0,2.0", "1,0.5,nan"]
-    more = callbacks.CSVLogger(tmp_path / "log.csv", append=True)
-    more.on_train_begin({})
-    with pytest.raises(ValueError, match=r"has no columns for \['val_loss'\]; it has \['loss', 'extra'\]"):
-        more.on_epoch_end(0, {"loss": 1.0, "val_loss": 3.0})
+def test_the_bar_of_a_resumed_run_begins_where_it_does():
+    screen = io.StringIO()
+    bar = ProgressBar(screen)
+    bar.params = {"epochs": 3, "steps": 8, "initial_epoch": 1, "initial_step": 4}
+    bar.on_train_begin({})
+    bar.on_block_end(4, {"loss": 0.25})
+    bar.on_train_end({})
+    assert re.search(r" 50%.* 12/24 ", screen.getvalue())
+    assert re.search(r"epoch 2/3:  67%.* 16/24 .*loss=0.25", screen.getvalue())

@@ -1,9 +1,9 @@
-"""Arguments: remembered, checked, and guessed."""
+"""Arguments: checked, and guessed."""
 
 import numpy as np
 import pytest
 
-from minidense.core.arguments import Configurable, known_keywords, real_number, whole_number
+from minidense.core.arguments import known_keywords, real_number, whole_number
 
 
 def test_whole_numbers_may_be_numpys():
@@ -24,19 +24,3 @@ def test_a_decorated_function_takes_what_it_took():
     assert f.__doc__ == "Doc."
     with pytest.raises(TypeError, match=r"f\(\) takes no keyword 'bb'. Did you mean 'b'\? It takes: a, b"):
         f(1, bb=3)
-
-
-def test_configurable_objects_with_open_keywords_are_left_alone():
-    class Open(Configurable):
-        def __init__(self, **options):
-            self.options = options
-
-    assert Open(anything=1).options == {"anything": 1}
-
-
-def test_without_a_constructor_the_configuration_is_empty():
-    class Plain(Configurable):
-        pass
-
-    assert Plain().get_config() == {}
-    assert repr(Plain()) == "Plain()"

@@ -1,0 +1,492 @@
+"""A model in a file: its parts are listed once, and each entry says how that part is written and how it is read.
+
+What is in a file is what a part says: of a layer its arguments, parameters, buffers and ``trainable``; of an optimizer
+also its iterations, learning rate and vectors. Reading refuses a file with all that is wrong before it makes a model.
+"""
+
+from __future__ import annotations
+
+import difflib  # noqa: F401 - errors guess names with it, and nothing is to be imported once a file is open
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.random  # which is imported where it is used first, too
+
+from minidense.core.arguments import checked, shown
+from minidense.core.configurable import load_state_dict, state_dict
+from minidense.core.errors import CorruptFileError, Problems
+from minidense.core.rng import Generators
+from minidense.core.types import Array, Shape
+from minidense.core.version import __version__
+from minidense.files.archive import Archive, read_archive, write_archive
+from minidense.files.behaviour import check_layers, check_optimizer, remade
+from minidense.files.codec import Decoder, Encoder, is_initializer, unknown_names
+from minidense.layers.base import Layer, walk
+from minidense.losses import Loss
+from minidense.metrics import Metric
+from minidense.network import Network
+from minidense.optimizers import Optimizer
+from minidense.training.history import History
+
+FORMAT = 2
+"""The version of the file's layout."""
+
+_TRAINING = "values/training/"  # how the arrays of a training run begin
+_MOST_NAMES = 20
+
+
+class Model(Protocol):
+    """What a file needs of the facade."""
+
+    network: Network
+    name: str | None
+    optimizer: Optimizer | None
+    loss: Loss | None
+    metrics: list[Metric]
+    history: History | None
+
+
+# ---------------------------------------------------------------------- writing and checking
+
+
+def write_model(path: str | os.PathLike[str], model: Model, training: dict[str, Any] | None = None) -> None:
+    """Save a model; training: where a training run stands, as plain values and arrays, for a checkpoint.
+
+    Raises ValueError, naming all of it, for what could not be loaded again, and OSError.
+    """
+    write_archive(path, *encoded(model, training))
+
+
+def write_weights(path: str | os.PathLike[str], model: Model) -> None:
+    """Save the parameters and buffers, and nothing else."""
+    write_archive(path, _manifest(None, None), model.network.named_arrays())
+
+
+def check_savable(model: Model, training: dict[str, Any] | None = None) -> None:
+    """Raise ValueError, naming all of it, for what could not be loaded again.
+
+    The model may be built, declared or new.
+    """
+    encoded(model, training)
+
+
+def custom_of(model: Model) -> dict[str, Any]:
+    """What of a model is not the library's own, by its name in a file."""
+    encoder = Encoder(model.network)
+    _written(model, encoder)
+    return encoder.custom
+
+
+def encoded(model: Model, training: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The manifest and the arrays of a model. Raises ValueError for what could not be loaded again."""
+    network = model.network
+    encoder = Encoder(network)
+    description = _written(model, encoder)
+    run = encoder.problems.noted(lambda: encoder.value(training, "training"))
+    if not encoder.problems.found:
+        _check_own(model, encoder)
+    encoder.problems.raise_if_any("the model cannot be saved")
+    vectors = {} if model.optimizer is None else {f"optimizer/{k}": v for k, v in model.optimizer.state.items()}
+    weights = network.named_arrays() if network.built else {}
+    return _manifest(description, run), weights | vectors | encoder.arrays
+
+
+def _written(model: Model, encoder: Encoder) -> dict[str, Any]:
+    return {part.name: encoder.problems.noted(partial(part.write, model, encoder)) for part in _PARTS}
+
+
+def _manifest(model: Any, training: Any) -> dict[str, Any]:
+    return {"format": FORMAT, "library": __version__, "model": model, "training": training}
+
+
+def _check_own(model: Model, encoder: Encoder) -> None:
+    """Note what is not the library's own and could not be made anew as it is."""
+    make, problems = type(model), encoder.problems
+    check_layers(model.network, make, problems)
+    if encoder.custom:
+        for where, thing in [("loss", model.loss), *((f"metrics/{i}", m) for i, m in enumerate(model.metrics))]:
+            if thing is not None:
+                problems.noted(partial(remade, thing, where, encoder.layers, make))
+    if model.optimizer is not None and not model.optimizer._of_library:
+        theta = model.network.theta if model.network.built else np.zeros(5, model.network._record.dtype)
+
+        def made_anew(optimizer: Optimizer) -> Optimizer:
+            coder = Encoder()
+            said = _write_optimizer(optimizer, coder, theta)
+            vectors = {f"optimizer/{name}": vector for name, vector in optimizer.state.items()}
+            return _read_optimizer(said, Decoder(coder.arrays | vectors, coder.custom))
+
+        problems.noted(partial(check_optimizer, model.optimizer, theta, made_anew))
+
+
+# ---------------------------------------------------------------------- the parts
+
+
+class Part(NamedTuple):
+    """An entry of the manifest's model. Both functions raise ValueError or TypeError."""
+
+    name: str
+    write: Callable[[Model, Encoder], Any]
+    read: Callable[[Any, Decoder], Any]
+
+
+def _read_name(data: Any, decoder: Decoder) -> str | None:
+    return None if data is None else str(checked(data, str, "the name"))
+
+
+def _read_dtype(data: Any, decoder: Decoder) -> str:
+    if data not in ("float32", "float64"):
+        raise ValueError(f"there is no model of dtype {shown(data)}")
+    return str(data)
+
+
+def _write_shape(model: Model, encoder: Encoder) -> list[int] | None:
+    return list(model.network._record.input_shape or ()) if model.network.built else None
+
+
+def _read_shape(data: Any, decoder: Decoder) -> Shape | None:
+    if data is None:
+        return None
+    axes = checked(data, list, "the input's shape")
+    if not 0 < len(axes) <= 32 or not all(type(size) is int and 0 < size < 2**31 for size in axes):
+        raise ValueError("its input's shape is none")
+    return tuple(axes)
+
+
+def _write_layers(model: Model, encoder: Encoder) -> list[Any]:
+    layers = enumerate(model.network.children)
+    return [encoder.problems.noted(partial(encoder.layer, layer, f"layers/{i}")) for i, layer in layers]
+
+
+def _read_layers(data: Any, decoder: Decoder) -> list[Any]:
+    items = enumerate(checked(data, list, "layers"))
+    return [
+        decoder.problems.noted(partial(_read_layer, item, f"layers/{i}", decoder), f"layers/{i}: ") for i, item in items
+    ]
+
+
+def _read_layer(data: Any, where: str, decoder: Decoder) -> Any:
+    layer = decoder.layer(data, where)
+    if not hasattr(layer, "_as_layer"):
+        raise ValueError(f"{shown(layer)} is no Layer")
+    return layer
+
+
+def _by_name(network: Network, places: Mapping[str, Any]) -> dict[str, Layer]:
+    """The layers by name; before the model is built, those that are arguments, by their places."""
+    if network.built:
+        return {network.name_of(layer): layer for layer in walk(network) if layer is not network}
+    return {name: layer if isinstance(layer, Layer) else layer.network for name, layer in places.items()}
+
+
+def _write_frozen(model: Model, encoder: Encoder) -> list[str]:
+    return [name for name, layer in _by_name(model.network, encoder.layers).items() if not layer.trainable]
+
+
+def _read_frozen(data: Any, decoder: Decoder) -> list[str]:
+    names = checked(data, list, "frozen")
+    if not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
+        raise ValueError("its names of frozen layers are no names")
+    return list(names)
+
+
+def _write_generators(model: Model, encoder: Encoder) -> dict[str, Any]:
+    said = {
+        name: encoder.value(generator, f"generators/{name}")
+        for name, generator in model.network.generators._asdict().items()
+    }
+    drawing = {
+        name: encoder.value(layer.rng, f"generators/{name}")
+        for name, layer in _by_name(model.network, encoder.layers).items()
+        if layer.draws and "rng" in vars(layer)
+    }
+    return {**said, "layers": drawing}
+
+
+def _read_generators(data: Any, decoder: Decoder) -> tuple[Generators, dict[str, np.random.Generator]]:
+    kinds = {"initial": np.random.SeedSequence, "shuffle": np.random.Generator, "noise": np.random.SeedSequence}
+    if checked(data, dict, "generators").keys() != {*kinds, "layers"}:
+        raise ValueError("its random generators are others")
+    found = {name: decoder.value(data[name], f"generators/{name}") for name in kinds}
+    drawing = checked(data["layers"], dict, "generators")
+    of_layers = {name: decoder.value(item, f"generators/{name}") for name, item in drawing.items()}
+    whole = all(isinstance(found[name], kind) for name, kind in kinds.items())
+    if not whole or not all(isinstance(generator, np.random.Generator) for generator in of_layers.values()):
+        raise ValueError("its random generators are others")
+    return Generators(**found), of_layers
+
+
+def _write_optimizer(optimizer: Optimizer, encoder: Encoder, theta: Array | None) -> dict[str, Any]:
+    for name, vector in optimizer.state.items():
+        if (
+            not isinstance(vector, np.ndarray)
+            or theta is None
+            or (vector.shape, vector.dtype) != (theta.shape, theta.dtype)
+        ):
+            raise ValueError(
+                f"optimizer: state[{name!r}] is no vector as long as the model's parameters, of their dtype; keep what "
+                f"else lasts in an attribute that the class names in `saved`."
+            )
+    rate = optimizer.learning_rate
+    config = optimizer.get_config()
+    return {
+        "object": encoder.value(optimizer, "optimizer"),
+        "iterations": int(optimizer.iterations),
+        # a schedule that is the argument is there already
+        "learning_rate": None if rate is config.get("learning_rate") else encoder.value(rate, "optimizer/rate"),
+        "state": list(optimizer.state),
+        "saved": encoder.value(state_dict(optimizer), "optimizer/saved"),
+    }
+
+
+def _read_optimizer(data: Any, decoder: Decoder) -> Optimizer:
+    if checked(data, dict, "the optimizer").keys() != {"object", "iterations", "learning_rate", "state", "saved"}:
+        raise ValueError("its optimizer has other parts")
+    optimizer: Optimizer = decoder.object(data["object"], Optimizer, "optimizer")
+    if data["learning_rate"] is not None:
+        object.__setattr__(optimizer, "learning_rate", decoder.value(data["learning_rate"], "optimizer/rate"))
+    if is_initializer(optimizer.learning_rate):
+        raise ValueError(f"{shown(optimizer.learning_rate)} is no learning rate")
+    if type(data["iterations"]) is not int or not 0 <= data["iterations"] < 2**63:
+        raise ValueError(f"there is no optimizer of {shown(data['iterations'])} iterations")
+    optimizer.iterations = data["iterations"]
+    for name in checked(data["state"], list, "the optimizer's state"):
+        optimizer.state[checked(name, str, "a name")] = np.array(decoder.array(f"optimizer/{name}"))
+    load_state_dict(optimizer, checked(decoder.value(data["saved"], "optimizer/saved"), dict, "saved"))
+    return optimizer
+
+
+def _read_optional(read: Callable[[Any, Decoder], Any]) -> Callable[[Any, Decoder], Any]:
+    return lambda data, decoder: None if data is None else read(data, decoder)
+
+
+def _write_loss(model: Model, encoder: Encoder) -> dict[str, Any] | None:
+    if model.loss is None:
+        return None
+    saved = encoder.value(state_dict(model.loss), "loss/saved")
+    return {"object": encoder.value(model.loss, "loss"), "saved": saved}
+
+
+def _read_loss(data: Any, decoder: Decoder) -> Loss:
+    if checked(data, dict, "the loss").keys() != {"object", "saved"}:
+        raise ValueError("its loss has other parts")
+    saved = checked(decoder.value(data["saved"], "loss/saved"), dict, "saved")
+    loss: Loss = decoder.object(data["object"], Loss, "loss")
+    load_state_dict(loss, saved)
+    return loss
+
+
+def _read_metrics(data: Any, decoder: Decoder) -> list[Metric]:
+    items = enumerate(checked(data, list, "metrics"))
+    return [decoder.object(item, Metric, f"metrics/{i}") for i, item in items]
+
+
+def _write_history(model: Model, encoder: Encoder) -> Any:
+    if model.history is None:
+        return None
+    if not model.history.is_table():
+        raise ValueError(
+            "history: its columns are to be lists of numbers, as many as epochs, and it is to have nothing else."
+        )
+    return encoder.value(vars(model.history), "history")
+
+
+def _read_history(data: Any, decoder: Decoder) -> History:
+    kinds = {"history": dict, "epoch": list, "params": dict}
+    values = checked(decoder.value(data, "history"), dict, "the history")
+    if values.keys() != kinds.keys() or not all(isinstance(values[name], kind) for name, kind in kinds.items()):
+        raise ValueError("its history has other parts")
+    history = History()
+    vars(history).update(values)
+    if not history.is_table():
+        raise ValueError("its history has columns of unequal length")
+    return history
+
+
+_PARTS = (
+    Part("name", lambda model, encoder: model.name, _read_name),
+    Part("dtype", lambda model, encoder: model.network._record.dtype.name, _read_dtype),
+    Part("input_shape", _write_shape, _read_shape),
+    Part("layers", _write_layers, _read_layers),
+    Part("frozen", _write_frozen, _read_frozen),
+    Part("generators", _write_generators, _read_generators),
+    Part(
+        "optimizer",
+        lambda model, encoder: (
+            model.optimizer
+            and _write_optimizer(model.optimizer, encoder, model.network.theta if model.network.built else None)
+        ),
+        _read_optional(_read_optimizer),
+    ),
+    Part("loss", _write_loss, _read_optional(_read_loss)),
+    Part(
+        "metrics",
+        lambda model, encoder: [encoder.value(metric, f"metrics/{i}") for i, metric in enumerate(model.metrics)],
+        _read_metrics,
+    ),
+    Part("history", _write_history, _read_optional(_read_history)),
+)
+"""All that a model is, but for its parameters and buffers, which the network names."""
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def read_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None, make: Callable[..., Any]) -> Any:
+    """The model in a file, made by ``make(layers, dtype=..., name=...)``.
+
+    Raises CorruptFileError, ValueError with all that cannot be made, and OSError.
+    """
+    if not isinstance(custom_objects, Mapping | None):
+        raise TypeError(f"custom_objects: expected a dict from name to class, got {custom_objects!r}.")
+    archive = opened(path)
+    check_names(archive, "model", custom_objects or {})
+    return model_in(archive, decoder_of(archive, custom_objects or {}, make), make)
+
+
+def opened(path: str | os.PathLike[str]) -> Archive:
+    """A verified file of this layout. ValueError for one of another."""
+    archive = read_archive(path)
+    version, written = archive.manifest.get("format"), f"written by minidense {shown(archive.manifest.get('library'))}"
+    if type(version) is int and version > FORMAT:
+        raise ValueError(
+            f"{archive.path}: {written} in the layout {version}; this one knows the layout {FORMAT}. Install a newer "
+            f"minidense."
+        )
+    if type(version) is int and 0 < version < FORMAT:
+        raise ValueError(f"{archive.path}: {written}, in layout {version}, which this one does not read.")
+    if version != FORMAT or archive.manifest.keys() != _manifest(None, None).keys():
+        raise CorruptFileError(f"{archive.path}: its manifest is not one of minidense's.")
+    if archive.manifest["model"] is None and not all(map(_is_weight, archive.arrays)):
+        raise CorruptFileError(f"{archive.path}: it has weights, and arrays that are none.")
+    return archive
+
+
+def check_names(archive: Archive, part: str, custom: Mapping[str, Any], resuming: bool = False) -> None:
+    """ValueError where the file names what is neither the library's nor in ``custom``."""
+    strange, missing = unknown_names(archive.manifest[part], custom)
+    problems = Problems()
+    problems.found += [f"the library has no {name!r}" for name in strange]
+    if missing:
+        more = f", and {len(missing) - _MOST_NAMES} more" if len(missing) > _MOST_NAMES else ""
+        names = missing[:_MOST_NAMES]
+        wanted = ", ".join(f"{name!r}: {name}" for name in names)
+        problems.found.append(
+            f"it has {', '.join(names)}{more}, which are not in this model and its callbacks"
+            if resuming
+            else f"it needs your own classes or functions; pass custom_objects={{{wanted}{more}}}"
+        )
+    problems.raise_if_any(f"{archive.path} cannot be loaded")
+
+
+def decoder_of(archive: Archive, custom: Mapping[str, Any], make: Callable[..., Any]) -> Decoder:
+    return Decoder(archive.arrays, custom, make)
+
+
+def model_in(archive: Archive, decoder: Decoder, make: Callable[..., Any]) -> Any:
+    """The model that a file describes. Raises CorruptFileError, and ValueError with all that cannot be made."""
+    said, path = archive.manifest["model"], archive.path
+    if said is None:
+        raise ValueError(f"{path} has weights only: make the model, and call model.load_weights({path!r}).")
+    if not isinstance(said, dict) or list(said) != [part.name for part in _PARTS]:
+        raise CorruptFileError(f"{path}: its description of the model has other parts.")
+    problems = decoder.problems
+    with file_named(path):
+        read = {part.name: problems.noted(partial(part.read, said[part.name], decoder)) for part in _PARTS}
+        problems.raise_if_any(f"{path} cannot be loaded")
+        model = problems.noted(lambda: _made(read, decoder, make))
+        problems.raise_if_any(f"{path} cannot be loaded")
+        if left := sorted(name for name in decoder.unused if not name.startswith(_TRAINING)):
+            raise CorruptFileError(f"it has arrays that belong to nothing: {', '.join(left[:5])[:300]}.")
+    return model
+
+
+def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> Any:
+    """The model of what was read."""
+    model = make(read["layers"], dtype=read["dtype"], name=read["name"])
+    network: Network = model.network
+    network.generators, of_layers = read["generators"]
+    if read["input_shape"] is not None:
+        with network.building(read["input_shape"]):
+            found = {name: decoder.array(name) for name in filter(_is_weight, list(decoder.unused))}
+            _check_weights(network, found, exactly=True)
+            network.allocate(values=found)
+    layers = _by_name(network, decoder.layers)
+    drawing = {name for name, layer in layers.items() if layer.draws and (network.built or name in of_layers)}
+    if not layers.keys() >= {*read["frozen"]} or drawing != of_layers.keys():
+        raise ValueError("its frozen layers or random generators are those of other layers")
+    for name, layer in layers.items():
+        if layer.trainable == (name in read["frozen"]):
+            layer.__dict__["trainable"] = name not in read["frozen"]
+        if name in of_layers:
+            layer.rng = of_layers[name]
+    optimizer, loss = read["optimizer"], read["loss"]
+    if (optimizer is None) != (loss is None):
+        raise ValueError("it has one of optimizer and loss, and not the other")
+    if optimizer is not None:
+        for name, vector in optimizer.state.items():
+            if not network.built or (vector.shape, vector.dtype) != (network.theta.shape, network.theta.dtype):
+                raise ValueError(f"the optimizer's {shown(name)} is no vector as long as the model's parameters")
+        model.compile(optimizer, loss, read["metrics"])
+    elif read["metrics"]:
+        raise ValueError("it has metrics, and no loss")
+    model.history = read["history"]
+    return model
+
+
+def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]:
+    """The parameters and buffers of a file, in the dtype of a model that has the same names and shapes.
+
+    Raises ValueError with all that does not fit, CorruptFileError and OSError. Nothing has changed then.
+    """
+    archive, network = opened(path), model.network
+    arrays = {name: array for name, array in archive.arrays.items() if _is_weight(name)}
+    dtype, problems = network._record.dtype, Problems()
+    with file_named(archive.path):
+        problems.noted(lambda: _check_weights(network, arrays))
+    problems.raise_if_any(f"{archive.path} does not fit the model")
+    rounded = {}
+    for name, array in arrays.items():
+        with np.errstate(over="ignore", under="ignore"):
+            rounded[name] = array.astype(dtype)
+        if np.isinf(rounded[name]).sum() > np.isinf(array).sum():
+            problems.found.append(f"{name} has numbers that overflow {dtype}")
+    problems.raise_if_any(f"{archive.path} does not fit the model")
+    return rounded
+
+
+def _check_weights(network: Network, found: Mapping[str, Array], exactly: bool = False) -> None:
+    """ValueError, naming all of them, where the network declares other arrays, or ``exactly`` that dtype."""
+    declared = {network.name_of(layer, d.name): (layer, d.shape) for layer, d in network.declarations()}
+    problems = Problems()
+    problems.found += [f"{name} is missing in the file" for name in declared if name not in found]
+    problems.found += [f"{name[:200]} is not in the model" for name in found if name not in declared]
+    for name, (layer, shape) in declared.items():
+        if name in found and found[name].shape != shape:
+            problems.found.append(f"{name} has shape {found[name].shape} in the file, and {shape} in {layer._where}")
+        elif name in found and found[name].dtype.kind != "f":
+            problems.found.append(f"{name} is of dtype {found[name].dtype}, not of floating numbers")
+        elif name in found and exactly and found[name].dtype != network._record.dtype:
+            problems.found.append(f"{name} is of dtype {found[name].dtype}, not {network._record.dtype}")
+    problems.raise_if_any("parameters and buffers")
+
+
+def _is_weight(name: str) -> bool:
+    return name.startswith("layers/")
+
+
+@contextmanager
+def file_named(path: str) -> Iterator[None]:
+    """Have errors name the file, and be those that a file may raise."""
+    try:
+        yield
+    except CorruptFileError as error:
+        raise CorruptFileError(f"{path}: {error}") from None
+    except (OSError, MemoryError, ValueError):
+        raise
+    except Exception as error:  # from a constructor or a build of the user's, or by way of a forged file
+        raise ValueError(f"{path} cannot be loaded: {error!r}"[:2000]) from error
