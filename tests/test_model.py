@@ -287,12 +287,15 @@ def test_a_failed_add_leaves_the_model_whole(digits_like):
         def build(self, input_shape):
             raise ValueError("not me")
 
-    model = make(momentum=0.9)
+    model, refused = make(momentum=0.9), Refuses()
     model.fit(*digits_like, verbose=0)
-    before = picture(model)
+    before, of_refused = picture(model), picture(refused)
     with pytest.raises(ValueError, match="not me"):
-        model.add(Refuses())
+        model.add(refused)
     assert picture(model) == before
+    assert picture(refused) == of_refused
+    assert len(model.layers) == 4
+    md.Sequential([refused])  # it is free
 
 
 def test_a_failed_initializer_does_not_change_what_the_seed_gives():

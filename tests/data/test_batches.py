@@ -150,6 +150,7 @@ def test_facts_tell_feeds_of_different_rows_apart():
         feed_of(n, batch, weights=w).facts()
         for n, batch, w in [(6, 2, None), (6, 3, None), (7, 2, None), (6, 2, np.ones(6)), (6, 2, np.arange(6.0))]
     ]
+    facts.append(feed_of(6, 2, micro=1).facts())
     assert all(a != b for a, b in itertools.combinations(facts, 2))
     assert facts[3] == feed_of(6, 2, weights=np.ones(6)).facts()
 
@@ -178,8 +179,8 @@ def generated(epochs=9):
     yield from (Dataset()[i % 4] for i in range(4 * epochs))
 
 
-def prepared(source, steps=None, **options):
-    feed = BatchFeed(source, steps)
+def prepared(source, steps=None, together=1, **options):
+    feed = BatchFeed(source, steps, together)
     options = {"dtype": np.dtype("float32"), "output_shape": (1,), "encode": encode, "shares": True} | options
     feed.prepare(lambda x, y, w: (x, y, w), **options)
     return feed
@@ -205,6 +206,64 @@ def test_each_batch_is_a_block_of_one_step(shares):
         assert step.weights.tolist() == ([0.25, 0.75] if shares else [1, 3])
         assert feed.facts() == {"batches an epoch": 4, "batches an update": 1}
         assert feed.rows_under_way(3) == 0
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_batches_of_one_update_are_a_block(shares):
+    dataset = Dataset(5)
+    feed = prepared(dataset, together=2, shares=shares)
+    assert feed.steps_per_epoch == 3
+    found = []
+    for block in feed.blocks(np.array([4, 0, 3, 1, 2])):
+        steps = list(block.steps)
+        assert block.y.tolist() == block.targets[:, 0].tolist() == [x for step in steps for x in step.x[:, 0]]
+        whole = np.array([1, 3] * len(steps))
+        assert block.weights.tolist() == whole.tolist()
+        expected = whole / whole.sum() if shares else whole
+        assert np.concatenate([step.weights for step in steps]).tolist() == expected.tolist()
+        assert all(np.shares_memory(step.scores, block.scores) for step in steps)
+        found.append([(int(step.x[0, 0]), step.batch_rows, step.opens, step.closes) for step in steps])
+    assert found == [
+        [(40, 4, True, False), (0, 4, False, True)],
+        [(30, 4, True, False), (10, 4, False, True)],
+        [(20, 2, True, True)],
+    ]
+    assert [len(list(block.steps)) for block in feed.blocks(skip=1)] == [2, 1]
+    assert feed.facts() == {"batches an epoch": 5, "batches an update": 2}
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_source_may_use_its_arrays_again(together):
+    def again():
+        x, y = np.empty((2, 1), "float32"), np.empty(2)
+        for i in range(6):
+            x[:], y[:] = i, i
+            yield x, y
+
+    feed = prepared(again(), 6, together)
+    steps = ((step, block) for block in feed.blocks() for step in block.steps)
+    assert [(step.x[0, 0], step.targets[0, 0], block.y[0]) for step, block in steps] == (
+        [(i, i, i // together * together) for i in range(6)]
+    )
+
+
+def test_batches_of_one_update_have_labels_of_one_form():
+    source = iter([(np.ones((2, 1)), np.ones(2)), (np.ones((2, 1)), np.ones((2, 3)))])
+    with pytest.raises(ValueError, match=r"rows of shape \(\) and \(3,\); expected labels of one form") as caught:
+        list(prepared(source, 2, 2).blocks())
+    assert caught.value.__notes__ == ["in the batch of epoch 1, step 2; the steps before are kept"]
+
+
+def test_nobody_can_write_to_the_users_labels_and_weights():
+    x, y, w = np.ones((4, 1), "float32"), np.ones(4), np.ones(4)
+    feed = Feed(x, y, 2, 2, dtype=x.dtype, output_shape=(1,), encode=lambda y, out: y, weights=w)
+    source = prepared(iter([(x, y, w)]), 1, encode=lambda y, out: y)
+    for block in [*feed.blocks(), *feed.blocks(np.arange(4)), *source.blocks()]:
+        assert not block.y.flags.writeable
+        assert not block.targets.flags.writeable
+    assert not next(feed.blocks()).weights.flags.writeable
+    assert y.flags.writeable
+    assert w.flags.writeable
 
 
 def test_a_dataset_is_read_in_the_order_given_and_told_the_epochs_end():

@@ -292,6 +292,34 @@ def test_weights_that_come_to_nothing_are_refused():
     make().fit(half, steps_per_epoch=2, verbose=0)  # one batch of no weight is no update, and no error
 
 
+def test_a_loss_and_a_metric_cannot_change_the_users_labels():
+    class Shifts(md.MeanSquaredError):
+        def forward(self, scores, y):
+            y -= 1
+            return super().forward(scores, y)
+
+    class Clears(md.Metric):
+        name = "cleared"
+
+        def reset(self):
+            pass
+
+        def update(self, y_true, y_pred):
+            y_true[...] = 0
+
+        def result(self):
+            return 0.0
+
+    for loss, metrics, y in (Shifts(), [], RNG.normal(size=(60, 3))), ("softmax_crossentropy", [Clears()], Y.copy()):
+        before, model = y.copy(), md.Sequential([md.Dense(3)], rng=0).compile("sgd", loss, metrics).build(5)
+        for call in (model.fit, model.evaluate, model.train_on_batch):
+            with pytest.raises(ValueError, match="read-only"):
+                call(X, y)
+        with pytest.raises(ValueError, match="read-only"):
+            model.fit(iter([(X, y)]), steps_per_epoch=1)
+        assert np.array_equal(y, before)
+
+
 def test_a_masked_y_and_a_sparse_x_are_refused():
     with pytest.raises(TypeError, match="y: expected an array without a mask"):
         make().fit(X, np.ma.array(Y, mask=Y == 1), verbose=0)
