@@ -420,6 +420,26 @@ def test_what_is_not_said_is_an_error(case, tmp_path):
     model.save_weights(tmp_path / "weights.npz")
 
 
+class Global(Same):
+    """Draws from NumPy's global generator, which no file has."""
+
+    def forward(self, x, training):
+        return x + np.random.normal(size=x.shape).astype(x.dtype) if training else x
+
+
+def test_the_check_changes_nothing():
+    """Neither an array that forward changes in place, nor a buffer, nor a generator within, nor NumPy's own."""
+    layers = InPlace(), Average(), Block([md.Dropout(0.5), Average()]), Global()
+    model = md.Sequential([*layers, md.Dense(3)], rng=0).build(4)
+    numpys, noise = picture(np.random.get_state()), picture(layers[2].f.children[0].rng)
+    with pytest.raises(ValueError, match=r"layers/0: InPlace\(\)"):
+        model_file.check_savable(model)
+    assert (layers[0].total == 0).all()
+    assert (model.network.buffers == 0).all()
+    assert picture(layers[2].f.children[0].rng) == noise
+    assert picture(np.random.get_state()) == numpys
+
+
 def test_a_layer_that_another_one_makes_is_no_argument():
     made = Made(5)
     model = md.Sequential([made, md.Dense(4)], rng=0).build(4)
