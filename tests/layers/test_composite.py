@@ -235,7 +235,11 @@ def test_a_residual_network_does_all_that_a_model_does(tmp_path):
 
 def test_residual_and_concatenate_are_exported(tmp_path):
     model = md.Sequential(
-        [md.Dense(4, "relu"), md.Residual([md.Dense(4, "tanh")]), md.Concatenate([md.Dense(2), md.Sequential([md.Dense(3)])])],
+        [
+            md.Dense(4, "relu"),
+            md.Residual([md.Dense(4, "tanh")]),
+            md.Concatenate([md.Dense(2), md.Sequential([md.Dense(3)])]),
+        ],
         rng=0,
     ).build(6)
     model.export_numpy(tmp_path / "exported.py")

@@ -1,5 +1,6 @@
 """The functions against independent definitions, in higher precision and at the ends of the number range."""
 
+import math
 from decimal import Decimal
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import normal_arrays
 
-from minidense.numerics.functional import column_sums, log_sum_exp, one_hot, sigmoid, softmax
+from minidense.numerics.functional import column_sums, log_sum_exp, normal_cdf, one_hot, sigmoid, softmax, softplus
 
 
 def extremes(dtype):
@@ -82,6 +83,17 @@ def test_one_hot_and_column_sums():
         out = np.empty(4)
         assert column_sums(a, out=out) is out
         np.testing.assert_array_equal(out, column_sums(a))
+
+
+@given(st.floats(-40, 40))
+def test_normal_cdf(x):
+    assert float(normal_cdf(np.array(x))) == pytest.approx(0.5 * math.erfc(-x / math.sqrt(2)), rel=1e-12, abs=1e-300)
+
+
+@given(st.floats(-700, 700))
+def test_softplus(x):
+    exact = max(x, 0) + math.log1p(math.exp(-abs(x)))
+    assert float(softplus(np.array(x))) == pytest.approx(exact, rel=1e-15)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
