@@ -79,10 +79,10 @@ def test_both_dtypes_start_alike():
 
 def test_train_on_batch_is_one_full_batch_step(digits_like):
     one, other = make(), make()
-    figures = one.train_on_batch(*digits_like)
+    results = one.train_on_batch(*digits_like)
     history = other.fit(*digits_like, batch_size="full", verbose=0).history
     assert np.array_equal(one.theta, other.theta)
-    assert figures == {name: values[0] for name, values in history.items()}
+    assert results == {name: values[0] for name, values in history.items()}
 
 
 # ------------------------------------------------------------------ purity

@@ -77,8 +77,8 @@ class Feed:
 
     batch_rows: the rows of a batch. micro_rows: the rows of one pass, of which a batch has one or several.
     encode(y, out) writes the targets of labels ``y`` to ``out``, (rows, *output_shape). weights: (n,), or None; with
-    ``shares``, a step gets its rows' weights divided by the whole batch's, otherwise the weights themselves. All buffers are made
-    once and used again, so a step is valid until the next one is asked for.
+    ``shares``, a step gets its rows' weights divided by the whole batch's, otherwise the weights themselves. All
+    buffers are made once and used again, so a step is valid until the next one is asked for.
     """
 
     def __init__(

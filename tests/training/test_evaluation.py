@@ -17,11 +17,11 @@ def test_evaluate_agrees_with_predict(digits_like):
     history = model.fit(x, y, epochs=2, validation_data=(x, y), verbose=0).history
     probabilities = model.predict(x).astype("float64")
     for size in (1, 7, 1024, "full"):
-        figures = model.evaluate(x, y, batch_size=size)
-        assert figures["loss"] == pytest.approx(-np.log(probabilities[np.arange(60), y]).mean(), rel=1e-5)
-        assert figures["accuracy"] == (probabilities.argmax(axis=1) == y).mean()
-    assert history["val_loss"][-1] == pytest.approx(figures["loss"], rel=1e-6)
-    assert history["val_accuracy"][-1] == figures["accuracy"]
+        results = model.evaluate(x, y, batch_size=size)
+        assert results["loss"] == pytest.approx(-np.log(probabilities[np.arange(60), y]).mean(), rel=1e-5)
+        assert results["accuracy"] == (probabilities.argmax(axis=1) == y).mean()
+    assert history["val_loss"][-1] == pytest.approx(results["loss"], rel=1e-6)
+    assert history["val_accuracy"][-1] == results["accuracy"]
 
 
 def test_a_metric_may_keep_what_it_is_given_and_the_models_own_stays_clean():
