@@ -7,7 +7,7 @@ pieces: ``layer.W`` and ``layer.dW`` are views of ``theta`` and ``grad``.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from minidense.layers.base import (
     clones,
     declare,
     drop_caches,
+    held,
     own_params,
     parent_of,
     walk,
@@ -178,8 +179,10 @@ class Network(Chain, library=True):
             yield shape
 
     @contextmanager
-    def _undone_if_failed(self) -> Iterator[None]:
-        before = [(layer, layer.__dict__.copy(), layer._record.copy()) for layer in walk(self)]
+    def _undone_if_failed(self, more: Sequence[Layer] = ()) -> Iterator[None]:
+        """Where the block fails, its layers, and ``more`` that it would have had, are what they were."""
+        before = [(layer, layer.__dict__.copy(), layer._record.copy()) for layer in _reachable([self, *more])]
+        children = dict(self._record.children)
         theta = self._theta
         try:
             yield
@@ -188,12 +191,13 @@ class Network(Chain, library=True):
                 for layer, attributes, record in before:
                     layer.__dict__.clear()
                     layer.__dict__.update(attributes, _record=record)
+                self._record.children = children
             raise
 
     def extend(self, layers: Sequence[Layer]) -> None:
         """Add layers at the end, which are built at once if the network is; all, or, with an error, none."""
         check_free(layers, self)
-        with self._undone_if_failed():
+        with self._undone_if_failed(layers):
             self.append(layers)
             self.__dict__.pop("_passes", None)
             if self.built:
@@ -274,10 +278,10 @@ class Network(Chain, library=True):
         inside = {id(layer) for layer in walk(self)}
         for layer in walk(self):
             for name, value in vars(layer).items():
-                for held in _held(value) if name not in ("_record", "_config", "_given", "_facade") else ():
-                    if id(held) not in inside:
+                for other in held(value) if name not in ("_record", "_config", "_given", "_facade") else ():
+                    if id(other) not in inside:
                         raise ValueError(
-                            f"{layer._where}: the attribute {name!r} has {held!r}, which is no part of this model and "
+                            f"{layer._where}: the attribute {name!r} has {other!r}, which is no part of this model and "
                             f"would not be trained: declare it with self.child({name!r}, layer, input_shape) in build."
                         )
 
@@ -367,11 +371,11 @@ def first_not_finite(layers: Sequence[Layer], x: Array) -> Layer | None:
     return None
 
 
-def _held(value: Any, depth: int = 0) -> Iterator[Layer]:
-    """The layers in a value, or in lists and dicts of them; of a model its network."""
-    value = getattr(value, "network", value) if hasattr(value, "_as_layer") else value
-    if isinstance(value, Layer):
-        yield value
-    elif isinstance(value, list | tuple | set | dict) and depth < 4:
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _held(item, depth + 1)
+def _reachable(layers: Iterable[Layer], found: dict[int, Layer] | None = None) -> Iterable[Layer]:
+    """The layers, their children, and those that will be children once the layers that hold them are built."""
+    found = {} if found is None else found
+    for layer in layers:
+        if id(layer) not in found:
+            found[id(layer)] = layer
+            _reachable([*layer._record.children.values(), *held([*vars(layer).values()])], found)
+    return found.values()

@@ -13,6 +13,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from reprlib import recursive_repr
 from types import FunctionType
 from typing import Any, ClassVar, Self
 
@@ -77,6 +78,7 @@ class Record:
     def copy(self) -> Record:
         twin = object.__new__(Record)
         twin.__dict__ = self.__dict__.copy()
+        twin.children = self.children.copy()  # a chain adds to it
         return twin
 
     @property
@@ -200,10 +202,12 @@ class Layer(Configurable):
         Raises ValueError where the name is no identifier or is taken, or the layer has another place already.
         """
         child, held = as_layer(layer, f"{self._where}: child {name}"), self.__dict__.get(name)
+        former = self._record.former.get(name)
         check_free([child], self)
-        if held is layer or held is child or held is self._record.former.get(name):
-            self.__dict__.pop(name, None)
-        self._check_name(name)
+        mine = held is not None and any(held is each for each in (layer, child, former))
+        if mine:
+            self.__dict__.pop(name)
+        self._check_name(name, mine=mine)
         adopt(self, name, child)
         self.__dict__[name] = child
         return declare(child, input_shape)
@@ -239,6 +243,10 @@ class Layer(Configurable):
     """The arrays that ``workspace`` gives again. Beside the record, for a clone shares that and owns these."""
     _takes_training: ClassVar[bool] = False
     """Whether ``forward`` has a parameter ``training``."""
+    _keeps_children: ClassVar[bool] = False
+    """Whether the children are those that the constructor has made, and not build."""
+    _notes_reading: ClassVar[bool] = True
+    """Whether reading an attribute that is missing comes by ``Layer.__getattr__``."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
@@ -247,19 +255,32 @@ class Layer(Configurable):
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(library, **kwargs)
-        if "forward" in cls.__dict__ and not library:  # what the base said is of another forward
-            if "rowwise" not in cls.__dict__:
-                cls.rowwise = False
-            if "as_numpy" not in cls.__dict__:
-                cls.as_numpy = Layer.as_numpy  # type: ignore[method-assign]
+        if isinstance(cls.caches, str):
+            raise TypeError(
+                f"{cls.__name__}: caches: expected a tuple of names, such as ({cls.caches!r},), got a string."
+            )
+        if any(kind.__dict__.get("__slots__") for kind in cls.__mro__):
+            raise TypeError(f"{cls.__name__}: __slots__ would not be copied or saved with a layer: leave them out.")
+        if _is_of_another_forward(cls, "rowwise"):
+            cls.rowwise = False
+        if _is_of_another_forward(cls, "as_numpy"):
+            cls.as_numpy = Layer.as_numpy  # type: ignore[method-assign]
+        cls._notes_reading = cls.__getattr__ is Layer.__getattr__
         parameters = inspect.signature(cls.forward).parameters if hasattr(cls, "forward") else {}
         cls._takes_training = "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
     @property
     def _where(self) -> str:
         """How errors name this layer: ``Dense(100), layer 0``."""
-        path = self._record.path
-        return f"{self!r}, layer {'/'.join(map(str, path))}" if path else repr(self)
+        path, shown = self._record.path, self._shown()
+        return f"{shown}, layer {'/'.join(map(str, path))}" if path else shown
+
+    @recursive_repr()  # where an author's __repr__ reads what is missing, the error about it wants the repr again
+    def _shown(self) -> str:
+        try:
+            return repr(self)
+        except Exception:
+            return f"{type(self).__name__}(...)"
 
     def _remember(self, config: dict[str, Any]) -> None:
         super()._remember(config)
@@ -272,18 +293,25 @@ class Layer(Configurable):
     def _settle(self) -> None:
         """Be in a chain together with the layers that ``_expand`` gave."""
 
+    def _unsettle(self) -> None:
+        """Be as it was before ``_settle``."""
+
     def _as_layer(self) -> Layer:
         """The one layer that stands for this one where one is expected."""
         return self
 
-    def _check_name(self, name: str, *more: str) -> None:
-        """Raise ValueError where an array or a child cannot have that name, and the attributes that go with it."""
+    def _check_name(self, name: str, *more: str, mine: bool = False) -> None:
+        """Raise ValueError where an array or a child cannot have that name, and the attributes that go with it.
+
+        mine: the attribute has been that child all along, and may well be an argument.
+        """
         record = self._record
         declared = {prefix + d.name for d in record.params for prefix in ("", "d")}
         declared |= {d.name for d in record.buffers} | record.children.keys()
         for attribute in (name, *more):
             own = attribute in self.__dict__ and attribute not in record.views and attribute not in record.gradients
-            taken = hasattr(type(self), attribute) or own or attribute in self._config
+            taken = hasattr(type(self), attribute) or own or attribute in _RESERVED
+            taken = taken or (attribute in self._config and not mine)
             if not attribute.isidentifier() or attribute in declared or taken:
                 raise ValueError(
                     f"{self._where}: a parameter, buffer or child cannot be called {name!r}: {attribute!r} is taken or "
@@ -305,11 +333,13 @@ class Layer(Configurable):
                 if np.shape(value) != view.shape:
                     raise ValueError(f"{self._where}: {name} must have shape {view.shape}, got {np.shape(value)}.")
                 view[...] = value
-        elif name in self._config:
-            self._set_argument(name, value)
         elif name == "trainable":
+            if name in self._config:
+                self._set_argument(name, value)
             for layer in walk(self):
                 layer.__dict__["trainable"] = value
+        elif name in self._config:
+            self._set_argument(name, value)
         else:
             raise AttributeError(
                 f"{type(self).__name__}: the attribute {name!r} is the library's; choose another name."
@@ -341,18 +371,38 @@ class Layer(Configurable):
         record = self._record.copy()
         dropped = {*record.views, *record.gradients, *_caches(self), "forward", "backward", "_workspaces"}
         record.values = record.arrays
+        if record.views:  # initializers have done their work, and may be functions that cannot be pickled
+            record.params, record.buffers = _without_initializers(record.params), _without_initializers(record.buffers)
         record.views, record.gradients, record.parent = {}, {}, None
         record.guarded = _RESERVED.union(self._config)
         return {name: value for name, value in self.__dict__.items() if name not in dropped} | {"_record": record}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        for child in self._record.children.values():
+            child._record.parent = weakref.ref(self)
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)  # a shallow one would share its children and arrays
+
+
+def _is_of_another_forward(kind: type[Layer], attribute: str) -> bool:
+    """Whether the class inherits the attribute from a base, and another ``forward`` from a nearer one."""
+    forwards = 0
+    for base in kind.__mro__:
+        forwards += "forward" in base.__dict__
+        if attribute in base.__dict__:
+            return forwards > 1
+    return False
+
+
+def _without_initializers(declarations: list[Declaration]) -> list[Declaration]:
+    return [replace(d, initializer=get_initializer("zeros")) for d in declarations]
 
 
 _RESERVED = frozenset(
     ["build", "forward", "backward", "param", "buffer", "child", "workspace", "as_numpy", "get_config", "from_config"]
-    + ["trainable", "draws", "rowwise", "caches"]
-)
+) | {"trainable", "draws", "rowwise", "caches"}
 """The names that an author cannot use for other things; ``rng`` is the author's to set."""
 
 
@@ -369,6 +419,17 @@ def walk(layer: Layer) -> Iterator[Layer]:
 def own_params(layer: Layer) -> list[Declaration]:
     """The parameters that the layer does not share with another that has them."""
     return [d for d in layer._record.params if d.owner is None]
+
+
+def held(value: Any, depth: int = 0) -> Iterator[Layer]:
+    """The layers in a value, or in lists and dicts of them; of a model its network."""
+    if hasattr(value, "_as_layer") and not isinstance(value, Layer):
+        value = getattr(value, "network", None)
+    if isinstance(value, Layer):
+        yield value
+    elif isinstance(value, list | tuple | set | dict) and depth < 4:
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from held(item, depth + 1)
 
 
 def as_layer(thing: Any, what: str = "layers") -> Layer:
@@ -406,25 +467,41 @@ def adopt(parent: Layer, name: str, child: Layer) -> None:
     Where ``build`` makes its children anew, the new one has the values of the one before.
     """
     mine, record = parent._record, child._record
-    if record.parent is None and child.draws:
-        child.__dict__.pop("rng", None)  # a copy's would draw what the original's draws
+    if record.parent is None:
+        for part in walk(child):
+            if part.draws:
+                part.__dict__.pop("rng", None)  # a copy's would draw what the original's draws
     record.parent = weakref.ref(parent)
     record.path = (*(mine.path or ()), int(name) if name.isdigit() else name)
     record.dtype = mine.dtype
-    former = mine.former.get(name)
-    if former is not None and former is not child and type(former) is type(child):
-        record.values, record.children = former._record.arrays, former._record.children
-        child.trainable = former.trainable
-        if child.draws and "rng" in former.__dict__:
-            child.rng = former.rng
+    if name in mine.former:
+        _inherit(child, mine.former[name])
     if not parent.trainable:
         child.trainable = False
     mine.children[name] = child
 
 
+def _inherit(new: Layer, former: Layer) -> None:
+    """Give a child that ``build`` made anew the values of the one before, where it is of the same kind."""
+    if new is former or type(new) is not type(former):
+        return
+    new._record.values = former._record.arrays
+    new.trainable = former.trainable
+    new._record.children = new._record.children or former._record.children  # a chain has its children before build
+    for name in new._record.children.keys() & former._record.children.keys():
+        _inherit(new._record.children[name], former._record.children[name])
+
+
 def declare(layer: Layer, input_shape: Shape) -> Shape:
     """Call ``build`` and note what it declares and the shapes; return the output shape."""
     record = layer._record
+    if record.children and not layer._keeps_children:  # it is built again, perhaps of the same layers
+        inside = {id(part): part for part in walk(layer) if part is not layer}
+        for part in inside.values():
+            part._record.parent = None
+        for part in held([value for name, value in vars(layer).items() if name != "_record"]):
+            if id(part) in inside:
+                part._unsettle()
     record.values, record.former = record.arrays, record.children
     record.params, record.buffers, record.children = [], [], {}
     shape = layer.build(input_shape)
@@ -465,19 +542,38 @@ def clones(layers: Sequence[Layer]) -> list[Layer]:
             twin, attributes = twins[id(part)], part.__dict__.copy()
             record = attributes["_record"] = part._record.copy()
             attributes["_workspaces"] = None
-            if not part._of_library:  # a cache may also sit in a container, or refer to another layer
-                for name, value in attributes.items():
-                    if not isinstance(value, _IMMUTABLE):
-                        attributes[name] = copy.deepcopy(value, twins)
+            for name in _caches(part):
+                attributes.pop(name, None)
+            if not part._of_library:
+                record.views = {name: _read_only(view) for name, view in record.views.items()}
+                for name in record.gradients:
+                    attributes.pop(name, None)
+                for name, value in attributes.items():  # a cache may sit in a container, or refer to another layer
+                    if name in record.views:
+                        attributes[name] = record.views[name]
+                    elif not isinstance(value, _IMMUTABLE):
+                        attributes[name] = _own(value, twins)
             if record.children:
                 record.children = {name: twins[id(child)] for name, child in record.children.items()}
                 attributes.update((name, child) for name, child in record.children.items() if name in attributes)
-                for name in _caches(part):
-                    attributes.pop(name, None)
             object.__setattr__(twin, "__dict__", attributes)
             if "forward" in attributes:
                 _call_guarded(twin)
     return [twins[id(layer)] for layer in layers]
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _own(value: Any, twins: dict[int, Any]) -> Any:
+    """A copy, in which other layers are their clones; what cannot be copied, such as a lock, is shared."""
+    try:
+        return copy.deepcopy(value, twins)
+    except TypeError:
+        return value
 
 
 def _twin(layer: Layer) -> Layer:
@@ -516,6 +612,6 @@ def _declared(layer: Layer, shared: Any) -> Declaration:
 
 
 _IMMUTABLE: tuple[Any, ...] = (
-    *(np.ndarray, np.generic, np.dtype, int, float, str, bytes, tuple, type, type(None), FunctionType, Record),
+    *(np.generic, np.dtype, int, float, str, bytes, type, type(None), FunctionType, Record),
     functools.partial,
 )

@@ -47,6 +47,8 @@ def has_params(layer: Layer) -> bool:
 class Composite(Layer):
     """Base of the layers that only call their children: rowwise where all of them are."""
 
+    _keeps_children = True
+
     def _set_argument(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__}: {name} cannot be set once it is made; make a new one.")
 

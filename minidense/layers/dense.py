@@ -47,6 +47,10 @@ class Dense(Layer, library=True):
     def _settle(self) -> None:
         self.activation = None  # from here on it is a layer of its own
 
+    def _unsettle(self) -> None:
+        if "_given" in vars(self):
+            self.activation = self._given["activation"]
+
     def _as_layer(self) -> Layer:
         return self if self.activation is None else Chain([self])
 

@@ -45,18 +45,24 @@ def backward_as_child(layer: Layer, dy: Array) -> Any:
 
 
 def _backward(layer: Layer, dy: Array) -> Any:
-    backward: Any = type(layer).backward  # whatever the instance has in the way
+    backward: Any = getattr(type(layer), "backward", None)  # whatever the instance has in the way
+    if backward is None:
+        raise AttributeError(f"{layer._where}: a layer must define forward and backward.")
     return backward(layer, dy)
 
 
 def _guarded_forward(layer: Layer, training: bool, x: Array) -> Array:
     given = x.view()
     given.flags.writeable = False  # what a layer is given is somebody else's: the user's data, or another layer's cache
-    forward: Any = type(layer).forward
+    forward: Any = getattr(type(layer), "forward", None)
+    if forward is None:
+        raise AttributeError(f"{layer._where}: a layer must define forward and backward.")
     try:
         y = forward(layer, given, training=training) if layer._takes_training else forward(layer, given)
     except Exception as error:
         error.add_note(f"in forward of {layer._where}, for an input of shape {x.shape}")
+        if "read-only" in str(error):
+            error.add_note("A layer changes neither its input nor, but in training, its parameters and buffers.")
         raise
     return _as_expected(layer, "forward", y, (len(x), *(layer._record.output_shape or ())))
 
@@ -77,12 +83,13 @@ def _first_backward(layer: Layer, dy: Array) -> Any:
     """``backward``, and an error for a gradient that it neither changed nor asked for.
 
     A gradient can be all -0.0 because that is what it is. So, this once, the attributes are taken away: whoever sets
-    or reads one comes by the layer's ``__setattr__`` or ``__getattr__``, which notes it.
+    or reads one comes by the layer's ``__setattr__`` or ``__getattr__``, which notes it, unless the author's own do.
     """
     record = layer._record
     record.touched = set()
-    for name in record.gradients:
-        del layer.__dict__[name]
+    if layer._notes_reading:
+        for name in record.gradients:
+            del layer.__dict__[name]
     try:
         dx = _backward(layer, dy)
     finally:

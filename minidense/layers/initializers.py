@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol
 
 import numpy as np
 
 from minidense.core.arguments import lookup
 from minidense.core.types import Array, Shape
 
-Initializer: TypeAlias = "Callable[[np.random.Generator, Shape], Array]"  # a string: numpy.random is slow to import
+
+class Initializer(Protocol):
+    """A callable ``init(rng, shape)`` that returns an array of that shape."""
+
+    def __call__(self, rng: np.random.Generator, shape: Shape, /) -> Array: ...
 
 
 def zeros(rng: np.random.Generator, shape: Shape) -> Array:

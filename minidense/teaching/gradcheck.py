@@ -71,9 +71,12 @@ def check_layer(
     with network.building(shape):
         network.allocate()
     network.theta[...] += 0.1 * random.standard_normal(network.theta.shape)  # zeros and ones hide mistakes
+    place = layer._record.path or () if isinstance(layer, Layer) and len(network.children) == 1 else ()
+    for part in walk(network):  # errors name the layer as the one that was given
+        part._record.path = (*place, *(part._record.path or ())[1:])
     worst = 0.0
     for part in network.children:
-        check = _Check(part, network, random, tolerance, entries, named=getattr(layer, "_where", None))
+        check = _Check(part, network, random, tolerance, entries)
         if given is not None and part is network.children[0]:
             worst = max(worst, check(given))
             continue
@@ -101,11 +104,9 @@ class _Check:
         random: np.random.Generator,
         tolerance: float,
         entries: int,
-        named: str | None,
     ) -> None:
         self.layer, self.network, self.random = layer, network, random
         self.tolerance, self.entries = tolerance, entries
-        self.where = named if named is not None and len(network.children) == 1 else repr(layer)
         self.chain = Pass([layer], training=True)
         self.generators = [part.rng.bit_generator for part in walk(layer) if part.draws]
 
@@ -227,7 +228,7 @@ class _Check:
         return (4 * fine - coarse) / 3
 
     def _error(self, message: str) -> GradientError:
-        return GradientError(f"{self.where}: {message}.")
+        return GradientError(f"{self.layer._where}: {message}.")
 
 
 def _relative_error(found: Array, numeric: Array, hidden: float) -> Array:

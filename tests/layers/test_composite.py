@@ -163,7 +163,7 @@ def test_sharing_with_a_layer_that_is_elsewhere_is_an_error():
     with pytest.raises(ValueError, match=r"Decoder.*: the attribute 'encoder' has Dense\(3\), which is no part"):
         md.Sequential([md.Dense(3), Decoder(encoder)]).build(6)
     late = md.Dense(3)
-    with pytest.raises(ValueError, match="has no parameter 'W' to share. Is it built before this layer"):
+    with pytest.raises(ValueError, match=r"has no parameter 'W' to share\. Is it built before this layer"):
         md.Sequential([Decoder(late), late]).build(6)
 
 
@@ -235,7 +235,11 @@ def test_a_residual_network_does_all_that_a_model_does(tmp_path):
 
 def test_residual_and_concatenate_are_exported(tmp_path):
     model = md.Sequential(
-        [md.Dense(4, "relu"), md.Residual([md.Dense(4, "tanh")]), md.Concatenate([md.Dense(2), md.Sequential([md.Dense(3)])])],
+        [
+            md.Dense(4, "relu"),
+            md.Residual([md.Dense(4, "tanh")]),
+            md.Concatenate([md.Dense(2), md.Sequential([md.Dense(3)])]),
+        ],
         rng=0,
     ).build(6)
     model.export_numpy(tmp_path / "exported.py")

@@ -185,7 +185,7 @@ mistakes = {
 def test_each_planted_mistake_is_caught_and_named(mistake):
     parameter, message = mistakes[mistake]
     layer = mistake()
-    layer.note(index=2)
+    md.Sequential([md.ReLU(), md.ReLU(), layer]).build(4)
     with pytest.raises((AssertionError, ValueError)) as caught:
         md.check_layer(layer, 4)
     text = str(caught.value)
