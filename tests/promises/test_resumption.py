@@ -175,9 +175,9 @@ def frozen():
 
 
 LAYERS = {
-    "residual": lambda: [md.Dense(6), md.Residual([md.BatchNormalization(), md.Dropout(0.3), md.Dense(6)]), md.Dense(4)],
+    "residual": lambda: [md.Dense(6), md.Residual([md.BatchNormalization(), md.Dropout(0.3)]), md.Dense(4)],
     "concatenate": lambda: [md.Concatenate([md.Dense(3), [md.Dense(5, "relu"), md.Dropout(0.3)]]), md.Dense(4)],
-    "models in a model": lambda: [md.Sequential([md.Dense(6), md.Sequential([md.BatchNormalization(), md.Dropout(0.2)])]),
+    "models in a model": lambda: [md.Sequential([md.Dense(6), md.Sequential([md.ReLU(), md.Dropout(0.2)])]),
                                   md.Residual(md.Sequential([Centred(), md.Dense(6)])), md.Dense(4)],
     "a tied parameter": tied,
     "children made in build": lambda: [Gate(6), md.Residual([Gate(6, 0.4)]), md.Dense(4)],

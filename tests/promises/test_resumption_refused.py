@@ -1,7 +1,8 @@
-"""A run that cannot be resumed, or could not be saved, is refused with all that is wrong before anything has changed."""
+"""A run that cannot be resumed, or could not be saved, is refused with all that is wrong before anything changes."""
 
 import copy
 import datetime
+import io
 import itertools
 
 import numpy as np
@@ -11,7 +12,6 @@ from snapshots import picture
 
 import minidense as md
 from minidense import callbacks
-from minidense.training.loop import Run
 
 random = np.random.default_rng(7)
 X = random.normal(size=(150, 8)).astype("float32")
@@ -38,14 +38,14 @@ def saved(path, model=None, watch=(), every="epoch", **more):
     return path
 
 
-def assert_refused(error, message, path, model=None, watch=(), x=X, y=Y, **more):
-    """Resuming from the file is that error; it changes no model, new, built or trained, and no callback."""
-    models = [model] if model is not None else [network(), network().build(8), network()]
+def assert_refused(message, path, model=None, watch=(), make=network, x=X, y=Y, **more):
+    """Resuming is that error; it changes no model, the given one or a new, built and trained one, and no callback."""
+    models = [model] if model is not None else [make(), make().build(8), make()]
     if model is None:
         models[2].fit(X[:40], Y[:40], verbose=0)
     for each in models:
         before = picture(each), [picture(vars(callback)) for callback in watch]
-        with pytest.raises(error, match=message) as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             each.fit(x, y, **options(callbacks=list(watch), **more), resume=path)
         assert (picture(each), [picture(vars(callback)) for callback in watch]) == before
     return str(caught.value)
@@ -57,15 +57,15 @@ def assert_refused(error, message, path, model=None, watch=(), x=X, y=Y, **more)
 def test_another_model_is_said_with_all_differences(tmp_path):
     path = saved(tmp_path / "run.npz")
     for built in (False, True):
-        other = md.Sequential([md.Dense(7), md.BatchNormalization(), md.Tanh()], rng=0)
+        other = md.Sequential([md.Dense(7), md.ReLU(), md.Dense(4)], rng=0)
         other.compile(md.Adam(), md.SoftmaxCrossEntropy("sum"), metrics=["accuracy", "auc", "f1", largest])
         if built:
             other.build(8)
-        said = assert_refused(ValueError, "cannot resume from", path, other)
+        said = assert_refused("cannot resume from", path, other)
         assert "number of layers is 4 in the file, and 3 here" in said
         assert "the optimizer is SGD(learning_rate=0.1, momentum=0.9) in the file, and Adam() here" in said
         assert "the loss is SoftmaxCrossEntropy() in the file, and SoftmaxCrossEntropy(reduction='sum') here" in said
-    assert_refused(ValueError, "it has largest, which are not in this model", path, network(metrics=["accuracy"]))
+    assert_refused("it has largest, which are not in this model", path, network(metrics=["accuracy"]))
 
 
 @pytest.mark.parametrize("built", [False, True])
@@ -78,7 +78,7 @@ def test_other_frozen_layers(where, of, built, tmp_path):
         of(model if frozen else other).trainable = False
         path = saved(tmp_path / "run.npz", model, epochs=1)
         message = f"trainable of layer {where} is {not frozen} in the file, and {frozen} here"
-        assert_refused(ValueError, message, path, other.build(8) if built else other)
+        assert_refused(message, path, other.build(8) if built else other)
 
 
 DIFFERENT = {
@@ -89,7 +89,7 @@ DIFFERENT = {
     "weights": ({"class_weight": "balanced"}, "weights: None in the file, with the checksum"),
     "validation": ({"validation_data": None}, "validation rows: 30 in the file, 0 here"),
     "epochs": ({"epochs": 1}, "epochs: 1 and 3 steps are over in the file, 1 wanted here"),
-    "a callback less": ({"watch": []}, "the callback EarlyStopping is missing here; pass one again"),
+    "a callback less": ({"watch": []}, "the callback 'EarlyStopping' is missing here; pass one again"),
     "a callback of other arguments": (
         {"watch": [callbacks.EarlyStopping("loss", patience=3)]},
         "the patience of EarlyStopping is 9 in the file, and 3 here",
@@ -105,17 +105,18 @@ DIFFERENT = {
 def test_another_run(case, tmp_path):
     more, message = DIFFERENT[case]
     watch = [callbacks.EarlyStopping("loss", patience=9), callbacks.ModelCheckpoint(tmp_path / "best.npz")]
-    path = saved(tmp_path / "run.npz", watch=watch, every=11)
+    make = lambda: network(metrics=["accuracy"])  # noqa: E731 - one that takes weights
+    path = saved(tmp_path / "run.npz", make(), watch, every=11)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
-        assert_refused(ValueError, message, path, **{"watch": watch, **more})
+        assert_refused(message, path, **{"watch": watch, "make": make, **more})
     assert sorted(each.name for each in tmp_path.iterdir()) == ["best.npz", "run.npz"]
 
 
 def test_all_differences_are_said_at_once(tmp_path):
     path, other = saved(tmp_path / "run.npz", watch=[callbacks.EarlyStopping("loss", patience=9)]), network(md.Adam())
     watch = [callbacks.EarlyStopping("accuracy", patience=3)]
-    said = assert_refused(ValueError, "cannot resume", path, other, watch, batch_size=10, validation_data=None)
+    said = assert_refused("cannot resume", path, other, watch, batch_size=10, validation_data=None)
     for line in (
         "the optimizer is SGD",
         "rows a batch: 20",
@@ -131,9 +132,9 @@ def test_files_that_have_no_run(tmp_path):
         network().fit(X, Y, **options(resume=tmp_path / "none.npz"))
     model = network().build(8)
     model.save(tmp_path / "model.npz")
-    assert_refused(ValueError, "no training run to resume: it was written by model.save", tmp_path / "model.npz")
+    assert_refused("no training run to resume: it was written by model.save", tmp_path / "model.npz")
     model.save_weights(tmp_path / "weights.npz")
-    assert_refused(ValueError, "weights only", tmp_path / "weights.npz")
+    assert_refused("weights only", tmp_path / "weights.npz")
 
 
 def batches(rows):
@@ -238,8 +239,62 @@ def test_a_metric_that_does_not_say_what_it_counts_in(metric, tmp_path):
 
 # ---------------------------------------------------------------------- forged files
 
-WRONG = (None, True, -1, 1.5, 3, 10**30, "text", [], [3], {}, {"a": 1}, {"$float": "nan"}, {"$tuple": []})
+WRONG = (None, True, -1, 1.5, 3, 10**4000, "text", [], [3], {}, {"a": 1}, {"$float": "nan"}, {"$tuple": []})
 WRONG += ({"$number": "<f4", "value": 3.0}, [[[]]], {"$dict": [[3, 3]]}, {"$array": "forged"}, "x" * 10**6)
+
+
+POSSIBLE = {"number": [3], "stopped": [True], "callbacks": [[]]}
+"""Of the wrong ones, those that another run might have said."""
+
+
+@pytest.fixture(scope="module")
+def genuine(tmp_path_factory):
+    """The manifest and the arrays of a checkpoint at step 4 of the second epoch, within a block."""
+    watch = [callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True), callbacks.GradientHealth()]
+    path = saved(tmp_path_factory.mktemp("genuine") / "run.npz", watch=[*watch, Counting()], every=12)
+    return taken_apart(path.read_bytes())
+
+
+class Victim:
+    """A model and callbacks that files are tried on, and that are made anew once one was resumed from."""
+
+    def __init__(self, path, genuine):
+        self.path, self.genuine = path, genuine
+        self.renew()
+
+    def renew(self):
+        self.model = network().build(8)
+        self.watch = [
+            callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True),
+            callbacks.GradientHealth(),
+        ]
+        self.watch += [callbacks.ModelCheckpoint(self.path.with_name("never.npz"), every=9**9), Counting()]
+        self.before = self.picture()
+
+    def picture(self):
+        return picture(self.model), [picture(vars(callback)) for callback in self.watch]
+
+    def refuses(self, training=None, model=None):
+        """Whether it refuses a file that says this, with one error and everything as it was; other errors pass."""
+        manifest, arrays = self.genuine
+        forged = {**manifest, **({} if training is None else {"training": training})}
+        forged |= {} if model is None else {"model": model}
+        self.path.write_bytes(sealed(forged, {**arrays, "values/training/forged": next(iter(arrays.values()))}))
+        try:
+            self.model.fit(X, Y, **options(callbacks=self.watch, resume=self.path))
+        except ValueError as error:
+            said = str(error)
+        else:
+            self.renew()
+            return False
+        assert len(said) < 3000
+        assert self.picture() == self.before
+        return True
+
+
+@pytest.fixture
+def victim(genuine, tmp_path):
+    return Victim(tmp_path / "forged.npz", genuine)
 
 
 def places(data, path=()):
@@ -259,9 +314,79 @@ def put(data, path, value):
     return data
 
 
-def watchers():
-    return [
-        callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True),
-        callbacks.GradientHealth(),
-        Counting(),
-    ]
+PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "stopped", "report", "running"]
+PARTS += ["unreported", "callbacks"]
+
+
+def test_a_genuine_file_is_taken(victim, genuine):
+    training = genuine[0]["training"]
+    assert list(training) == PARTS
+    assert (training["epoch"], training["step"], training["steps_made"]) == (1, 4, 12)
+    assert not victim.refuses(training)
+    assert not victim.refuses(put(training, ("steps_made",), 11))  # the first epoch may have ended early
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_is_forged(part, victim, genuine):
+    training = genuine[0]["training"]
+    assert victim.refuses({name: training[name] for name in PARTS if name != part})
+    assert victim.refuses({**training, part + "_": training[part]})
+    for wrong in WRONG:
+        refused = victim.refuses(put(training, (part,), wrong))
+        assert refused == (wrong not in POSSIBLE.get(part, [])), wrong
+
+
+@pytest.mark.parametrize("part", ["facts", "report", "running", "callbacks"])
+def test_what_is_within_a_part_is_refused_or_harmless(part, victim, genuine):
+    """Either it is refused, or the run goes to its end."""
+    training, refused, harmless = genuine[0]["training"], 0, 0
+    for path in places(training[part], (part,)):
+        for wrong in WRONG:
+            if not (isinstance(wrong, dict) and "$array" in wrong):
+                yes = victim.refuses(put(training, path, wrong))
+                refused, harmless = refused + yes, harmless + (not yes)
+    assert refused > 2 * harmless
+
+
+IMPOSSIBLE = {
+    "an epoch more than its history": ({"epoch": 2, "step": 0, "unreported": None}, "history is not that of 2 epochs"),
+    "an epoch less": ({"epoch": 0, "steps_made": 4}, "history is not that of 0 epochs"),
+    "epochs for ever": ({"epoch": 2**62}, "epochs: 4611686018427387904 and 4 steps are over in the file, 2 wanted"),
+    "more steps than an epoch has": ({"step": 9}, "its place, epoch 1, step 9"),
+    "more steps than there were": ({"steps_made": 13}, "its place, epoch 1, step 4 of 13"),
+    "fewer steps than there were": ({"steps_made": 3}, "its place, epoch 1, step 4 of 3"),
+    "another step": ({"step": 3, "steps_made": 11}, "its scores of the batches under way are others"),
+    "no scores": ({"unreported": None}, "its scores of the batches under way are others"),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_a_place_that_no_run_was_at(case, victim, genuine):
+    changes, message = IMPOSSIBLE[case]
+    assert victim.refuses({**genuine[0]["training"], **changes})
+    with pytest.raises(ValueError, match=message):
+        victim.model.fit(X, Y, **options(callbacks=victim.watch, resume=victim.path))
+
+
+def test_a_history_of_another_run(victim, genuine):
+    model, training = genuine[0]["model"], genuine[0]["training"]
+    assert not victim.refuses(model=model)
+    assert victim.refuses(model={**model, "history": None})
+    history = model["history"]
+    assert victim.refuses(model=put(model, ("history", "epoch"), [1]))
+    assert victim.refuses(model=put(model, ("history",), {**history, "epoch": [], "history": {}}))
+    start = {**training, "epoch": 0, "step": 0, "steps_made": 0, "unreported": None}
+    none = {name: [] for name in history["history"]}
+    assert victim.refuses(start, put(model, ("history",), {**history, "epoch": [], "history": none}))
+
+
+def test_scores_of_another_kind(victim, genuine):
+    """Of another dtype, or text."""
+    manifest, arrays = genuine
+    name = manifest["training"]["unreported"]["$array"]
+    scores = np.lib.format.read_array(io.BytesIO(arrays[name]))
+    for forged in (scores.astype("float64"), scores.astype("U9"), scores[:-1], scores.reshape(-1)):
+        file = io.BytesIO()
+        np.lib.format.write_array(file, forged, version=(1, 0))
+        victim.genuine = manifest, {**arrays, name: file.getvalue()}
+        assert victim.refuses()
