@@ -84,6 +84,7 @@ class Optimizer(Configurable):
 
     def update(self, theta: Array, grad: Array) -> None:
         """Change ``theta`` in place by one step against ``grad``, which stays as it is. Both are (p,)."""
+        self.__dict__["iterations"] = int(self.iterations)  # powers of a NumPy integer are rounded otherwise
         eta = self.rate
         if self.global_clipnorm is not None:
             grad = self._clipped(grad)
