@@ -90,10 +90,10 @@ class Chain(Composite, library=True):
             layer._settle()
 
     def get_config(self) -> dict[str, Any]:
-        return {"layers": self.children}
+        return {"layers": self.children} if self._of_library else super().get_config()
 
     def __repr__(self) -> str:
-        return repr(self.children)
+        return repr(self.children) if self._of_library else super().__repr__()
 
     def build(self, input_shape: Shape) -> Shape:
         for name, layer in self._record.former.items():
