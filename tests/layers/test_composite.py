@@ -163,7 +163,7 @@ def test_sharing_with_a_layer_that_is_elsewhere_is_an_error():
     with pytest.raises(ValueError, match=r"Decoder.*: the attribute 'encoder' has Dense\(3\), which is no part"):
         md.Sequential([md.Dense(3), Decoder(encoder)]).build(6)
     late = md.Dense(3)
-    with pytest.raises(ValueError, match="has no parameter 'W' to share. Is it built before this layer"):
+    with pytest.raises(ValueError, match=r"has no parameter 'W' to share\. Is it built before this layer"):
         md.Sequential([Decoder(late), late]).build(6)
 
 
