@@ -492,20 +492,28 @@ def _inherit(new: Layer, former: Layer) -> None:
         _inherit(new._record.children[name], former._record.children[name])
 
 
+def _given_back(layer: Layer) -> list[Layer]:
+    """Before it is built again: make its layers free, and those it was given, which are returned, as they were."""
+    inside = {id(part): part for part in walk(layer) if part is not layer}
+    for part in inside.values():
+        part._record.parent = None
+    attributes = [value for name, value in vars(layer).items() if name != "_record"]
+    given = [part for part in held(attributes) if id(part) in inside]
+    for part in given:
+        part._unsettle()
+    return given
+
+
 def declare(layer: Layer, input_shape: Shape) -> Shape:
     """Call ``build`` and note what it declares and the shapes; return the output shape."""
     record = layer._record
-    if record.children and not layer._keeps_children:  # it is built again, perhaps of the same layers
-        inside = {id(part): part for part in walk(layer) if part is not layer}
-        for part in inside.values():
-            part._record.parent = None
-        for part in held([value for name, value in vars(layer).items() if name != "_record"]):
-            if id(part) in inside:
-                part._unsettle()
+    given = _given_back(layer) if record.children and not layer._keeps_children else []
     record.values, record.former = record.arrays, record.children
     record.params, record.buffers, record.children = [], [], {}
     shape = layer.build(input_shape)
     record.former = {}
+    for part in given:
+        part._settle()
     if not isinstance(shape, tuple) or not all(isinstance(n, int | np.integer) for n in shape):
         raise TypeError(f"{layer._where}: build must return the output shape as a tuple of ints, got {shape!r}.")
     record.input_shape, record.output_shape = input_shape, tuple(int(n) for n in shape)
