@@ -351,6 +351,18 @@ def test_arguments_that_the_constructor_does_not_have(make, message):
         make()
 
 
+@pytest.mark.parametrize("where", ["__init__", "forward"])
+@pytest.mark.parametrize("what", ["param", "buffer", "child"])
+def test_what_is_declared_outside_build_is_refused(where, what):
+    def declares(self, x=None):
+        getattr(self, what)("h", *([md.Dense(4)] if what == "child" else []), (4,))
+        return x
+
+    kind = type("Declares", (Scale,), {where: declares})
+    with pytest.raises(RuntimeError, match=r"Declares\(\).*: 'h' is declared outside build"):
+        md.Sequential([kind()]).build(4).predict(X)
+
+
 def test_setting_an_argument_later():
     dropout, x = md.Dropout(0.1), np.ones((2000, 4))
     model = md.Sequential([dropout], rng=0, dtype="float64").build(4)
@@ -535,7 +547,7 @@ def test_slots_and_a_string_of_caches_are_refused():
     with pytest.raises(TypeError, match="Slotted: __slots__"):
         type("Slotted", (type("Mixin", (), {"__slots__": ("k",)}), Scale), {})
     type("Unslotted", (type("Mixin", (), {"__slots__": ()}), Scale), {})
-    with pytest.raises(TypeError, match=r"Cached: caches: expected a tuple of names, such as \('x',\), got a string"):
+    with pytest.raises(TypeError, match=r"Cached: caches: expected a tuple of names, such as \('x',\), got 'x'"):
         type("Cached", (Scale,), {"caches": "x"})
 
 
@@ -703,6 +715,40 @@ def test_predict_cannot_change_a_buffer_or_a_parameter():
         assert caught.value.__notes__[0].startswith(f"in forward of Moves('{how}'), layer 0")
         assert "but in training" in caught.value.__notes__[1]
         assert not model.layers[0].mean.any()
+
+
+def test_a_layer_may_refer_to_the_model_around_it():
+    layer = Scale()
+    model = md.Sequential([md.Residual([layer]), md.Dense(3)], rng=0).compile("adam").build(4)
+    layer.model, layer.around = model, model.network
+    theta = model.theta
+    for _ in range(2):
+        model.fit(X, Y, verbose=0)
+        model.predict(X)
+        assert model.theta is theta
+        assert np.shares_memory(layer.g, theta)
+    twin = copy.deepcopy(model)
+    assert twin.layers[0].f.children[0].model is twin
+    assert np.array_equal(twin.predict(X), model.predict(X))
+
+
+def test_a_generator_of_ones_own_is_kept_and_a_copy_draws_anew():
+    class Noise(md.Layer):
+        draws = True
+
+        def __init__(self, seed=None):
+            if seed is not None:
+                self.rng = np.random.default_rng(seed)
+
+        def forward(self, x, training):
+            return x + self.rng.normal(size=x.shape)
+
+    own = Noise(5)
+    model = md.Sequential([own, Noise()], rng=0).build(4)
+    twins = [copy.deepcopy(own), copy.deepcopy(model.layers[1])]
+    assert own.rng.random() == np.random.default_rng(5).random()
+    md.Sequential(twins, rng=1).build(4)
+    assert len({layer.rng.random() for layer in [*model.layers, *twins]}) == 4
 
 
 def test_what_cannot_be_copied_is_shared_by_clones():
