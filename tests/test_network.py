@@ -145,8 +145,10 @@ def test_an_add_that_fails_adds_nothing():
             return x
 
     model = md.Sequential([md.Dense(4)], rng=0).build(4)
-    theta, inner = model.theta, md.Dense(3, "relu")
-    for added in (Picky(), md.Sequential([inner, Picky()]), md.Residual([md.Dense(4), Picky()])):
+    theta = model.theta
+    for kind in (lambda *layers: layers[-1], lambda *layers: md.Sequential(layers), md.Concatenate, md.Residual):
+        inner = md.Dense(4, "relu")
+        added = kind([inner, Picky()]) if isinstance(kind, type) else kind(inner, Picky())
         for _ in range(2):
             with pytest.raises(ValueError, match="not yet"):
                 model.add(added)
@@ -154,11 +156,9 @@ def test_an_add_that_fails_adds_nothing():
             assert model.output_shape == (4,)
             assert model.theta is theta
             assert inner.count_params == 0
-        added = copy.deepcopy(added)
-        for layer in walk(added._as_layer()):
-            if isinstance(layer, Picky):
-                layer.ready = True
+        Picky.ready = True
         assert_whole(copy.deepcopy(model).add(added).network)
+        Picky.ready = False
 
 
 def test_copies_of_models_within_models_keep_their_facades():

@@ -366,6 +366,7 @@ def test_what_is_declared_outside_build_is_refused(where, what):
 def test_setting_an_argument_later():
     dropout, x = md.Dropout(0.1), np.ones((2000, 4))
     model = md.Sequential([dropout], rng=0, dtype="float64").build(4)
+    model.forward(x, training=True)
     dropout.rate = 0.7
     assert dropout.get_config() == {"rate": 0.7}
     y = model.forward(x, training=True)
@@ -475,7 +476,10 @@ class Odd(Scale):
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
 
+    reprs = 0
+
     def __repr__(self):
+        Odd.reprs += 1
         return f"Odd({self.nothing})"
 
 
@@ -484,8 +488,10 @@ def test_a_layer_with_special_methods_of_its_own():
     model = trained(Odd(), md.Residual(Odd()))
     assert np.array_equal(copy.deepcopy(model).predict(X), model.predict(X))
     model.add(Odd()).add(md.Sequential([Odd()]))
+    Odd.reprs = 0
     with pytest.raises(AttributeError, match=r"Odd\(\.\.\.\), layer 0 has no attribute 'missing'"):
         _ = model.layers[0].missing
+    assert Odd.reprs == 1  # and not once more for the error in it, and so on
 
 
 class Delegates(md.Layer):
