@@ -360,10 +360,10 @@ class Sequential:
     def forward(self, x: Array, training: bool = False) -> Array:
         """The chain itself: the output of the last layer. Each layer caches what its backward needs."""
         input_shape, _ = self._built_shapes()
-        x = as_features(x)
-        check_features(x, input_shape, self.dtype)
-        y = Pass(self.network.children, training).forward(x[:].astype(self.dtype, copy=False))
-        self._rows_forward = len(x)
+        rows = as_features(x)
+        check_features(rows, input_shape, self.dtype)
+        y = Pass(self.network.children, training).forward(rows[:].astype(self.dtype, copy=False))
+        self._rows_forward = len(rows)
         return y.copy() if self.network.root.busy else y  # while fit runs, the layers use their arrays again
 
     def backward(self, dy: Any) -> Array:
@@ -546,7 +546,8 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     """
     from minidense.files import model_file
 
-    return model_file.read_model(path, custom_objects, Sequential)
+    model: Sequential = model_file.read_model(path, custom_objects, Sequential)
+    return model
 
 
 def _dtype_name(dtype: Any) -> str:

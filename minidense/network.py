@@ -180,7 +180,9 @@ class Network(Chain, library=True):
 
     @contextmanager
     def _undone_if_failed(self, more: Sequence[Layer] = ()) -> Iterator[None]:
+        """Where the block fails, its layers, and ``more`` that it would have had, are what they were."""
         before = [(layer, layer.__dict__.copy(), layer._record.copy()) for layer in _reachable([self, *more])]
+        children = dict(self._record.children)
         theta = self._theta
         try:
             yield
@@ -189,6 +191,7 @@ class Network(Chain, library=True):
                 for layer, attributes, record in before:
                     layer.__dict__.clear()
                     layer.__dict__.update(attributes, _record=record)
+                self._record.children = children
             raise
 
     def extend(self, layers: Sequence[Layer]) -> None:

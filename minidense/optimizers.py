@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class Optimizer(Configurable):
 
     iterations: int = 0
     state: dict[str, Array]
+    vectors: ClassVar[tuple[str, ...]] = ()
+    """Of the library's optimizers: the names that there can be in ``state``."""
+
     decayed: Sequence[slice] | None = None
     """The pieces of theta that decay; None for all of it. The model notes them before it trains."""
 
@@ -147,6 +150,8 @@ class SGD(Optimizer, library=True):
     array([-4.,  2.])
     """
 
+    vectors = ("velocity",)
+
     def __init__(
         self,
         learning_rate: float | Callable[[int], float] = 0.01,
@@ -195,6 +200,7 @@ class Adam(Optimizer, library=True):
     """
 
     saved = ("_begun",)
+    vectors = ("m", "v")
 
     _begun: int = 0
     """The updates made before the moments began, from zero: layers that are added later begin them anew."""
@@ -262,6 +268,8 @@ class RMSprop(Optimizer, library=True):
     >>> theta.round(4)
     array([0.9])
     """
+
+    vectors = ("v", "momentum")
 
     def __init__(
         self,

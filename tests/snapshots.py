@@ -16,5 +16,7 @@ def picture(thing):
     if isinstance(thing, np.random.Generator):
         return repr(thing.bit_generator.state) + repr(getattr(thing.bit_generator.seed_seq, "n_children_spawned", ""))
     if type(thing).__module__.startswith("minidense") and hasattr(thing, "__dict__"):
-        return type(thing).__name__, picture({k: v for k, v in thing.__dict__.items() if k != "_owner"})
+        return type(thing).__name__, picture(
+            {k: v for k, v in thing.__dict__.items() if k not in ("_owner", "_facade")}
+        )
     return repr(thing)

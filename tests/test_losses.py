@@ -1,10 +1,13 @@
-"""SoftmaxCrossEntropy: its definition, its derivative, its labels, its precision."""
+"""Each loss: its definition, its derivative, its labels, its precision."""
 
 import copy
+import itertools
 import pickle
+from decimal import Decimal
 
 import numpy as np
 import pytest
+from exact import DTYPES, exp, log1p, many_digits, points, rows_of, units
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import normal_arrays, seeds
@@ -227,3 +230,51 @@ def test_label_smoothing_is_training_on_smoothed_rows(e):
     assert smooth.forward(scores, binary) == pytest.approx(plain.forward(scores, (1 - e) * binary + e / 2), rel=1e-12)
     with pytest.raises(ValueError, match="label_smoothing"):
         md.SoftmaxCrossEntropy(label_smoothing=1.0)
+
+
+def test_probability_rows_are_normalised():
+    x, y = np.random.default_rng(0).normal(size=(6, 4)), np.random.default_rng(1).dirichlet(np.ones(3), 6)
+    models = [md.Sequential([md.Dense(3)], rng=0, dtype="float64").build(4).compile() for _ in range(2)]
+    losses = [model.loss_and_grad(x, t) for model, t in zip(models, (y, 1.0008 * y), strict=True)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
+    np.testing.assert_allclose(models[0].grad, models[1].grad, rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@many_digits()
+def test_softmax_cross_entropy_is_exact_to_four_units(dtype):
+    loss = md.SoftmaxCrossEntropy()
+    with np.errstate(over="ignore"):
+        scores = rows_of(dtype)
+    for row in scores:
+        powers = [exp(Decimal(s) - Decimal(max(row))) for s in row]
+        for label in range(len(row)):
+            exact = log1p(sum(sorted(powers)[:-1])) + Decimal(max(row)) - Decimal(row[label])
+            if exact < np.finfo("float64").max:
+                found = loss.forward(np.array([row], dtype), [label])
+                assert units(found, exact, dtype) <= 4, (row, label)
+            assert np.isfinite(loss.backward()).all()
+
+
+def elementwise(name, s, t):
+    """The loss of one output, exactly."""
+    d = abs(s - t)
+    if name == "SigmoidCrossEntropy":
+        return log1p(exp(-abs(s))) + ((1 - t) * s if s > 0 else -t * s)
+    if name == "Huber":
+        return d * d / 2 if d <= 1 else d - Decimal("0.5")
+    return {"MeanSquaredError": d * d, "MeanAbsoluteError": d}[name]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["SigmoidCrossEntropy", "Huber", "MeanSquaredError", "MeanAbsoluteError"])
+@many_digits()
+def test_target_losses_are_exact_to_four_units(name, dtype):
+    loss = getattr(md, name)()
+    targets = [0.0, 1.0, 0.5, 0.25] if name == "SigmoidCrossEntropy" else points(dtype)
+    for score, target in itertools.product(points(dtype), targets):
+        exact = elementwise(name, Decimal(score), Decimal(target))
+        found = loss.forward(np.full((3, 2), score, dtype), np.full((3, 2), target, dtype))
+        if exact < np.finfo("float64").max:
+            assert units(found, exact, dtype) <= 4, (score, target, found)
+        assert not np.isnan(loss.backward()).any()

@@ -1,4 +1,4 @@
-"""Sequential: one seed one result, purity, copies, building, and what it shows."""
+"""Sequential: one seed one result, building, purity, its parameters in one vector, and copies."""
 
 import copy
 import itertools
@@ -9,12 +9,10 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from snapshots import picture
-from strategies import seeds
 
 import minidense as md
+from minidense.layers.base import own_params, walk
 
 
 def make(rng=0, dtype="float32", extra=(), **options):
@@ -24,25 +22,6 @@ def make(rng=0, dtype="float32", extra=(), **options):
 
 
 # ------------------------------------------------------------------ one seed, one result
-
-
-@pytest.mark.parametrize("size", [1, 7, "full"])
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_two_runs_are_the_same_to_the_bit(digits_like, size, momentum):
-    runs = [make(momentum=momentum) for _ in range(2)]
-    histories = [model.fit(*digits_like, batch_size=size, epochs=3, verbose=0).history for model in runs]
-    assert np.array_equal(runs[0].theta, runs[1].theta)
-    assert histories[0] == histories[1]
-    assert not np.array_equal(runs[0].theta, make(rng=1).build(7).theta)
-
-
-@pytest.mark.parametrize("size", [1, 7, "full"])
-def test_five_epochs_twice_are_ten_epochs(digits_like, size):
-    twice, once = make(momentum=0.9), make(momentum=0.9)
-    halves = [twice.fit(*digits_like, batch_size=size, epochs=5, verbose=0).history["loss"] for _ in range(2)]
-    whole = once.fit(*digits_like, batch_size=size, epochs=10, verbose=0).history["loss"]
-    assert np.array_equal(twice.theta, once.theta)
-    assert halves[0] + halves[1] == whole
 
 
 SCRIPT = """
@@ -95,166 +74,15 @@ def test_both_dtypes_start_alike():
     assert np.array_equal(single.theta, double.theta.astype("float32"))
 
 
-@given(st.integers(1, 40), st.integers(1, 45), seeds)
-def test_each_epoch_sees_every_row_once(n, size, seed):
-    """Gradients of a linear model with one-hot rows tell which rows came: here, the callbacks' count of them."""
-    seen = []
-
-    class Spy(md.Layer):
-        def forward(self, x, training):
-            if training:
-                seen.extend(x[:, 0].tolist())
-            return x
-
-        def backward(self, dy):
-            return dy
-
-    x = np.arange(n, dtype="float32")[:, None]
-    model = md.Sequential([Spy(), md.Dense(2)], rng=seed).compile(md.SGD(1e-6))
-    model.fit(x, np.zeros(n, int), batch_size=size, epochs=2, verbose=0)
-    first, second = seen[:n], seen[n:]
-    assert sorted(first) == sorted(second) == x[:, 0].tolist()
-    if n >= 20 and size < n:
-        assert first != second
-        assert first != x[:, 0].tolist()
-
-
-@pytest.mark.parametrize("kind", ["read-only", "fortran", "strided", "uint8", "list", "float64", "float32"])
-def test_the_kind_of_array_makes_no_difference_and_it_is_not_changed(kind):
-    rng = np.random.default_rng(0)
-    plain, y = rng.integers(0, 9, (30, 7)).astype("float32"), rng.integers(0, 3, 30)
-    x = {
-        "read-only": lambda: plain.copy(),
-        "fortran": lambda: np.asfortranarray(plain),
-        "strided": lambda: np.repeat(plain, 2, axis=0)[::2],
-        "list": lambda: plain.tolist(),
-    }.get(kind, lambda: plain.astype(kind))()
-    if kind == "read-only":
-        x.flags.writeable = y.flags.writeable = False
-    before = picture(x if isinstance(x, np.ndarray) else np.array(x))
-    models = [make(), make()]
-    models[0].fit(plain, y, batch_size=8, epochs=2, verbose=0)
-    models[1].fit(x, y.tolist() if kind == "list" else y, batch_size=8, epochs=2, verbose=0)
-    assert np.array_equal(models[0].theta, models[1].theta)
-    assert np.array_equal(models[0].predict(plain), models[1].predict(x))
-    assert picture(x if isinstance(x, np.ndarray) else np.array(x)) == before
-
-
-@pytest.mark.parametrize("labels", ["(n, 1)", "float", "bool", "uint8", "one-hot"])
-def test_the_form_of_the_labels_makes_no_difference(digits_like, labels):
-    x, y = digits_like
-    y = y % 2 if labels == "bool" else y
-    form = {
-        "(n, 1)": y[:, None],
-        "float": y.astype(float),
-        "bool": y.astype(bool),
-        "uint8": y.astype("uint8"),
-        "one-hot": np.eye(3)[y],
-    }[labels]
-    models = [make(), make()]
-    histories = [m.fit(x, target, epochs=2, verbose=0).history for m, target in zip(models, (y, form), strict=True)]
-    assert np.array_equal(models[0].theta, models[1].theta)
-    assert histories[0] == histories[1]
-
-
-def test_large_batches_in_slices_are_the_whole_batch(monkeypatch):
-    """Computed in slices of 16 rows, a batch of 50 has the gradient of the whole, to rounding."""
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(130, 7)), rng.integers(0, 3, 130)
-    models = [make(dtype="float64"), make(dtype="float64")]
-    histories = []
-    for model, rows in zip(models, (2048, 16), strict=True):
-        monkeypatch.setattr(md.data.batches, "SLICE_ROWS", rows)
-        monkeypatch.setattr(md.data.batches, "GATHER_BYTES", 8 * 7 * 16)
-        histories.append(model.fit(x, y, batch_size=50, epochs=3, verbose=0).history)
-    np.testing.assert_allclose(models[1].theta, models[0].theta, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(histories[1]["loss"], histories[0]["loss"], rtol=1e-12)
-    assert histories[1]["accuracy"] == histories[0]["accuracy"]
-
-
-def test_being_watched_batch_by_batch_changes_nothing(digits_like):
-    watched, alone = make(), make()
-    nothing = md.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)
-    histories = [
-        watched.fit(*digits_like, batch_size=4, epochs=3, callbacks=[nothing], verbose=0).history,
-        alone.fit(*digits_like, batch_size=4, epochs=3, verbose=0).history,
-    ]
-    assert np.array_equal(watched.theta, alone.theta)
-    assert histories[0]["accuracy"] == histories[1]["accuracy"]
-    np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-6)
-
-
-# ------------------------------------------------------------------ figures
-
-
-def test_evaluate_agrees_with_predict(digits_like):
-    x, y = digits_like
-    model = make()
-    history = model.fit(x, y, epochs=2, validation_data=(x, y), verbose=0).history
-    probabilities = model.predict(x).astype("float64")
-    for size in (1, 7, 1024, "full"):
-        figures = model.evaluate(x, y, batch_size=size)
-        assert figures["loss"] == pytest.approx(-np.log(probabilities[np.arange(60), y]).mean(), rel=1e-5)
-        assert figures["accuracy"] == (probabilities.argmax(axis=1) == y).mean()
-    assert history["val_loss"][-1] == pytest.approx(figures["loss"], rel=1e-6)
-    assert history["val_accuracy"][-1] == figures["accuracy"]
+# ------------------------------------------------------------------ training
 
 
 def test_train_on_batch_is_one_full_batch_step(digits_like):
     one, other = make(), make()
-    figures = one.train_on_batch(*digits_like)
+    results = one.train_on_batch(*digits_like)
     history = other.fit(*digits_like, batch_size="full", verbose=0).history
     assert np.array_equal(one.theta, other.theta)
-    assert figures == {name: values[0] for name, values in history.items()}
-
-
-def test_validation_split_holds_out_the_last_rows(digits_like):
-    x, y = digits_like
-    split, given = make(), make()
-    histories = [
-        split.fit(x, y, validation_split=0.25, verbose=0).history,
-        given.fit(x[:45], y[:45], validation_data=(x[45:], y[45:]), verbose=0).history,
-    ]
-    assert histories[0] == histories[1]
-    assert np.array_equal(split.theta, given.theta)
-
-
-def test_a_loss_of_ones_own_needs_two_methods(digits_like):
-    x, y = digits_like
-
-    class HalfSquares(md.Loss):
-        """Mean over rows of half the squared distance to the one-hot row."""
-
-        def forward(self, scores, y):
-            self.difference = scores - np.eye(3)[y]
-            return float((self.difference**2).sum() / 2 / len(y))
-
-        def backward(self):
-            return self.difference / len(self.difference)
-
-    model = md.Sequential([md.Dense(3)], rng=0, dtype="float64").compile(md.SGD(0.1), HalfSquares())
-    W, b = (w.copy() for w in model.build(7).get_weights())
-    history = model.fit(x, y, batch_size="full", epochs=20, validation_data=(x, y), verbose=0).history
-    for _ in range(20):
-        difference = x @ W + b - np.eye(3)[y]
-        W -= 0.1 * x.T @ difference / len(x)
-        b -= 0.1 * difference.mean(axis=0)
-    np.testing.assert_allclose(model.layers[0].W, W, rtol=1e-12, atol=1e-14)
-    assert history["val_loss"][:-1] == pytest.approx(history["loss"][1:])
-    assert model.evaluate(x, y)["loss"] == history["val_loss"][-1]
-
-
-def test_stop_training_ends_the_epoch(digits_like):
-    model = make()
-
-    def stop(batch, logs):
-        model.stop_training = batch == 2
-
-    history = model.fit(
-        *digits_like, batch_size=4, epochs=9, callbacks=[md.callbacks.LambdaCallback(on_batch_end=stop)], verbose=0
-    )
-    assert history.epoch == [0]
-    assert model.fit(*digits_like, epochs=2, verbose=0).epoch == [0, 1]
+    assert results == {name: values[0] for name, values in history.items()}
 
 
 # ------------------------------------------------------------------ purity
@@ -345,22 +173,13 @@ def test_fit_of_a_model_that_is_being_fitted_is_an_error(digits_like):
     model.fit(*digits_like, verbose=0)  # and the lock is free again
 
 
-def test_fit_leaves_no_batch_behind(digits_like):
-    model = make()
-    model.fit(*digits_like, verbose=0)
-    assert all(
-        not isinstance(v, np.ndarray) or n in layer._views for layer in model.layers for n, v in layer.__dict__.items()
-    )
-    assert len(pickle.dumps(model)) < 20_000
-
-
 # ------------------------------------------------------------------ theta and copies
 
 
 def assert_views(model):
     start = 0
-    for layer in model.layers:
-        for d in layer.declarations:
+    for layer in walk(model.network):
+        for d in own_params(layer):
             view, gradient = getattr(layer, d.name), getattr(layer, "d" + d.name)
             assert np.array_equal(view.ravel(), model.theta[start : start + view.size])
             assert view.base is model.theta or np.shares_memory(view, model.theta)
@@ -434,24 +253,6 @@ def test_forward_gives_new_arrays():
     assert np.array_equal(a, before)
 
 
-# ------------------------------------------------------------------ what it shows
-
-
-def test_summary_and_repr():
-    model = md.Sequential([md.Dense(8, "relu"), md.Dense(3)], rng=0, name="net")
-    assert "?" in model.summary()
-    assert repr(model) == "<Sequential [Dense(8), ReLU(), Dense(3)], not built, float32>"
-    assert model.build(7).summary().splitlines() == [
-        "net",
-        "layer      output shape    parameters",
-        "Dense(8)   (n, 8)                  64",
-        "ReLU()     (n, 8)                   0",
-        "Dense(3)   (n, 3)                  27",
-        "91 parameters, 364 bytes (float32)",
-    ]
-    assert repr(model) == "<Sequential [Dense(8), ReLU(), Dense(3)], 91 parameters, float32>"
-
-
 def test_scipy_style_minimisation_with_loss_and_grad(digits_like):
     """Plain gradient descent on (theta, grad) from outside the library brings the loss down."""
     model = make(dtype="float64").build(7)
@@ -486,12 +287,15 @@ def test_a_failed_add_leaves_the_model_whole(digits_like):
         def build(self, input_shape):
             raise ValueError("not me")
 
-    model = make(momentum=0.9)
+    model, refused = make(momentum=0.9), Refuses()
     model.fit(*digits_like, verbose=0)
-    before = picture(model)
+    before, of_refused = picture(model), picture(refused)
     with pytest.raises(ValueError, match="not me"):
-        model.add(Refuses())
+        model.add(refused)
     assert picture(model) == before
+    assert picture(refused) == of_refused
+    assert len(model.layers) == 4
+    md.Sequential([refused])  # it is free
 
 
 def test_a_failed_initializer_does_not_change_what_the_seed_gives():
@@ -550,117 +354,6 @@ def test_caches_in_containers_of_any_kind_stay_out_of_the_model():
     assert (list(layer.box), layer.nested, vars(layer.space)) == ([], [[]], {})
 
 
-def test_forward_from_a_callback_gives_arrays_to_keep(digits_like):
-    x, y = digits_like
-    model, kept = make(), []
-    keep = md.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: kept.append(model.forward(x)))
-    model.fit(x, y, epochs=3, callbacks=[keep], verbose=0)
-    assert not np.shares_memory(kept[0], kept[1])
-    assert not np.array_equal(kept[0], kept[1])
-
-
-class Squares(md.Loss):
-    """The mean over rows of half the squared difference; computes in the dtype of y."""
-
-    def forward(self, scores, y):
-        self.difference = scores - y.reshape(scores.shape)
-        return float((self.difference**2).sum() / 2 / len(y))
-
-    def backward(self):
-        return self.difference / len(self.difference)
-
-
-@pytest.mark.parametrize("kind", [np.asarray, list, "series", lambda y: np.asarray(y)[:, None]])
-def test_a_loss_of_ones_own_takes_every_kind_of_y(kind):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(100, 4))
-    y = 2 * x[:, 0]
-    if kind == "series":
-        pandas = pytest.importorskip("pandas")
-        y = pandas.Series(y, index=rng.permutation(100))
-    else:
-        y = kind(y)
-    model = md.Sequential([md.Dense(1)], rng=0).compile(md.SGD(0.1), Squares())
-    assert model.fit(x, y, epochs=20, verbose=0).history["loss"][-1] < 1e-3
-
-
-def test_a_loss_with_a_wrong_dscores_is_named():
-    class Wrong(Squares):
-        def backward(self):
-            return super().backward()[:, 0]
-
-    with pytest.raises(ValueError, match=r"Wrong\(\): dLoss/dscores must have the scores' shape \(4, 1\), got \(4,\)"):
-        md.Sequential([md.Dense(1)]).compile("sgd", Wrong()).fit(np.ones((4, 2)), np.ones(4), verbose=0)
-
-
-def test_a_row_loss_with_a_forward_of_its_own_is_heeded(digits_like):
-    class Hundredfold(md.SoftmaxCrossEntropy):
-        def forward(self, scores, y):
-            return 100 * super().forward(scores, y)
-
-        def backward(self):
-            return 100 * super().backward()
-
-    plain, scaled = make(dtype="float64"), make(dtype="float64").compile("sgd", Hundredfold())
-    loss, hundredfold = plain.loss_and_grad(*digits_like), scaled.loss_and_grad(*digits_like)
-    assert hundredfold == pytest.approx(100 * loss)
-    np.testing.assert_allclose(scaled.grad, 100 * plain.grad, rtol=1e-9)
-    assert scaled.evaluate(*digits_like)["loss"] == pytest.approx(100 * loss)
-
-
-def test_outputs_of_any_shape_train_under_a_loss_of_ones_own():
-    class Reshape(md.Layer):
-        def build(self, input_shape):
-            return (2, 3)
-
-        def forward(self, x):
-            return x.reshape(-1, 2, 3)
-
-        def backward(self, dy):
-            return dy.reshape(-1, 6)
-
-    model = md.Sequential([md.Dense(6), Reshape()], rng=0).compile("sgd", Squares())
-    model.fit(np.ones((8, 4)), np.ones((8, 6)), verbose=0)
-    assert model.predict(np.ones((2, 4))).shape == (2, 2, 3)
-
-
-def test_a_metric_may_keep_what_it_is_given_and_the_models_own_stays_clean():
-    class Keeps(md.Metric):
-        name = "sum"
-
-        def __init__(self):
-            self.kept = []
-
-        def reset(self):
-            self.kept.clear()
-
-        def update(self, y_true, y_pred):
-            self.kept.append(y_pred)
-
-        def result(self):
-            return float(sum(p.sum(dtype="float64") for p in self.kept))
-
-    x, y = np.random.default_rng(0).normal(size=(5000, 4)), np.arange(5000) % 3
-    model = md.Sequential([md.Dense(3), md.Softmax()], rng=0).build(4).compile(metrics=[Keeps()])
-    expected = model.predict(x).sum(dtype="float64")
-    assert model.evaluate(x, y)["sum"] == pytest.approx(expected)
-    assert model.metrics[0].kept == []
-
-
-def test_an_update_that_overflows_is_an_error_at_the_epochs_end(digits_like):
-    model = make().compile(md.SGD(1e39))
-    with pytest.raises(FloatingPointError, match=r"An update in epoch 1 made parameters infinite.*1e\+39"):
-        model.fit(*digits_like, batch_size="full", verbose=0)
-
-
-def test_probability_rows_are_normalised():
-    x, y = np.random.default_rng(0).normal(size=(6, 4)), np.random.default_rng(1).dirichlet(np.ones(3), 6)
-    models = [md.Sequential([md.Dense(3)], rng=0, dtype="float64").build(4).compile() for _ in range(2)]
-    losses = [model.loss_and_grad(x, t) for model, t in zip(models, (y, 1.0008 * y), strict=True)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
-    np.testing.assert_allclose(models[0].grad, models[1].grad, rtol=1e-9)
-
-
 def test_a_layer_that_changes_its_input_in_mid_model_is_an_error(digits_like):
     class Doubles(md.Layer):
         def forward(self, x):
@@ -676,15 +369,59 @@ def test_a_layer_that_changes_its_input_in_mid_model_is_an_error(digits_like):
     assert "Doubles(), layer 2" in caught.value.__notes__[0]
 
 
-def test_the_update_of_train_on_batch_is_within_the_lock(digits_like):
-    seen = []
+def test_weights_include_the_moving_averages(digits_like):
+    a, b = make(extra=[md.BatchNormalization(0.5)]), make(extra=[md.BatchNormalization(0.5)])
+    a.fit(*digits_like, epochs=3, verbose=0)
+    b.build(7).set_weights(a.get_weights())
+    assert np.array_equal(a.predict(digits_like[0]), b.predict(digits_like[0]))
+    assert [w.shape for w in a.get_weights()][2:6] == [(8,)] * 4
 
-    class Watches(md.SGD):
-        def update(self, theta, grad):
-            seen.append(model._fitting.locked())
-            super().update(theta, grad)
 
-    model = make().compile(Watches(0.1))
+def test_adam_starts_anew_when_a_layer_is_added(digits_like):
+    model = md.Sequential([md.Dense(6, "tanh"), md.Dense(3)], rng=0).compile(md.Adam(0.01))
+    model.fit(*digits_like, epochs=20, batch_size=4, verbose=0)
+    model.add(md.Dense(3))
+    before = model.theta.copy()
     model.train_on_batch(*digits_like)
-    assert seen == [True]
-    assert not model._fitting.locked()
+    assert abs(model.theta - before).max() <= 0.01 * 1.001  # a first step is at most the rate
+    assert model.optimizer.iterations == 301
+
+
+def test_a_copied_dropout_draws_its_own_numbers():
+    source = make(extra=[md.Dropout(0.5)]).build(4)
+    twins = [copy.deepcopy(source.layers[2]) for _ in range(2)]
+    model = md.Sequential(twins, rng=1).build(50)
+    masks = []
+    for layer in model.layers:
+        layer.forward(np.ones((1, 50)), training=True)
+        masks.append(layer.mask.tolist())
+    assert masks[0] != masks[1]
+    again = md.Sequential([copy.deepcopy(source.layers[2])], rng=1).build(50).layers[0]
+    again.forward(np.ones((1, 50)), training=True)
+    assert again.mask.tolist() == masks[0]  # rng decides
+
+
+def test_weights_may_be_views_of_the_models_own_swapped():
+    model = md.Sequential([md.Dense(4), md.Dense(4)], rng=0).build(4)
+    one, other = model.layers
+    expected = [array.copy() for array in (other.W, one.b, one.W, other.b)]
+    model.set_weights([other.W, one.b, one.W, other.b])
+    for array, value in zip(model.get_weights(), expected, strict=True):
+        assert np.array_equal(array, value)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_a_dropout_added_to_a_built_model_trains(digits_like, fitted):
+    x, y = digits_like
+    model = md.Sequential([md.Dense(3)], rng=0).build(7).compile(md.Adam(0.01))
+    if fitted:
+        model.fit(x, y, verbose=0)
+    model.add(md.Dropout(0.5)).add(md.BatchNormalization()).add(md.Dense(3))
+    twin = copy.deepcopy(model)
+    before = model.theta.copy()
+    histories = [each.fit(x, y, epochs=2, verbose=0).history for each in (model, twin)]
+    assert histories[0] == histories[1]
+    assert not np.isclose(model.theta, before).any()
+    mask = model.layers[1]
+    y = mask.forward(np.ones((1000, 3), "float32"), training=True)
+    assert set(np.unique(y)) == {0, 2}

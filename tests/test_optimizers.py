@@ -1,6 +1,7 @@
-"""SGD against its formula."""
+"""Each optimizer against its formula; its settings, its copies, and one model each."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -245,3 +246,19 @@ def test_an_optimizer_of_ones_own(digits_like):
     model = md.Sequential([md.Dense(3)], rng=0).compile(SignDescent(0.01))
     history = model.fit(*digits_like, epochs=10, verbose=0).history["loss"]
     assert history[-1] < history[0]
+
+
+def test_an_optimizer_with_the_state_of_another_model_is_refused(digits_like):
+    sgd = md.SGD(0.1, momentum=0.9)
+    a, b = (md.Sequential([md.Dense(3)], rng=0).compile(sgd) for _ in range(2))
+    a.fit(*digits_like, verbose=0)
+    with pytest.raises(ValueError, match="Give each model an optimizer of its own"):
+        b.fit(*digits_like, verbose=0)
+    for twin in (copy.deepcopy(a), pickle.loads(pickle.dumps(a))):
+        twin.fit(*digits_like, verbose=0)
+
+
+def test_clipping_survives_squares_that_overflow():
+    theta = np.ones(3, "float32")
+    md.SGD(0.5, global_clipnorm=1.0).update(theta, np.array([1e20, 0, 0], "float32"))
+    assert theta.tolist() == [0.5, 1, 1]

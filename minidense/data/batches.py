@@ -76,9 +76,9 @@ class Feed:
     """The rows of ``x`` and ``y`` in a given order, as blocks of steps.
 
     batch_rows: the rows of a batch. micro_rows: the rows of one pass, of which a batch has one or several.
-    encode(y, out) writes the targets of labels ``y`` to ``out``, (rows, *output_shape). weights: (n,), or None; with ``shares``, a
-    step gets its rows' weights divided by the whole batch's, otherwise the weights themselves. All buffers are made
-    once and used again, so a step is valid until the next one is asked for.
+    encode(y, out) writes the targets of labels ``y`` to ``out``, (rows, *output_shape). weights: (n,), or None; with
+    ``shares``, a step gets its rows' weights divided by the whole batch's, otherwise the weights themselves. All
+    buffers are made once and used again, so a step is valid until the next one is asked for.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Feed:
         begin = min(skip * self.batch_rows, self.n) - self.rows_under_way(skip)
         for start, stop in spans(self.n, self.batch_rows, self.block_rows, begin):
             m = stop - start
-            y = self.y[start:stop] if order is None else self.y[order[start:stop]]
+            y = _read_only(self.y[start:stop] if order is None else self.y[order[start:stop]])
             targets = self.encode(y, self._targets[:m])
             scores = self._scores[:m]
             steps = self._steps(start, stop, max(start, skip * self.batch_rows), order, targets, scores)
@@ -178,9 +178,7 @@ class Feed:
 
     def _read(self, start: int, stop: int, order: Array | None) -> Array:
         if order is None and self.direct:
-            view = self.x[start:stop]
-            view.flags.writeable = False  # a layer that changes its input must not change the user's data
-            return view
+            return _read_only(self.x[start:stop])
         if self._x is None:
             self._x = np.empty((min(self.n, self.gather_rows), *self.x.shape[1:]), self.dtype)
         block = self._x[: stop - start]
@@ -195,7 +193,7 @@ class Feed:
     def _weights(self, start: int, stop: int, order: Array | None) -> Array | None:
         if self.weights is None:
             return None
-        return self.weights[start:stop] if order is None else self.weights[order[start:stop]]
+        return _read_only(self.weights[start:stop] if order is None else self.weights[order[start:stop]])
 
     def _shares(self, start: int, stop: int, batch: slice, order: Array | None) -> Array | None:
         """The rows' weights; divided by the whole batch's weight where ``shares`` is set."""
@@ -293,14 +291,22 @@ class BatchFeed:
         """The updates of one epoch, one block each, without the first ``skip``."""
         self.epoch += 1
         for first in range(skip * self.together, self.batches_per_epoch, self.together):
-            batches = []
+            batches: list[tuple[Rows, Any, Array | None]] = []
             for step in range(first, min(first + self.together, self.batches_per_epoch)):
                 batch = self._fetch(step if order is None else int(order[step]), step)
                 try:
-                    batches.append(self.check(*as_batch(batch)))
+                    x, y, weights = self.check(*as_batch(batch))
+                    if batches and y.shape[1:] != batches[0][1].shape[1:]:
+                        raise ValueError(
+                            f"y: the batches of one update have rows of shape {batches[0][1].shape[1:]} and "
+                            f"{y.shape[1:]}; expected labels of one form."
+                        )
                 except (TypeError, ValueError) as error:
                     error.add_note(f"in the batch of epoch {self.epoch}, step {step + 1}; the steps before are kept")
                     raise
+                if self.together > 1:  # a source may use its arrays again for the next batch
+                    x, y = np.array(x[:], self.dtype), np.array(y)
+                batches.append((x, y, weights))
             yield self._block(batches)
         self._end_epoch()
 
@@ -329,7 +335,7 @@ class BatchFeed:
         n, weighted = stops[-1], any(weights is not None for _, _, weights in batches)
         of_all = [np.ones(len(x)) if weights is None else weights for x, _, weights in batches]
         weights = np.concatenate(of_all) if weighted else None
-        y = batches[0][1] if len(batches) == 1 else np.concatenate([y for _, y, _ in batches])
+        y = _read_only(batches[0][1] if len(batches) == 1 else np.concatenate([y for _, y, _ in batches]))
         targets = self.encode(y, np.empty((n, *self.output_shape), self.dtype))
         scores = np.empty((n, *self.output_shape), self.dtype)
         shares = weights if weights is None or not self.shares else weights / (weights.sum() or 1)
@@ -354,6 +360,13 @@ def is_source_of_batches(x: Any) -> bool:
     """Whether ``x`` gives batches instead of rows: an iterator, or an object of Keras' PyDataset protocol."""
     rows = hasattr(x, "shape") or hasattr(x, "__array__") or isinstance(x, list | tuple | str | dict)
     return not rows and (hasattr(x, "__next__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__")))
+
+
+def _read_only(rows: Array) -> Array:
+    """A view: a layer, a loss or a metric that changes what it is given must not change the user's data."""
+    view = rows.view()
+    view.flags.writeable = False
+    return view
 
 
 def _whole_batches(rows: int, batch_rows: int) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from minidense.core.configurable import Configurable
 from minidense.core.errors import Problems
 from minidense.core.types import Array
-from minidense.files.codec import Decoder, Encoder
+from minidense.files.codec import Decoder, Encoder, network_of
 from minidense.layers.base import Layer, bind, clones, declare, drop_caches, walk
 from minidense.layers.guard import forward_of
 from minidense.network import Network
@@ -34,35 +34,52 @@ def remade(thing: Configurable, where: str, layers: Mapping[str, Any], make: Cal
 
     layers: those that it may refer to. make: gives the model of a list of layers and a name.
     """
-    coded = [Encoder(layers=layers), Encoder(layers=layers)]
-    said = coded[0].layer(thing, where) if isinstance(thing, Layer) else coded[0].value(thing, where)
+    encoder = Encoder(layers=layers)
+    said = encoder.layer(thing, where) if isinstance(thing, Layer) else encoder.value(thing, where)
     try:
-        decoder = Decoder(coded[0].arrays, coded[0].custom, make, layers)
+        decoder = Decoder(encoder.arrays, encoder.custom, make, layers)
         new = decoder.layer(said, where) if isinstance(thing, Layer) else decoder.value(said, where)
-        again = coded[1].layer(new, where) if isinstance(thing, Layer) else coded[1].value(new, where)
+        same = described(Encoder(layers=layers, states=False), thing, where) == described(
+            Encoder(layers=layers, states=False), new, where
+        )
     except Exception as error:
         raise ValueError(f"{where}: {thing!r} cannot be saved: made anew from its arguments, {error!r}.") from error
-    arrays = [{name: (a.dtype.str, a.tobytes()) for name, a in coder.arrays.items()} for coder in coded]
-    if repr(said) != repr(again) or arrays[0] != arrays[1]:
+    if not same:
         raise ValueError(f"{where}: {thing!r} cannot be saved: made anew, it has other arguments, {new!r}.")
     return new
 
 
-def check_layers(network: Network, make: Callable[..., Any], problems: Problems) -> None:
-    """Note each layer that is not the library's own and could not be made anew as it is. Changes none of them."""
+def described(encoder: Encoder, thing: Any, where: str) -> Any:
+    """What tells a thing from others that would be saved differently."""
+    before = len(encoder.arrays)
+    data = encoder.layer(thing, where) if isinstance(thing, Layer) else encoder.value(thing, where)
+    arrays = list(encoder.arrays.items())[before:]
+    return repr(data), [(name, array.dtype.str, array.shape, array.tobytes()) for name, array in arrays]
+
+
+def check_layers(network: Network, places: Mapping[str, Any], make: Callable[..., Any], problems: Problems) -> None:
+    """Note each layer that is not the library's own and could not be made anew as it is. Changes none of them.
+
+    places: the layers by their places in the file, which they are called by before the network is built.
+    """
     if all(layer._of_library for layer in walk(network)):
         return
-    twins = dict(zip(map(id, walk(network)), walk(clones([network])[0]), strict=True)) if network.built else {}
-    twin = twins.get(id(network), network)
-    assert isinstance(twin, Network)
-    for part in twins.values():
+    pairs = list(zip(walk(network), walk(clones([network])[0]), strict=True)) if network.built else []
+    twins: dict[int, Any] = {id(layer): part for layer, part in pairs}
+    twin: Network = twins.get(id(network), network)
+    memo: dict[int, Any] = {}  # arrays that are arguments, of which the clones have copies
+    for layer, part in pairs:
+        memo |= {id(v): part._config[k] for k, v in layer._config.items() if isinstance(v, np.ndarray)}
         for child in part._record.children.values():
             child._record.parent = weakref.ref(part)
         if isinstance(part, Network) and part._facade is not None:
             facade, part._facade = part._facade, object.__new__(type(part._facade))
             vars(part._facade).update({**vars(facade), "network": part})
+    if network.built:
+        places = {twin.name_of(part): getattr(part, "_facade", None) or part for part in walk(twin)}
+    name_of = {id(network_of(layer)): name for name, layer in places.items()}
     for layer in _outermost_own(twin):
-        problems.noted(partial(_check_layer, layer, twin, twins, make))
+        problems.noted(partial(_check_layer, layer, name_of[id(layer)], places, twins, memo, make))
 
 
 def _outermost_own(layer: Layer) -> Iterator[Layer]:
@@ -70,22 +87,25 @@ def _outermost_own(layer: Layer) -> Iterator[Layer]:
         yield from [child] if not child._of_library else _outermost_own(child)
 
 
-def _check_layer(layer: Layer, network: Network, twins: Mapping[int, Layer], make: Callable[..., Any]) -> None:
-    """``layer`` is in ``network``, which is a clone if it is built; ``twins`` finds the clone of an original."""
-    where, parts = network.name_of(layer), list(walk(layer))
-    others = {
-        network.name_of(other): getattr(other, "_facade", None) or other
-        for other in walk(network)
-        if not any(other is part for part in parts)
-    }
-    if not network.built:
+def _check_layer(
+    layer: Layer,
+    where: str,
+    places: Mapping[str, Any],
+    twins: Mapping[int, Layer],
+    memo: dict[int, Any],
+    make: Callable[..., Any],
+) -> None:
+    """``layer`` is a clone, if there are ``twins``, each of which is the clone of the layer of that id."""
+    parts = list(walk(layer))
+    others = {name: other for name, other in places.items() if not f"{name}/".startswith(f"{where}/")}
+    if not twins:
         remade(layer, where, others, make)
         return
-    memo: dict[int, Any] = {}
-    for part in parts:
+    for part in parts:  # what clones share with the originals
         drop_caches(part)
+        shared = np.random.Generator if part._of_library else np.ndarray
         for name, value in vars(part).items():
-            if isinstance(value, np.ndarray | np.random.Generator) and name not in part._record.guarded:
+            if isinstance(value, shared) and name not in part._record.guarded:
                 part.__dict__[name] = copy.deepcopy(value, memo)
     _bind_copies(parts, parts, twins)
     x = np.random.default_rng(0).standard_normal((3, *(layer._record.input_shape or ()))).astype(layer._record.dtype)

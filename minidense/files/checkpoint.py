@@ -9,6 +9,7 @@ from typing import Any
 from minidense.core.arguments import checked
 from minidense.core.configurable import Configurable, load_state_dict, state_dict
 from minidense.files.archive import read_archive
+from minidense.files.behaviour import described
 from minidense.files.codec import Encoder
 from minidense.files.model_file import (
     FORMAT,
@@ -95,15 +96,12 @@ def differences(mine: Model, theirs: Model) -> list[str]:
     return found
 
 
-def _said(coder: Encoder, thing: Any, where: str) -> Any:
+def _said(encoder: Encoder, thing: Any, where: str) -> Any:
     """What a file would have of it, but for random generators' states; where it cannot be saved, that it cannot."""
-    before = len(coder.arrays)
     try:
-        data = coder.layer(thing, where) if isinstance(thing, Layer) else coder.value(thing, where)
+        return described(encoder, thing, where)
     except (TypeError, ValueError) as error:
         return str(error)
-    arrays = list(coder.arrays.items())[before:]
-    return repr(data), [(name, array.dtype.str, array.shape, array.tobytes()) for name, array in arrays]
 
 
 def take_over(mine: Model, theirs: Model) -> None:
@@ -130,7 +128,9 @@ def take_over(mine: Model, theirs: Model) -> None:
             _take_arguments(one, other)
     if mine.optimizer is not None and theirs.optimizer is not None:
         mine.optimizer.iterations, mine.optimizer.state = theirs.optimizer.iterations, theirs.optimizer.state
-        object.__setattr__(mine.optimizer, "learning_rate", theirs.optimizer.learning_rate)
+        rate = theirs.optimizer.learning_rate
+        if rate is not theirs.optimizer.get_config().get("learning_rate"):
+            object.__setattr__(mine.optimizer, "learning_rate", rate)
     mine.network.generators = theirs.network.generators
 
 

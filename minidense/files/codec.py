@@ -60,7 +60,7 @@ class Encoder:
         self.generators: dict[str, np.random.Generator] = {}
         """The random generators met so far, by their place."""
         self._network, self._states = network, states
-        self._known = {id(layer): place for place, layer in self.layers.items()}
+        self._known = {id(network_of(layer)): place for place, layer in self.layers.items()}
         self._own = {id(layer) for layer in walk(network)} if network is not None else set()
         self._inside: Layer | None = None  # the layer whose arguments are being encoded
         self._in_chain = False
@@ -105,7 +105,7 @@ class Encoder:
         if kind is np.random.SeedSequence:
             return {"$seed": _seed_to_data(value)}
         if isinstance(value, Layer) or isinstance(getattr(value, "network", None), Network):
-            return self._layer(value, value if isinstance(value, Layer) else value.network, where)
+            return self._layer(value, network_of(value), where)
         if isinstance(value, Configurable):
             return self._object(value, where)
         if isinstance(value, FunctionType | type | np.ufunc) or inspect.isbuiltin(value):
@@ -180,14 +180,14 @@ class Encoder:
         return {f"$custom_{kind}": name}
 
     def _generator(self, generator: np.random.Generator, where: str) -> dict[str, Any]:
-        for place, other in self.generators.items():
-            if other is generator:
-                raise ValueError(
-                    f"{where}: it is the same random generator as {place}, and would be another when loaded; give each "
-                    f"its own: rng.spawn(2)."
-                )
+        if id(generator) in self._known:
+            raise ValueError(
+                f"{where}: it is the same random generator as {self._known[id(generator)]}, and would be another when "
+                f"loaded; give each its own: rng.spawn(2)."
+            )
         data = _generator_to_data(generator, where)
-        self.generators[_free(where, self.generators)] = generator
+        place = self._known[id(generator)] = _free(where, self.generators)
+        self.generators[place] = generator
         return {"$generator": data if self._states else None}
 
     def _place(self, array: Array, where: str) -> str:
@@ -225,6 +225,12 @@ def _arguments(thing: Configurable, in_chain: bool) -> tuple[dict[str, Any], dic
         if in_chain:
             given["activation"] = config["activation"]
     return given, changed
+
+
+def network_of(thing: Any) -> Layer:
+    """The layer, or the network of a model."""
+    layer: Layer = thing if isinstance(thing, Layer) else thing.network
+    return layer
 
 
 def _is_within(layer: Layer, other: Layer) -> bool:
@@ -276,7 +282,11 @@ class Decoder:
 
     def layer(self, data: Any, where: str) -> Any:
         """The layer, or the model, that stands in a chain."""
-        return self._chained(lambda: self.value(data, where), True)
+        described = isinstance(data, dict) and data.keys() & {"$object", "$custom_object"}
+        made = self._chained(lambda: self.object(data, Layer, where) if described else self.value(data, where), True)
+        if not hasattr(made, "_as_layer"):
+            raise ValueError(f"{shown(made)} is no Layer")
+        return made
 
     def value(self, data: Any, where: str) -> Any:
         """The value that ``data`` stands for, at that place."""

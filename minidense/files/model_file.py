@@ -24,7 +24,7 @@ from minidense.core.types import Array, Shape
 from minidense.core.version import __version__
 from minidense.files.archive import Archive, read_archive, write_archive
 from minidense.files.behaviour import check_layers, check_optimizer, remade
-from minidense.files.codec import Decoder, Encoder, is_initializer, unknown_names
+from minidense.files.codec import Decoder, Encoder, is_initializer, network_of, unknown_names
 from minidense.layers.base import Layer, walk
 from minidense.losses import Loss
 from minidense.metrics import Metric
@@ -106,7 +106,7 @@ def _manifest(model: Any, training: Any) -> dict[str, Any]:
 def _check_own(model: Model, encoder: Encoder) -> None:
     """Note what is not the library's own and could not be made anew as it is."""
     make, problems = type(model), encoder.problems
-    check_layers(model.network, make, problems)
+    check_layers(model.network, encoder.layers, make, problems)
     if encoder.custom:
         for where, thing in [("loss", model.loss), *((f"metrics/{i}", m) for i, m in enumerate(model.metrics))]:
             if thing is not None:
@@ -163,24 +163,15 @@ def _write_layers(model: Model, encoder: Encoder) -> list[Any]:
 
 
 def _read_layers(data: Any, decoder: Decoder) -> list[Any]:
-    items = enumerate(checked(data, list, "layers"))
-    return [
-        decoder.problems.noted(partial(_read_layer, item, f"layers/{i}", decoder), f"layers/{i}: ") for i, item in items
-    ]
-
-
-def _read_layer(data: Any, where: str, decoder: Decoder) -> Any:
-    layer = decoder.layer(data, where)
-    if not hasattr(layer, "_as_layer"):
-        raise ValueError(f"{shown(layer)} is no Layer")
-    return layer
+    items = [(item, f"layers/{i}") for i, item in enumerate(checked(data, list, "layers"))]
+    return [decoder.problems.noted(partial(decoder.layer, item, where), f"{where}: ") for item, where in items]
 
 
 def _by_name(network: Network, places: Mapping[str, Any]) -> dict[str, Layer]:
     """The layers by name; before the model is built, those that are arguments, by their places."""
     if network.built:
         return {network.name_of(layer): layer for layer in walk(network) if layer is not network}
-    return {name: layer if isinstance(layer, Layer) else layer.network for name, layer in places.items()}
+    return {name: network_of(layer) for name, layer in places.items()}
 
 
 def _write_frozen(model: Model, encoder: Encoder) -> list[str]:
@@ -231,13 +222,11 @@ def _write_optimizer(optimizer: Optimizer, encoder: Encoder, theta: Array | None
                 f"optimizer: state[{name!r}] is no vector as long as the model's parameters, of their dtype; keep what "
                 f"else lasts in an attribute that the class names in `saved`."
             )
-    rate = optimizer.learning_rate
-    config = optimizer.get_config()
+    rate, argument = optimizer.learning_rate, optimizer.get_config().get("learning_rate")
     return {
         "object": encoder.value(optimizer, "optimizer"),
         "iterations": int(optimizer.iterations),
-        # a schedule that is the argument is there already
-        "learning_rate": None if rate is config.get("learning_rate") else encoder.value(rate, "optimizer/rate"),
+        "learning_rate": None if callable(rate) and rate is argument else encoder.value(rate, "optimizer/rate"),
         "state": list(optimizer.state),
         "saved": encoder.value(state_dict(optimizer), "optimizer/saved"),
     }
@@ -255,6 +244,8 @@ def _read_optimizer(data: Any, decoder: Decoder) -> Optimizer:
         raise ValueError(f"there is no optimizer of {shown(data['iterations'])} iterations")
     optimizer.iterations = data["iterations"]
     for name in checked(data["state"], list, "the optimizer's state"):
+        if optimizer._of_library and name not in optimizer.vectors:
+            raise ValueError(f"{optimizer!r} has no vector {shown(name)}")
         optimizer.state[checked(name, str, "a name")] = np.array(decoder.array(f"optimizer/{name}"))
     load_state_dict(optimizer, checked(decoder.value(data["saved"], "optimizer/saved"), dict, "saved"))
     return optimizer
@@ -413,7 +404,9 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
     if read["input_shape"] is not None:
         with network.building(read["input_shape"]):
             found = {name: decoder.array(name) for name in filter(_is_weight, list(decoder.unused))}
-            _check_weights(network, found, exactly=True)
+            problems = Problems()
+            problems.found += _misfits(network, found, exactly=True)
+            problems.raise_if_any("its arrays")
             network.allocate(values=found)
     layers = _by_name(network, decoder.layers)
     drawing = {name for name, layer in layers.items() if layer.draws and (network.built or name in of_layers)}
@@ -443,13 +436,11 @@ def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]
 
     Raises ValueError with all that does not fit, CorruptFileError and OSError. Nothing has changed then.
     """
-    archive, network = opened(path), model.network
+    archive, network, problems = opened(path), model.network, Problems()
     arrays = {name: array for name, array in archive.arrays.items() if _is_weight(name)}
-    dtype, problems = network._record.dtype, Problems()
-    with file_named(archive.path):
-        problems.noted(lambda: _check_weights(network, arrays))
+    problems.found += _misfits(network, arrays)
     problems.raise_if_any(f"{archive.path} does not fit the model")
-    rounded = {}
+    dtype, rounded = network._record.dtype, {}
     for name, array in arrays.items():
         with np.errstate(over="ignore", under="ignore"):
             rounded[name] = array.astype(dtype)
@@ -459,20 +450,20 @@ def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]
     return rounded
 
 
-def _check_weights(network: Network, found: Mapping[str, Array], exactly: bool = False) -> None:
-    """ValueError, naming all of them, where the network declares other arrays, or ``exactly`` that dtype."""
+def _misfits(network: Network, found: Mapping[str, Array], exactly: bool = False) -> Iterator[str]:
+    """Where the arrays are not those that the network declares, or ``exactly`` not of its dtype."""
     declared = {network.name_of(layer, d.name): (layer, d.shape) for layer, d in network.declarations()}
-    problems = Problems()
-    problems.found += [f"{name} is missing in the file" for name in declared if name not in found]
-    problems.found += [f"{name[:200]} is not in the model" for name in found if name not in declared]
+    yield from (f"{name[:200]} is not in the model" for name in found if name not in declared)
     for name, (layer, shape) in declared.items():
-        if name in found and found[name].shape != shape:
-            problems.found.append(f"{name} has shape {found[name].shape} in the file, and {shape} in {layer._where}")
-        elif name in found and found[name].dtype.kind != "f":
-            problems.found.append(f"{name} is of dtype {found[name].dtype}, not of floating numbers")
-        elif name in found and exactly and found[name].dtype != network._record.dtype:
-            problems.found.append(f"{name} is of dtype {found[name].dtype}, not {network._record.dtype}")
-    problems.raise_if_any("parameters and buffers")
+        array = found.get(name)
+        if array is None:
+            yield f"{name} is missing in the file"
+        elif array.shape != shape:
+            yield f"{name} has shape {array.shape} in the file, and {shape} in {layer._where}"
+        elif array.dtype.kind != "f":
+            yield f"{name} is of dtype {array.dtype}, not of floating numbers"
+        elif exactly and array.dtype != network._record.dtype:
+            yield f"{name} is of dtype {array.dtype}, not {network._record.dtype}"
 
 
 def _is_weight(name: str) -> bool:

@@ -128,12 +128,12 @@ class Checks:
             weights = class_weights(class_weight, _one_axis(self.loss.labels(y)), weights)
         if weights is not None:
             self._check_weights_are_taken()
-            if class_weight is not None and not weights.any():
-                raise ValueError("sample_weight: all weights of these rows are 0; there is nothing to learn from.")
         return x, y, weights
 
     def feed(self, x: Rows, y: Any, weights: Array | None, batch_rows: int, together: int = 1) -> Feed:
-        """The feed of checked rows, ``together`` batches an update."""
+        """The feed of checked rows, ``together`` batches an update. Raises ValueError where they all weigh nothing."""
+        if weights is not None and not weights.any():  # the class weights or the split may have left none
+            raise ValueError("sample_weight: all weights of these rows are 0; there is nothing to learn from.")
         splittable = self.row_loss is not None and self.rowwise
         return Feed(
             x,

@@ -227,7 +227,7 @@ class Run:
             self.epoch, self.step, self.steps_made = state["epoch"], state["step"], state["steps_made"]
             self.report.resume(state["report"])
             self._running.resume(state["running"])
-            self._unreported = state["unreported"]
+            self._unreported, self._order_from = state["unreported"], state["order_from"].bit_generator.state
             self.callbacks.resume(state["callbacks"], self)
         if self.callbacks.saves:
             from minidense.files import model_file

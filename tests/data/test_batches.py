@@ -53,29 +53,28 @@ def encode(y, out):
 
 @pytest.fixture(autouse=True, scope="module")
 def small_limits():
-    """Buffers of 12 rows, slices of 5, blocks of 30."""
+    """Buffers of 12 rows, blocks of 30."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "GATHER_BYTES", 4 * 12)
-        patch.setattr(batches, "SLICE_ROWS", 5)
         patch.setattr(batches, "BLOCK_ROWS", 30)
         yield
 
 
-def feed_of(n, batch, kind="read in place", **options):
+def feed_of(n, batch, kind="read in place", micro=5, **options):
     """Row i holds i, its label is 2 i."""
     x = np.arange(n, dtype="float32")[:, None]
-    options = {"splittable": True} | options
-    return Feed(KINDS[kind](x), 2 * x[:, 0], batch, dtype=x.dtype, output_shape=(1,), encode=encode, **options)
+    options = {"dtype": x.dtype, "output_shape": (1,), "encode": encode, **options}
+    return Feed(KINDS[kind](x), 2 * x[:, 0], batch, min(batch, micro), **options)
 
 
 @pytest.mark.parametrize("weighted", ["not", "shares", "as they are"])
 @pytest.mark.parametrize("kind", KINDS)
-@given(st.integers(1, 60), st.integers(1, 70), st.booleans(), st.booleans(), st.integers(0, 9))
-def test_steps_are_the_batches(kind, weighted, n, batch, ordered, splittable, seed):
+@given(st.integers(1, 60), st.integers(1, 70), st.booleans(), st.integers(1, 70), st.integers(0, 9))
+def test_steps_are_the_batches(kind, weighted, n, batch, ordered, micro, seed):
     batch, rng = min(batch, n), np.random.default_rng(seed)
     order = rng.permutation(n) if ordered else np.arange(n)
     w = None if weighted == "not" else rng.integers(0, 3, n).astype(float)
-    feed = feed_of(n, batch, kind, splittable=splittable, weights=w, shares=weighted == "shares")
+    feed = feed_of(n, batch, kind, micro, weights=w, shares=weighted == "shares")
     expected = [order[start : start + batch].tolist() for start in range(0, n, batch)]
     for _ in range(2):  # the second epoch uses the first one's buffers
         found, current, shares, reported = [], [], [], []
@@ -83,7 +82,7 @@ def test_steps_are_the_batches(kind, weighted, n, batch, ordered, splittable, se
             for step in block.steps:
                 assert step.opens == (not current)
                 assert np.array_equal(step.targets, 2 * step.x)
-                assert len(step.scores) == len(step.x) <= (12 if splittable else batch)
+                assert len(step.scores) == len(step.x) <= micro
                 step.scores[...] = 3 * step.x
                 current += step.x[:, 0].astype(int).tolist()
                 shares += [] if w is None else step.weights.tolist()
@@ -138,7 +137,7 @@ def test_skipped_batches_leave_the_rest_as_it_was(batch):
 
 def test_reading_in_place_hands_out_read_only_views():
     x = np.ones((4, 2), "float32")
-    feed = Feed(x, x, 2, dtype=x.dtype, output_shape=(2,), encode=lambda y, out: y, splittable=True)
+    feed = Feed(x, x, 2, 2, dtype=x.dtype, output_shape=(2,), encode=lambda y, out: y)
     for block in feed.blocks():
         for step in block.steps:
             assert np.shares_memory(step.x, x)
@@ -151,6 +150,7 @@ def test_facts_tell_feeds_of_different_rows_apart():
         feed_of(n, batch, weights=w).facts()
         for n, batch, w in [(6, 2, None), (6, 3, None), (7, 2, None), (6, 2, np.ones(6)), (6, 2, np.arange(6.0))]
     ]
+    facts.append(feed_of(6, 2, micro=1).facts())
     assert all(a != b for a, b in itertools.combinations(facts, 2))
     assert facts[3] == feed_of(6, 2, weights=np.ones(6)).facts()
 
@@ -179,8 +179,8 @@ def generated(epochs=9):
     yield from (Dataset()[i % 4] for i in range(4 * epochs))
 
 
-def prepared(source, steps=None, **options):
-    feed = BatchFeed(source, steps)
+def prepared(source, steps=None, together=1, **options):
+    feed = BatchFeed(source, steps, together)
     options = {"dtype": np.dtype("float32"), "output_shape": (1,), "encode": encode, "shares": True} | options
     feed.prepare(lambda x, y, w: (x, y, w), **options)
     return feed
@@ -204,8 +204,66 @@ def test_each_batch_is_a_block_of_one_step(shares):
         feed = prepared(source, steps, shares=shares)
         (step,) = next(feed.blocks()).steps
         assert step.weights.tolist() == ([0.25, 0.75] if shares else [1, 3])
-        assert feed.facts() == {"batches an epoch": 4}
+        assert feed.facts() == {"batches an epoch": 4, "batches an update": 1}
         assert feed.rows_under_way(3) == 0
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_batches_of_one_update_are_a_block(shares):
+    dataset = Dataset(5)
+    feed = prepared(dataset, together=2, shares=shares)
+    assert feed.steps_per_epoch == 3
+    found = []
+    for block in feed.blocks(np.array([4, 0, 3, 1, 2])):
+        steps = list(block.steps)
+        assert block.y.tolist() == block.targets[:, 0].tolist() == [x for step in steps for x in step.x[:, 0]]
+        whole = np.array([1, 3] * len(steps))
+        assert block.weights.tolist() == whole.tolist()
+        expected = whole / whole.sum() if shares else whole
+        assert np.concatenate([step.weights for step in steps]).tolist() == expected.tolist()
+        assert all(np.shares_memory(step.scores, block.scores) for step in steps)
+        found.append([(int(step.x[0, 0]), step.batch_rows, step.opens, step.closes) for step in steps])
+    assert found == [
+        [(40, 4, True, False), (0, 4, False, True)],
+        [(30, 4, True, False), (10, 4, False, True)],
+        [(20, 2, True, True)],
+    ]
+    assert [len(list(block.steps)) for block in feed.blocks(skip=1)] == [2, 1]
+    assert feed.facts() == {"batches an epoch": 5, "batches an update": 2}
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_source_may_use_its_arrays_again(together):
+    def again():
+        x, y = np.empty((2, 1), "float32"), np.empty(2)
+        for i in range(6):
+            x[:], y[:] = i, i
+            yield x, y
+
+    feed = prepared(again(), 6, together)
+    steps = ((step, block) for block in feed.blocks() for step in block.steps)
+    assert [(step.x[0, 0], step.targets[0, 0], block.y[0]) for step, block in steps] == (
+        [(i, i, i // together * together) for i in range(6)]
+    )
+
+
+def test_batches_of_one_update_have_labels_of_one_form():
+    source = iter([(np.ones((2, 1)), np.ones(2)), (np.ones((2, 1)), np.ones((2, 3)))])
+    with pytest.raises(ValueError, match=r"rows of shape \(\) and \(3,\); expected labels of one form") as caught:
+        list(prepared(source, 2, 2).blocks())
+    assert caught.value.__notes__ == ["in the batch of epoch 1, step 2; the steps before are kept"]
+
+
+def test_nobody_can_write_to_the_users_labels_and_weights():
+    x, y, w = np.ones((4, 1), "float32"), np.ones(4), np.ones(4)
+    feed = Feed(x, y, 2, 2, dtype=x.dtype, output_shape=(1,), encode=lambda y, out: y, weights=w)
+    source = prepared(iter([(x, y, w)]), 1, encode=lambda y, out: y)
+    for block in [*feed.blocks(), *feed.blocks(np.arange(4)), *source.blocks()]:
+        assert not block.y.flags.writeable
+        assert not block.targets.flags.writeable
+    assert not next(feed.blocks()).weights.flags.writeable
+    assert y.flags.writeable
+    assert w.flags.writeable
 
 
 def test_a_dataset_is_read_in_the_order_given_and_told_the_epochs_end():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minidense as md
 from minidense.data.labels import ClassLabels, class_weights
 
 names = st.one_of(st.lists(st.text(max_size=3), min_size=1), st.lists(st.integers(-5, 5), min_size=1))
@@ -92,3 +93,13 @@ def test_weights_by_label_multiply_the_rows_own():
 def test_wrong_class_weights(weight, labels, error, message):
     with pytest.raises(error, match=f"^class_weight: {message}"):
         class_weights(weight, np.array(labels))
+
+
+def test_class_names_go_in_and_come_out(digits_like):
+    x, y = digits_like
+    names = np.array(["cat", "dog", "owl"])[y]
+    labels = ClassLabels(names)
+    model = md.Sequential([md.Dense(3)], rng=0).compile(metrics=["accuracy"])
+    model.fit(x, labels.encode(names), epochs=30, verbose=0)
+    decoded = labels.decode(model.predict(x))
+    assert (decoded == names).mean() == pytest.approx(model.evaluate(x, y)["accuracy"])

@@ -1,16 +1,16 @@
 """The functions against independent definitions, in higher precision and at the ends of the number range."""
 
 import math
+from decimal import Decimal
 
 import numpy as np
 import pytest
+from exact import DTYPES, exp, log1p, many_digits, points, rows_of, units
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import normal_arrays
 
 from minidense.numerics.functional import column_sums, log_sum_exp, normal_cdf, one_hot, sigmoid, softmax, softplus
-
-DTYPES = ["float32", "float64"]
 
 
 def extremes(dtype):
@@ -94,3 +94,34 @@ def test_normal_cdf(x):
 def test_softplus(x):
     exact = max(x, 0) + math.log1p(math.exp(-abs(x)))
     assert float(softplus(np.array(x))) == pytest.approx(exact, rel=1e-15)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@many_digits()
+def test_sigmoid_is_exact_to_four_units(dtype):
+    z = points(dtype)
+    together = sigmoid(np.array(z, dtype))
+    for value, of_all in zip(z, together, strict=True):
+        alone = sigmoid(np.array([value], dtype))[0]
+        e = exp(-abs(Decimal(value)))
+        exact = (1 if value >= 0 else e) / (1 + e)
+        for found in (alone, of_all):
+            assert units(found, exact, dtype) <= 4, (value, found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 20])
+@many_digits()
+def test_softmax_and_log_sum_exp_are_exact_to_four_units(dtype, n):
+    with np.errstate(over="ignore"):
+        scores = rows_of(dtype)
+    for row in scores:
+        given = np.array([row] * n, dtype)
+        shifted = [Decimal(s) - Decimal(max(row)) for s in row]
+        powers = [exp(s) for s in shifted]
+        exact = [power / sum(powers) for power in powers]
+        for found, value in zip(softmax(given)[-1], exact, strict=True):
+            assert units(found, value, dtype) <= 4, row
+        value = Decimal(max(row)) + log1p(sum(sorted(powers)[:-1]))
+        if abs(value) < np.finfo(dtype).max and max(row) >= 0:  # below 0, the two parts may cancel
+            assert units(log_sum_exp(given)[-1], value, dtype) <= 4, row

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 import minidense as md
+from minidense.layers.base import own_params, walk
 
 X = np.random.default_rng(0).normal(size=(12, 3)).astype("float32")
 Y = np.arange(12) % 4
@@ -22,16 +23,21 @@ LAYERS = {
     "batch": lambda: md.BatchNormalization(),
     "layer": lambda: md.LayerNormalization(),
     "dropout": lambda: md.Dropout(0.5),
+    "within": lambda: md.Concatenate([md.Dense(2, "relu"), [md.BatchNormalization(), md.Dense(2)]]),
 }
 OPTIMIZERS = [lambda: md.SGD(0.05), lambda: md.SGD(0.05, momentum=0.9), lambda: md.Adam(0.01)]
+
+
+def assert_is_piece(view, vector, place, shape):
+    assert view.base is not None
+    assert view.__array_interface__["data"] == vector[place:].__array_interface__["data"]
+    assert view.shape == shape
 
 
 def arrays_of(model):
     """All that a model changes in place."""
     if model.built:
-        yield from (model.theta, model.grad)
-    for layer in model.layers:
-        yield from layer.states.values()
+        yield from (model.theta, model.grad, model.network.buffers)
     if model.optimizer is not None:
         yield from model.optimizer.state.values()
 
@@ -59,7 +65,7 @@ class Models(RuleBasedStateMachine):
         layers = [LAYERS[name]() for name in names]
         return self.known(md.Sequential([*layers, md.Dense(4)], rng=seed))
 
-    @rule(model=models, name=st.sampled_from(["dense", "batch", "layer", "dropout"]))
+    @rule(model=models, name=st.sampled_from(["dense", "batch", "layer", "dropout", "within"]))
     def add(self, model, name):
         before = [values.copy() for values in model.get_weights()] if model.built else []
         model.add(LAYERS[name]())
@@ -136,17 +142,17 @@ class Models(RuleBasedStateMachine):
         for model in getattr(self, "all", []):
             if not model.built:
                 continue
-            place = 0
-            for layer in model.layers:
-                for declared in layer.declarations:
+            place = buffer_place = 0
+            for layer in walk(model.network):
+                for declared in own_params(layer):
                     for vector, name in ((model.theta, declared.name), (model.grad, "d" + declared.name)):
-                        view = getattr(layer, name)
-                        piece = vector[place : place + declared.size]
-                        assert view.base is not None
-                        assert view.__array_interface__["data"] == piece.__array_interface__["data"]
-                        assert view.shape == declared.shape
+                        assert_is_piece(getattr(layer, name), vector, place, declared.shape)
                     place += declared.size
+                for declared in layer._record.buffers:
+                    assert_is_piece(getattr(layer, declared.name), model.network.buffers, buffer_place, declared.shape)
+                    buffer_place += declared.size
             assert place == model.theta.size == model.count_params
+            assert buffer_place == model.network.buffers.size
 
     @invariant()
     def no_two_models_share_memory(self):

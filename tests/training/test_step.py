@@ -1,5 +1,7 @@
 """One update: micro-batches whose gradients are added, and buffers that move with the update or not at all."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -134,12 +136,13 @@ def test_wrong_numbers_of_steps_are_told():
 def test_large_batches_are_cut_into_micro_batches_whatever_the_limits(monkeypatch):
     x, y = RNG.normal(size=(500, 6)), RNG.integers(0, 3, 500)
     whole = plain()
-    whole.fit(x, y, batch_size=200, verbose=0)
+    expected = whole.fit(x, y, batch_size=200, epochs=2, verbose=0).history["loss"]
     for rows in (1, 7, 64):
         monkeypatch.setattr(batches, "SLICE_ROWS", rows)
         monkeypatch.setattr(batches, "GATHER_BYTES", 8 * 6 * 10)
         cut = plain()
-        cut.fit(x, y, batch_size=200, verbose=0)
+        found = cut.fit(x, y, batch_size=200, epochs=2, verbose=0).history["loss"]
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
         np.testing.assert_allclose(cut.theta, whole.theta, rtol=1e-10, atol=1e-13)
 
 
@@ -218,3 +221,232 @@ def test_a_user_may_set_a_buffer_between_steps():
     reset = md.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: model.layers[0].rows.fill(1000))
     model.fit(X, Y, batch_size=25, callbacks=[reset], verbose=0)
     assert model.layers[0].rows.tolist() == [1050]
+
+
+def test_a_loss_of_ones_own_needs_two_methods(digits_like):
+    x, y = digits_like
+
+    class HalfSquares(md.Loss):
+        """Mean over rows of half the squared distance to the one-hot row."""
+
+        def forward(self, scores, y):
+            self.difference = scores - np.eye(3)[y]
+            return float((self.difference**2).sum() / 2 / len(y))
+
+        def backward(self):
+            return self.difference / len(self.difference)
+
+    model = md.Sequential([md.Dense(3)], rng=0, dtype="float64").compile(md.SGD(0.1), HalfSquares())
+    W, b = (w.copy() for w in model.build(7).get_weights())
+    history = model.fit(x, y, batch_size="full", epochs=20, validation_data=(x, y), verbose=0).history
+    for _ in range(20):
+        difference = x @ W + b - np.eye(3)[y]
+        W -= 0.1 * x.T @ difference / len(x)
+        b -= 0.1 * difference.mean(axis=0)
+    np.testing.assert_allclose(model.layers[0].W, W, rtol=1e-12, atol=1e-14)
+    assert history["val_loss"][:-1] == pytest.approx(history["loss"][1:])
+    assert model.evaluate(x, y)["loss"] == history["val_loss"][-1]
+
+
+class Squares(md.Loss):
+    """The mean over rows of half the squared difference; computes in the dtype of y."""
+
+    def forward(self, scores, y):
+        self.difference = scores - y.reshape(scores.shape)
+        return float((self.difference**2).sum() / 2 / len(y))
+
+    def backward(self):
+        return self.difference / len(self.difference)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, list, "series", lambda y: np.asarray(y)[:, None]])
+def test_a_loss_of_ones_own_takes_every_kind_of_y(kind):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 4))
+    y = 2 * x[:, 0]
+    if kind == "series":
+        pandas = pytest.importorskip("pandas")
+        y = pandas.Series(y, index=rng.permutation(100))
+    else:
+        y = kind(y)
+    model = md.Sequential([md.Dense(1)], rng=0).compile(md.SGD(0.1), Squares())
+    assert model.fit(x, y, epochs=20, verbose=0).history["loss"][-1] < 1e-3
+
+
+def test_a_loss_with_a_wrong_dscores_is_named():
+    class Wrong(Squares):
+        def backward(self):
+            return super().backward()[:, 0]
+
+    with pytest.raises(ValueError, match=r"Wrong\(\): dLoss/dscores must have the scores' shape \(4, 1\), got \(4,\)"):
+        md.Sequential([md.Dense(1)]).compile("sgd", Wrong()).fit(np.ones((4, 2)), np.ones(4), verbose=0)
+
+
+def test_a_row_loss_with_a_forward_of_its_own_is_heeded(digits_like):
+    class Hundredfold(md.SoftmaxCrossEntropy):
+        def forward(self, scores, y):
+            return 100 * super().forward(scores, y)
+
+        def backward(self):
+            return 100 * super().backward()
+
+    usual, scaled = plain().build(7), plain().build(7).compile("sgd", Hundredfold())
+    loss, hundredfold = usual.loss_and_grad(*digits_like), scaled.loss_and_grad(*digits_like)
+    assert hundredfold == pytest.approx(100 * loss)
+    np.testing.assert_allclose(scaled.grad, 100 * usual.grad, rtol=1e-9)
+    assert scaled.evaluate(*digits_like)["loss"] == pytest.approx(100 * loss)
+
+
+def test_outputs_of_any_shape_train_under_a_loss_of_ones_own():
+    class Reshape(md.Layer):
+        def build(self, input_shape):
+            return (2, 3)
+
+        def forward(self, x):
+            return x.reshape(-1, 2, 3)
+
+        def backward(self, dy):
+            return dy.reshape(-1, 6)
+
+    model = md.Sequential([md.Dense(6), Reshape()], rng=0).compile("sgd", Squares())
+    model.fit(np.ones((8, 4)), np.ones((8, 6)), verbose=0)
+    assert model.predict(np.ones((2, 4))).shape == (2, 2, 3)
+
+
+def test_the_update_of_train_on_batch_is_within_the_lock(digits_like):
+    seen = []
+
+    class Watches(md.SGD):
+        def update(self, theta, grad):
+            seen.append(model.network.busy)
+            super().update(theta, grad)
+
+    model = plain().compile(Watches(0.1))
+    model.train_on_batch(*digits_like)
+    assert seen == [True]
+    assert not model.network.busy
+
+
+def test_label_smoothing_is_applied_once_in_a_subclass_with_its_own_forward():
+    class Wrapped(md.SoftmaxCrossEntropy):
+        def forward(self, scores, y):
+            return super().forward(scores, y)
+
+    losses = []
+    for cls in (md.SoftmaxCrossEntropy, Wrapped):
+        model = plain().compile("sgd", cls(label_smoothing=0.3)).build(6)
+        losses.append((model.evaluate(X, Y)["loss"], model.loss_and_grad(X, Y), *model.grad))
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12, atol=1e-15)
+
+
+# ------------------------------------------------------------------ however the rows of an update come
+
+
+class WholeBatch(md.Loss):
+    """Half the squared distances, computed for all rows of a batch at once."""
+
+    accuracy = None
+
+    def __init__(self, reduction="mean"):
+        self.reduction = reduction
+
+    def forward(self, scores, y):
+        self.difference = scores - y
+        return float((self.difference**2).sum() / 2 / (len(y) if self.reduction == "mean" else 1))
+
+    def backward(self):
+        return self.difference / len(self.difference) if self.reduction == "mean" else self.difference
+
+
+class Parts:
+    """Parts of the rows, by Keras' PyDataset protocol; it notes which one it was asked for."""
+
+    def __init__(self, arrays, edges):
+        self.parts = [slice(*edge) for edge in itertools.pairwise(edges)]
+        self.arrays, self.asked = arrays, []
+
+    def __len__(self):
+        return len(self.parts)
+
+    def __getitem__(self, i):
+        self.asked.append(int(i))
+        return tuple(array[self.parts[i]] for array in self.arrays)
+
+
+@given(data=st.data(), kind=st.sampled_from(["softmax", "mse", "whole"]), reduction=st.sampled_from(["mean", "sum"]))
+def test_an_update_is_the_same_however_its_rows_come(data, kind, reduction):
+    """Arrays, generators and datasets, in micro-batches of any size, shuffled, weighted, with frozen layers."""
+    n, micro, together = (
+        data.draw(st.integers(1, top), name) for top, name in ((40, "n"), (12, "micro"), (5, "steps"))
+    )
+    source = data.draw(st.sampled_from(["arrays", "generator", "dataset"]), "source")
+    frozen = data.draw(st.sampled_from([0, 1, 2]), "frozen")
+    rng = np.random.default_rng(data.draw(st.integers(0, 99), "seed"))
+    x, y = rng.normal(size=(n, 6)), rng.integers(0, 3, n) if kind == "softmax" else rng.normal(size=(n, 3))
+    arrays = [x, y] if kind == "whole" or data.draw(st.booleans(), "unweighted") else [x, y, rng.random(n)]
+    watch = [md.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)] * data.draw(st.booleans(), "watched")
+    loss = {"softmax": md.SoftmaxCrossEntropy, "mse": md.MeanSquaredError, "whole": WholeBatch}[kind]
+
+    def make():
+        layers = [md.Dense(4, "tanh"), md.Residual([md.Dense(4, "relu")]), md.LayerNormalization(), md.Dense(3)]
+        model = md.Sequential(layers, rng=0, dtype="float64").compile(md.SGD(0.1 / n, momentum=0.5), loss(reduction))
+        model.layers[frozen].trainable = frozen == 0
+        return model.build(6)
+
+    model, other = make(), make()
+    options = {"gradient_accumulation_steps": together, "epochs": 2, "callbacks": watch, "verbose": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "SLICE_ROWS", data.draw(st.sampled_from([3, 2048]), "slice"))
+        patch.setattr(batches, "GATHER_BYTES", 8 * 6 * 5)
+        patch.setattr(batches, "BLOCK_ROWS", data.draw(st.sampled_from([7, 1024]), "block"))
+        if source == "arrays":
+            edges = [*range(0, n, micro), n]
+            weights = {"sample_weight": arrays[2]} if len(arrays) == 3 else {}
+            model.fit(x, y, batch_size=micro, shuffle=False, **weights, **options)
+            parts = Parts(arrays, edges)
+            order = [*range(len(parts))] * 2
+        else:
+            edges = sorted({0, n, *data.draw(st.lists(st.integers(0, n), max_size=5), "cuts")})
+            parts = Parts(arrays, edges)
+            order = [*range(len(parts))] * 2
+            if source == "generator":
+                model.fit((parts[i] for i in order), steps_per_epoch=len(parts), **options)
+            else:
+                model.fit(parts, **options)
+                order = parts.asked[1:]  # the first is a look ahead
+    for epoch in (order[: len(parts)], order[len(parts) :]):
+        assert sorted(epoch) == list(range(len(parts)))
+        for first in range(0, len(parts), together):
+            rows = np.concatenate([np.arange(n)[parts.parts[i]] for i in epoch[first : first + together]])
+            weights = {"sample_weight": arrays[2][rows]} if len(arrays) == 3 else {}
+            other.train_on_batch(x[rows], y[rows], **weights)
+    np.testing.assert_allclose(model.theta, other.theta, rtol=1e-9, atol=1e-12)
+    assert model.optimizer.iterations == other.optimizer.iterations
+
+
+def test_batch_normalization_takes_each_micro_batch_by_itself():
+    model = md.Sequential([md.BatchNormalization(0.9), md.Dense(3)], rng=0, dtype="float64").compile("sgd").build(6)
+    model.fit(X, Y, batch_size=20, gradient_accumulation_steps=3, shuffle=False, verbose=0)
+    parts = [X[:20], X[20:40], X[40:]]
+    mean = sum(len(part) * part.mean(axis=0) for part in parts) / 50
+    variance = sum(len(part) * part.var(axis=0) for part in parts) / 50
+    np.testing.assert_allclose(model.layers[0].moving_mean, 0.1 * mean, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(model.layers[0].moving_variance, 0.9 + 0.1 * variance, rtol=1e-12)
+
+
+def test_a_loss_that_ends_in_the_second_micro_batch_keeps_what_was_before_the_first():
+    class Ends(WholeBatch):
+        calls = 0
+
+        def forward(self, scores, y):
+            self.calls += 1
+            return np.nan if self.calls == 4 else super().forward(scores, y)
+
+    model = md.Sequential([Counting(), md.Dense(3)], rng=0).compile("sgd", Ends())
+    with pytest.raises(FloatingPointError, match="epoch 1, step 2"):
+        model.fit(X, np.ones((50, 3)), batch_size=10, gradient_accumulation_steps=2, shuffle=False, verbose=0)
+    twin = md.Sequential([Counting(), md.Dense(3)], rng=0).compile("sgd", WholeBatch()).build(6)
+    twin.fit(X[:20], np.ones((20, 3)), batch_size=10, gradient_accumulation_steps=2, shuffle=False, verbose=0)
+    assert np.array_equal(model.theta, twin.theta)
+    assert np.array_equal(model.layers[0].rows, twin.layers[0].rows)
+    assert model.optimizer.iterations == 1
