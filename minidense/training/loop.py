@@ -92,8 +92,10 @@ class Run:
             self.callbacks.call("on_epoch_begin", self.epoch, {})
             self.interrupts.check()
         order, made = None, self.steps_made
-        shuffle = self.model.network.generators.shuffle
+        shuffle, before = self.model.network.generators.shuffle, self._shuffle_state
         try:
+            if self.shuffled and self.step:  # resumed within the epoch: the order is drawn again
+                shuffle.bit_generator.state = self._order_from
             if self.shuffled:
                 self._order_from = self._shuffle_state
                 order = permutation(shuffle, self.feed.n)
@@ -102,8 +104,8 @@ class Run:
             else:
                 self._take_steps(order)
         except BaseException:
-            if self.shuffled and self.steps_made == made and not self.step:  # the order was for nothing
-                shuffle.bit_generator.state = self._order_from
+            if self.steps_made == made:  # the order was for nothing
+                shuffle.bit_generator.state = before
             raise
         self._end_epoch()
 
@@ -121,6 +123,7 @@ class Run:
                 if step.closes:
                     learner.update()
                     self.step, self.steps_made = self.step + 1, self.steps_made + 1
+                    interrupts.release()
                 if watched:
                     done = self._report_step(block, step, done)
                 if interrupts.noted:
@@ -217,7 +220,6 @@ class Run:
             from minidense.files import checkpoint
 
             checkpoint.take_over(model, saved.model)
-            model.network.generators.shuffle.bit_generator.state = state["order_from"].bit_generator.state
         self.number = state.get("number") or self._drawn_number()
 
     def _resume(self) -> None:
