@@ -158,7 +158,8 @@ def main(arguments=None):
                 continue
             fresh = make()
             counter = Tracer([])
-            counter.run(lambda call=call, model=copy.deepcopy(fresh): call(model))
+            model = copy.deepcopy(fresh)
+            counter.run(lambda call=call, model=model: call(model))
             for k in range(1, counter.count + 1, options.every):
                 for second in (None, 1, 9):
                     model = copy.deepcopy(fresh)
