@@ -15,13 +15,14 @@ import numpy as np
 
 from minidense.callbacks.base import CallbackList, Logs
 from minidense.core.arguments import whole_number
-from minidense.core.errors import Problems
+from minidense.core.errors import Problems, warn
 from minidense.core.types import Array
 from minidense.data.batches import Block, Step
+from minidense.numerics import blas
 from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
 from minidense.training.inputs import Data
-from minidense.training.step import learning
+from minidense.training.step import is_small, learning
 
 if TYPE_CHECKING:
     from minidense.model import Sequential
@@ -192,6 +193,11 @@ class Run:
             problems = Problems()
             problems.found += checkpoint.differences(self.model, saved.model) + self._differences(saved.state)
             problems.raise_if_any(f"cannot resume from {saved.path}")
+            if (there := saved.state.get("BLAS", self._blas)) != self._blas:
+                warn(
+                    f"{saved.path} was computed by {there}, and is resumed by {self._blas}: the last bits of what "
+                    f"follows may differ from those of a run without a break."
+                )
             self.feed.skip(saved.state["epoch"], saved.state["step"])
         if self.callbacks.saves:
             from minidense.files import model_file
@@ -267,6 +273,11 @@ class Run:
         rows = self.validation.n if self.validation is not None else 0
         return {**self.feed.facts(), "shuffle": self.shuffled, "validation rows": rows}
 
+    @functools.cached_property
+    def _blas(self) -> str:
+        """What the bits of this run's products depend on; a run that resumes it should have the same."""
+        return blas.described(1 if is_small(self.model.network, self.batch_size) else blas.threads())
+
     def state(self) -> dict[str, Any]:
         """Where the run stands, as plain values and arrays."""
         order_from = np.random.Generator(np.random.PCG64())
@@ -283,11 +294,13 @@ class Run:
             "running": self._running.state(),
             "unreported": None if self._unreported is None else self._unreported.copy(),
             "callbacks": self.callbacks.state(),
+            "BLAS": self._blas,
         }
 
     def _differences(self, state: dict[str, Any]) -> list[str]:
         """Why this run cannot resume from ``state``, which another one has saved."""
-        if list(state) != _PARTS or not isinstance(state["facts"], dict):
+        parts = [part for part in state if part != "BLAS"]  # which files of before do not say
+        if parts != _PARTS or not isinstance(state["facts"], dict) or not isinstance(state.get("BLAS", ""), str):
             return ["what it says about the run is incomplete"]
         found = [
             f"{name}: {state['facts'].get(name)} in the file, {value} here"
