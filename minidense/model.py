@@ -14,6 +14,7 @@ import numpy as np
 from minidense.callbacks.base import Callback, CallbackList, Logs
 from minidense.callbacks.reporting import progress_callback
 from minidense.core.arguments import known_keywords, lookup, whole_numbers
+from minidense.core.interrupts import guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features, check_features, check_weights
@@ -193,6 +194,7 @@ class Sequential:
             (self.optimizer, self.loss), self.metrics = chosen, chosen_metrics
         return self
 
+    @guarded
     @known_keywords
     def fit(
         self,
@@ -270,6 +272,7 @@ class Sequential:
             raise FileNotFoundError(errno.ENOENT, "there is no run to resume; the first one has resume=None", path)
         return SavedRun(os.fspath(path), *checkpoint.read_checkpoint(path, checkpoint.custom_of(self), Sequential))
 
+    @guarded
     @known_keywords
     def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None) -> Logs:
         """One update on all rows of ``x``. Returns the loss and the metrics before it. Raises what ``fit`` raises."""
@@ -278,6 +281,7 @@ class Sequential:
         with self._exclusively(own="train_on_batch"):
             return self._backpropagate(x, y, sample_weight, update=True).logs()
 
+    @guarded
     @known_keywords
     def loss_and_grad(self, x: Any, y: Any, *, sample_weight: Any = None, update_buffers: bool = False) -> float:
         """The loss on all rows of ``x``; fills ``model.grad`` with its gradient and changes no parameter.
@@ -303,22 +307,24 @@ class Sequential:
             if not self.built:
                 self.network.allocate()
             report = Report(loss, checks.row_loss, self.metrics)
-            with learning(self, checks.row_loss, report, len(x)) as learner:
+            with learning(self, checks.row_loss, report, len(x)) as learner, learner.interrupts.breakable():
                 for block in feed.blocks():
                     for step in block.steps:
                         if not learner.backpropagate(step):
                             raise learner.diverged(step, "this batch")
+                        learner.interrupts.check()
                     report.add(block)
                 if update:
                     optimizer.claim(self)
                     learner.prepare()
                     learner.update()
-                elif update_buffers:
-                    learner.under_way = False
+                else:
+                    learner.keep(update_buffers)
         return report
 
     # ------------------------------------------------------------------ using
 
+    @quiet
     @known_keywords
     def predict(self, x: Any, *, batch_size: int | str = 1024) -> Array:
         """The model's output for ``x``: (n, k), a new array of the model's dtype. Pure, and safe in any thread.
@@ -353,6 +359,7 @@ class Sequential:
         each(pieces, worker, helpers=self.network.helpers_for(len(x), len(starts)))
         return y
 
+    @guarded
     @known_keywords
     def evaluate(
         self,
@@ -372,6 +379,7 @@ class Sequential:
         checks = Checks(self, self._built_shapes()[1])
         return evaluate(self, checks.row_loss, checks.of_given(x, y, sample_weight, class_weight, batch_size))
 
+    @quiet
     def forward(self, x: Array, training: bool = False) -> Array:
         """The chain itself: the output of the last layer. Each layer caches what its backward needs."""
         input_shape, _ = self._built_shapes()
@@ -381,6 +389,7 @@ class Sequential:
         self._rows_forward = len(rows)
         return y.copy() if self.network.root.busy else y  # while fit runs, the layers use their arrays again
 
+    @quiet
     def backward(self, dy: Any) -> Array:
         """From dLoss/dy of the last ``forward`` to dLoss/dx, filling ``grad`` on the way."""
         _, output_shape = self._built_shapes()
@@ -403,6 +412,7 @@ class Sequential:
         self._built_shapes()
         return [array.copy() for array in self.network.named_arrays().values()]
 
+    @guarded
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy ``weights``, as ``get_weights`` gives them, into the model; all or, with a ValueError, none."""
         self._built_shapes()
@@ -443,6 +453,7 @@ class Sequential:
 
     # ------------------------------------------------------------------ saving
 
+    @guarded
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save all of the model: layers, parameters, optimizer and its state, random generators, history.
 
@@ -457,6 +468,7 @@ class Sequential:
         with self._exclusively(within=True):
             model_file.write_model(path, self)
 
+    @guarded
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Save the parameters and buffers only, under the same names. Raises RuntimeError before it is built."""
         from minidense.files import model_file
@@ -465,6 +477,7 @@ class Sequential:
         with self._exclusively(within=True):
             model_file.write_weights(path, self)
 
+    @guarded
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Take the parameters and buffers from a file of ``save`` or ``save_weights``; all, or none.
 
@@ -479,6 +492,7 @@ class Sequential:
             for name, target in self.network.named_arrays().items():
                 target[...] = arrays[name]
 
+    @guarded
     def export_numpy(self, path: str | os.PathLike[str]) -> None:
         """Write one Python file that needs NumPy and nothing else, whose ``predict(x)`` gives what ``predict`` gives.
 
@@ -542,6 +556,7 @@ class Sequential:
             yield
 
 
+@guarded
 def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
     """The model that ``model.save`` or a checkpoint has written to ``path``, ready to predict and to be trained on.
 

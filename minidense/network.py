@@ -339,7 +339,7 @@ class Network(Chain, library=True):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        none = dict.fromkeys(("_theta", "_grad", "_facade", "_lock", "_lock_owner"))
+        none = dict.fromkeys(("_theta", "_grad", "_lock", "_lock_owner"))
         return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_shared": [], "_was_built": self.built}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -108,7 +108,7 @@ class _Work(Generic[T]):
 
 
 def _start(work: _Work[T], wanted: int) -> list[threading.Thread]:
-    """Start as many helpers as are wanted and the process has room for: a thread on each core, the caller's included."""
+    """Start as many helpers as are wanted and there is room for: with the caller, a thread on each core."""
     global _running
     started: list[threading.Thread] = []
     room = min(_cores(), blas.threads()) - 1 if wanted else 0

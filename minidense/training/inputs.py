@@ -111,7 +111,7 @@ class Checks:
     def __init__(self, model: Sequential, output_shape: Shape) -> None:
         assert model.loss is not None
         self.loss, self.metrics, self.dtype = model.loss, model.metrics, model.dtype
-        self.input_shape, self.output_shape = model.network.children[0].input_shape or (), output_shape
+        self.input_shape, self.output_shape = model.network.children[0]._record.input_shape or (), output_shape
         self.row_loss = by_rows(model.loss)
         self.rowwise = model.network.rowwise
 

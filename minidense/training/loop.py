@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import functools
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +11,7 @@ import numpy as np
 from minidense.callbacks.base import CallbackList, Logs
 from minidense.core.arguments import whole_number
 from minidense.core.errors import Problems, warn
+from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Block, Step
 from minidense.numerics import blas
@@ -77,40 +73,44 @@ class Run:
         """Forward, loss, backward, update, for each batch, until all epochs are over."""
         model = self.model
         self._begin()
-        with (
-            learning(model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner,
-            deferred_interrupts() as interrupts,
-        ):
+        self.interrupts = current()
+        with learning(model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner:
             self.learner.prepare()
-            self.callbacks.call("on_train_begin", {})
+            with self.interrupts.breakable():
+                self.callbacks.call("on_train_begin", {})
             try:
-                self._resume()
-                while self.epoch < self.epochs and not (model.stop_training and not self.step):
-                    self._train_epoch(interrupts)
-                    if interrupts:
-                        break
+                with self.interrupts.breakable():
+                    self._resume()
+                    while self.epoch < self.epochs and not (model.stop_training and not self.step):
+                        self._train_epoch()
+                        self.interrupts.check()
             finally:
                 self.callbacks.call("on_train_end", {})
-            if interrupts:
-                raise KeyboardInterrupt
         return self.history
 
-    def _train_epoch(self, interrupts: Sequence[object]) -> None:
+    def _train_epoch(self) -> None:
         if not self.step:
             self.callbacks.call("on_epoch_begin", self.epoch, {})
-        order = None
-        if self.shuffled:
-            self._order_from = self._shuffle_state
-            order = permutation(self.model.network.generators.shuffle, self.feed.n)
-        if self.step and self.model.stop_training:  # it was saved after it had been told to stop
-            self._report_unreported(order)
-        else:
-            self._take_steps(order, interrupts)
+            self.interrupts.check()
+        order, made = None, self.steps_made
+        shuffle = self.model.network.generators.shuffle
+        try:
+            if self.shuffled:
+                self._order_from = self._shuffle_state
+                order = permutation(shuffle, self.feed.n)
+            if self.step and self.model.stop_training:  # it was saved after it had been told to stop
+                self._report_unreported(order)
+            else:
+                self._take_steps(order)
+        except BaseException:
+            if self.shuffled and self.steps_made == made and not self.step:  # the order was for nothing
+                shuffle.bit_generator.state = self._order_from
+            raise
         self._end_epoch()
 
-    def _take_steps(self, order: Array | None, interrupts: Sequence[object]) -> None:
+    def _take_steps(self, order: Array | None) -> None:
         """Take the steps of this epoch that have not been taken."""
-        model, learner = self.model, self.learner
+        model, learner, interrupts = self.model, self.learner, self.interrupts
         watched = self._watched or model.stop_training  # told to stop before its first step, which is to be the last
         for block in self.feed.blocks(order, self.step):
             first, done = self.step, self._reopen(block)
@@ -124,8 +124,8 @@ class Run:
                     self.step, self.steps_made = self.step + 1, self.steps_made + 1
                 if watched:
                     done = self._report_step(block, step, done)
-                if step.closes and interrupts:
-                    raise KeyboardInterrupt
+                if interrupts.noted:
+                    interrupts.check()
                 if watched and step.closes and model.stop_training:
                     break
             if not watched:
@@ -328,27 +328,6 @@ class Run:
 
 _PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "stopped", "report", "running"]
 _PARTS += ["unreported", "callbacks"]
-
-
-@contextmanager
-def deferred_interrupts() -> Iterator[Sequence[object]]:
-    """A list that a Ctrl-C is noted in, for the loop to end at a whole step; the second one ends it at once."""
-    interrupts: list[object] = []
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield interrupts  # somebody else sees to it
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        interrupts.append(number)
-        if len(interrupts) > 1:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def permutation(rng: np.random.Generator, n: int) -> Array:
