@@ -18,12 +18,14 @@ from minidense.core.interrupts import guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features, check_features, check_weights
-from minidense.data.batches import check_batch_size
+from minidense.data.batches import SLICE_ROWS, check_batch_size
 from minidense.layers.base import Layer
 from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.network import Network, inference
+from minidense.numerics.blas import one_thread
+from minidense.numerics.helpers import each
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.teaching.summary import Summary, summary
 from minidense.training.evaluation import Report, evaluate
@@ -339,13 +341,26 @@ class Sequential:
         x = as_features(x)
         check_features(x, input_shape, dtype)
         size = check_batch_size(batch_size, len(x))
+        if size > SLICE_ROWS and self.network.rowwise:
+            size = SLICE_ROWS
         if size == len(x) and isinstance(x, np.ndarray):
-            y = inference(layers)(np.ascontiguousarray(x, dtype))
+            with one_thread():
+                y = inference(layers)(np.ascontiguousarray(x, dtype))
             return y if y is not x and y.flags.owndata and layers[-1]._of_library else y.copy()
-        infer = inference(layers, workspaces=True)
         y = np.empty((len(x), *output_shape), dtype)
-        for start in range(0, len(x), size):
-            y[start : start + size] = infer(np.ascontiguousarray(x[start : start + size], dtype))
+
+        def worker() -> Callable[[tuple[int, Array]], None]:
+            infer = inference(layers, workspaces=True)
+
+            def compute(piece: tuple[int, Array]) -> None:
+                start, rows = piece
+                y[start : start + size] = infer(np.ascontiguousarray(rows, dtype))
+
+            return compute
+
+        starts = range(0, len(x), size)
+        pieces = ((start, x[start : start + size]) for start in starts)
+        each(pieces, worker, helpers=self.network.helpers_for(len(x), len(starts)))
         return y
 
     @guarded

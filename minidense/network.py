@@ -31,6 +31,9 @@ from minidense.layers.base import (
 from minidense.layers.composite import Chain
 from minidense.layers.guard import forward_of
 
+WORTH_HELPERS = 1e8
+"""From so many operations on (2 n p, of n rows and p parameters), prediction is faster on several threads."""
+
 
 class Network(Chain, library=True):
     """A chain of layers that owns its parameters, or, within another network, has a piece of that one's.
@@ -302,6 +305,12 @@ class Network(Chain, library=True):
             layer._record.needs_dx = True
             if forget:
                 drop_caches(layer)
+
+    def helpers_for(self, rows: int, pieces: int) -> int:
+        """How many threads may help to compute so many rows at inference, in so many pieces."""
+        large = pieces > 1 and 2 * rows * self.theta.size >= WORTH_HELPERS
+        draws = any(layer.draws and not layer._of_library for layer in walk(self))  # then the order is not free
+        return pieces - 1 if large and not draws else 0
 
     # ------------------------------------------------------------------ copying
 

@@ -5,16 +5,19 @@ found, ``add_scaled`` is two lines of NumPy and the number of threads stays what
 
 Why the threads. BLAS starts one on each core for all but the smallest products. For small training steps that is a
 loss: what the second core saves in the products is less than what it costs that each core has to fetch, and to take
-away from the other, the parameters and the gradient that the other has just read or written.
+away from the other, the parameters and the gradient that the other has just read or written. And a product computed
+by two threads has other last bits than by one: sums are cut elsewhere. The number of threads is the whole process's,
+so what is to have the same bits whatever other threads do is computed within ``one_thread()``.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib
+import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -32,6 +35,7 @@ class _OpenBLAS:
         self.axpy: dict[str, Any] = {}
         self.set_threads: Callable[[int], object] = lambda n: None
         self.get_threads: Callable[[], int] = lambda: 1
+        self.name, self.core_type = "", ""
         try:
             # Looking a name up in a library also looks in those it is linked to.
             library = ctypes.CDLL(str(importlib.import_module("numpy._core._multiarray_umath").__file__))
@@ -57,6 +61,8 @@ class _OpenBLAS:
             char: function(f"cblas_{char_of_blas}axpy", None, integer, real, pointer, integer, pointer, integer)
             for char, char_of_blas, real in (("f", "s", ctypes.c_float), ("d", "d", ctypes.c_double))
         }
+        self.name = " ".join(config.split()[:2])
+        self.core_type = function("openblas_get_corename", ctypes.c_char_p)().decode()
         self.get_threads = function("openblas_get_num_threads", ctypes.c_int)
         self.set_threads = function("openblas_set_num_threads", None, ctypes.c_int)
         self.axpy = axpy
@@ -106,26 +112,85 @@ class AddScaled:
         return AddScaled, ()  # a copy starts without the vectors
 
 
-@contextmanager
-def one_thread_if(small: bool) -> Iterator[None]:
-    """Keep BLAS to one thread, process-wide, until the last such block ends; or, for large work, do nothing."""
-    global _users, _before
-    if not small:
-        yield
-        return
-    with _lock:
-        if not _users:
-            _before = _openblas.get_threads()
-            _openblas.set_threads(1)
-        _users += 1
-    try:
-        yield
-    finally:
+class one_thread:  # used as a function is
+    """Keep BLAS to one thread, process-wide, until the last such block of any thread ends.
+
+    Then the number is again what it was. With another BLAS than OpenBLAS, this does nothing.
+
+    >>> with one_thread():
+    ...     product = np.ones((2, 3)) @ np.ones((3, 2))
+    """
+
+    __slots__ = ("_thread",)
+
+    def __enter__(self) -> None:
+        global _outside
+        self._thread = threading.get_ident()
         with _lock:
-            _users -= 1
-            if not _users:
-                _openblas.set_threads(_before)
+            if not _blocks:
+                _outside = _openblas.get_threads()
+                if _outside > 1:
+                    _openblas.set_threads(1)
+            _blocks[self._thread] = _blocks.get(self._thread, 0) + 1
+
+    def __exit__(self, *error: object) -> None:
+        with _lock:
+            _blocks[self._thread] -= 1
+            if not _blocks[self._thread]:
+                del _blocks[self._thread]
+                if not _blocks and _outside > 1:
+                    _openblas.set_threads(_outside)
+
+
+def one_thread_if(small: bool) -> AbstractContextManager[None]:
+    """``one_thread()``; or, for large work, nothing."""
+    return one_thread() if small else nullcontext()
 
 
 _lock = threading.Lock()
-_users, _before = 0, 1
+_blocks: dict[int, int] = {}
+"""By thread: the number of blocks that it is in."""
+_outside = 1
+"""The number of BLAS threads outside all blocks, while there are any."""
+
+
+def _in_child() -> None:
+    """Of a forked process: it has one thread, and the blocks of the others never end there."""
+    others = _blocks.keys() - {threading.get_ident()}
+    for thread in others:
+        del _blocks[thread]
+    if others and not _blocks:
+        _openblas.set_threads(_outside)
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_in_child)
+
+
+# ---------------------------------------------------------------------- what decides the bits
+
+
+def name() -> str:
+    """The library that NumPy computes products with: ``"OpenBLAS 0.3.31"``, ``"accelerate"``, ``"mkl-sdl"``."""
+    if _openblas.name:
+        return _openblas.name
+    config: Any = np.show_config(mode="dicts")
+    return str(config["Build Dependencies"]["blas"]["name"])
+
+
+def core_type() -> str:
+    """The kind of processor that the library computes for, ``"Haswell"``; "" where it does not say."""
+    return _openblas.core_type
+
+
+def threads() -> int:
+    """The number of threads that BLAS uses outside ``one_thread()``; 1 where it does not say."""
+    with _lock:
+        return _outside if _blocks else _openblas.get_threads()
+
+
+def described(number: int) -> str:
+    """What decides the bits of a product computed by so many threads: ``"OpenBLAS 0.3.31, Haswell, 2 threads"``."""
+    count = f"{number} thread{'s' * (number > 1)}" if _openblas.name else "threads unknown"
+    return ", ".join(filter(None, [name(), core_type(), count]))

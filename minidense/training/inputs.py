@@ -130,7 +130,9 @@ class Checks:
             self._check_weights_are_taken()
         return x, y, weights
 
-    def feed(self, x: Rows, y: Any, weights: Array | None, batch_rows: int, together: int = 1) -> Feed:
+    def feed(
+        self, x: Rows, y: Any, weights: Array | None, batch_rows: int, together: int = 1, lasting: bool = False
+    ) -> Feed:
         """The feed of checked rows, ``together`` batches an update. Raises ValueError where they all weigh nothing."""
         if weights is not None and not weights.any():  # the class weights or the split may have left none
             raise ValueError("sample_weight: all weights of these rows are 0; there is nothing to learn from.")
@@ -145,15 +147,17 @@ class Checks:
             encode=self._encode,
             weights=weights,
             shares=self.loss.reduction == "mean",
+            lasting=lasting,
         )
 
     def of_given(
         self, x: Any, y: Any, sample_weight: Any, class_weight: Any, batch_size: int | str, what: str = ""
     ) -> Feed:
-        """The feed of rows as the user gave them."""
+        """The feed for ``evaluate`` of rows as the user gave them."""
         x, y = as_rows(x, y, what)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x), what + "sample_weight")
-        return self.feed(*self.rows(x, y, weights, class_weight, what), check_batch_size(batch_size, len(x)))
+        rows = self.rows(x, y, weights, class_weight, what)
+        return self.feed(*rows, check_batch_size(batch_size, len(x)), lasting=True)
 
     def validation(self, data: Sequence[Any] | None) -> Feed | None:
         """The feed of the validation data."""

@@ -10,14 +10,15 @@ import numpy as np
 
 from minidense.callbacks.base import CallbackList, Logs
 from minidense.core.arguments import shown, whole_number
-from minidense.core.errors import Problems
+from minidense.core.errors import Problems, warn
 from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Block, Step
+from minidense.numerics import blas
 from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
 from minidense.training.inputs import Data
-from minidense.training.step import learning
+from minidense.training.step import is_small, learning
 
 if TYPE_CHECKING:
     from minidense.model import Sequential
@@ -195,6 +196,11 @@ class Run:
             problems = Problems()
             problems.found += checkpoint.differences(self.model, saved.model) + self._differences(saved.state)
             problems.raise_if_any(f"cannot resume from {saved.path}")
+            if (there := saved.state["BLAS"]) != self._blas:
+                warn(
+                    f"{saved.path} was computed by {there}, and is resumed by {self._blas}: the last bits of what "
+                    f"follows may differ from those of a run without a break."
+                )
         if self.callbacks.saves:
             from minidense.files import model_file
 
@@ -270,6 +276,11 @@ class Run:
         rows = self.validation.n if self.validation is not None else 0
         return {**self.feed.facts(), "shuffle": self.shuffled, "validation rows": rows}
 
+    @functools.cached_property
+    def _blas(self) -> str:
+        """What the bits of this run's products depend on; a run that resumes it should have the same."""
+        return blas.described(1 if is_small(self.model.network, self.batch_size) else blas.threads())
+
     def state(self) -> dict[str, Any]:
         """Where the run stands, as plain values and arrays."""
         order_from = np.random.Generator(np.random.PCG64())
@@ -281,6 +292,7 @@ class Run:
             "steps_made": self.steps_made,
             "order_from": order_from,
             "facts": self.facts,
+            "BLAS": self._blas,
             "stopped": self.model.stop_training,
             "report": self.report.state(),
             "running": self._running.state(),
@@ -290,7 +302,7 @@ class Run:
 
     def _differences(self, state: dict[str, Any]) -> list[str]:
         """Why this run cannot resume from ``state``, which another one has saved."""
-        if list(state) != _PARTS or not isinstance(state["facts"], dict):
+        if list(state) != _PARTS or not isinstance(state["facts"], dict) or not isinstance(state["BLAS"], str):
             return ["what it says about the run is incomplete"]
         there, here = state["facts"], self.facts
         found = [
@@ -325,7 +337,7 @@ class Run:
         return len(history.epoch) == epochs and history.epoch == list(range(epochs))
 
 
-_PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "stopped", "report", "running"]
+_PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "BLAS", "stopped", "report", "running"]
 _PARTS += ["unreported", "callbacks"]
 
 

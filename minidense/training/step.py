@@ -21,8 +21,8 @@ from minidense.data.batches import Step
 from minidense.layers.base import walk
 from minidense.layers.composite import Pass
 from minidense.losses import RowLoss
-from minidense.network import first_not_finite
-from minidense.numerics.blas import SMALL, one_thread_if
+from minidense.network import Network, first_not_finite
+from minidense.numerics import blas
 from minidense.optimizers import Optimizer
 from minidense.training.evaluation import Report
 
@@ -199,16 +199,21 @@ def learning(
     reuse: layers write into the same workspaces at each step.
     """
     network = model.network
-    largest = max((d.size for _, d in network.declarations()), default=0)
     if reuse:
         network.reuse_workspaces()
     learner = Learner(model, row_loss, report)
     try:
-        with one_thread_if(2 * micro_rows * largest < SMALL):
+        with blas.one_thread_if(is_small(network, micro_rows)):
             yield learner
     finally:
         learner.drop()
         network.pass_is_over(forget=reuse)
+
+
+def is_small(network: Network, rows: int) -> bool:
+    """Whether a step of so many rows is faster with one BLAS thread; its bits then do not depend on their number."""
+    largest = max((d.size for _, d in network.declarations()), default=0)
+    return 2 * rows * largest < blas.SMALL
 
 
 def _rows_are_finite(loss: RowLoss, scores: Array, targets: Array) -> bool:

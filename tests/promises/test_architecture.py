@@ -21,7 +21,7 @@ PACKAGE = Path(md.__file__).parent
 
 FLOORS = [
     {"core": ["types", "version", "errors", "arguments", "configurable", "exclusive", "interrupts", "rng"]},
-    {"numerics": ["blas", "functional"]},
+    {"numerics": ["blas", "helpers", "functional"]},
     {
         "data": ["arrays", "labels", "batches"],
         "datasets": ["idx", "bundled", "synthetic", "__init__"],
