@@ -101,6 +101,7 @@ class Sequential:
 
     # ------------------------------------------------------------------ building
 
+    @guarded
     def add(self, layer: Layer | Sequential) -> Self:
         """Append ``layer``; return the model. Raises ValueError where the layer is in a model already."""
         with self._exclusively(own="add"):
@@ -152,6 +153,7 @@ class Sequential:
         """The gradient by all parameters, (p,), as the last backward pass left it."""
         return self.network.grad
 
+    @guarded
     def build(self, input_shape: int | Shape) -> Self:
         """Make the parameters for samples of ``input_shape``, which has no batch axis; an int means ``(int,)``.
 
@@ -169,6 +171,7 @@ class Sequential:
 
     # ------------------------------------------------------------------ training
 
+    @guarded
     @known_keywords
     def compile(
         self,
@@ -317,6 +320,7 @@ class Sequential:
                     optimizer.claim(self)
                     learner.prepare()
                     learner.update()
+                    learner.interrupts.release()
                 else:
                     learner.keep(update_buffers)
         return report
@@ -388,7 +392,7 @@ class Sequential:
         check_features(rows, input_shape, self.dtype)
         y = Pass(self.network.children, training).forward(rows[:].astype(self.dtype, copy=False))
         self._rows_forward = len(rows)
-        return y.copy() if self.network.root.busy else y  # while fit runs, the layers use their arrays again
+        return y.copy() if self.network.root.exclusive.busy else y  # while fit runs, the layers use their arrays again
 
     @quiet
     def backward(self, dy: Any) -> Array:
@@ -521,6 +525,12 @@ class Sequential:
     def __copy__(self) -> Self:
         return copy.deepcopy(self)  # layers have one theta: there is no shallow copy
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        with self._exclusively(within=True):  # a callback of a fit may copy the model, another thread may not
+            twin = memo[id(self)] = object.__new__(type(self))
+            twin.__setstate__(copy.deepcopy(self.__dict__, memo))
+        return twin
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.network.allocate_copy()
@@ -553,7 +563,7 @@ class Sequential:
         """
         if own and self.network.outer is not None:
             raise RuntimeError(f"this model is part of another one: call {own} on the outermost model.")
-        with self.network.root.exclusively(within):
+        with self.network.root.exclusive(within):
             yield
 
 

@@ -7,13 +7,13 @@ pieces: ``layer.W`` and ``layer.dW`` are views of ``theta`` and ``grad``.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
+from minidense.core.exclusive import Exclusive
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.layers.base import (
@@ -58,8 +58,7 @@ class Network(Chain, library=True):
         self._shared: list[tuple[Array, Array]] = []
         self._simple = False
         """Whether no product at inference is larger than the parameters times the rows: no layer is the user's."""
-        self._lock = threading.Lock()
-        self._lock_owner: int | None = None
+        self.exclusive = Exclusive()
         super().__init__(layers)
 
     def _set_argument(self, name: str, value: Any) -> None:
@@ -107,28 +106,6 @@ class Network(Chain, library=True):
         while layer is not None:
             found, layer = (layer if isinstance(layer, Network) else found), parent_of(layer)
         return found
-
-    @property
-    def busy(self) -> bool:
-        """Whether it is being trained, or saved."""
-        return self._lock.locked()
-
-    @contextmanager
-    def exclusively(self, within: bool) -> Iterator[None]:
-        """Keep all others from changing the network. within: the thread that keeps them off may enter again."""
-        if within and self._lock_owner == threading.get_ident():
-            yield
-            return
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError(
-                "the model is being trained already, or saved, in another thread or by the caller of a callback."
-            )
-        self._lock_owner = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._lock_owner = None
-            self._lock.release()
 
     @property
     def outer(self) -> Layer | None:
@@ -348,11 +325,8 @@ class Network(Chain, library=True):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        none = dict.fromkeys(("_theta", "_grad", "_lock", "_lock_owner"))
+        none = dict.fromkeys(("_theta", "_grad"))
         return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_shared": [], "_was_built": self.built}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "_lock": threading.Lock()})
 
     def allocate_copy(self) -> None:
         """Give a copy, whose layers have brought their values along, vectors of its own."""

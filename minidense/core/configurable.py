@@ -241,8 +241,8 @@ def _fits(value: Any, kind: ast.expr) -> bool:
             return _fits(value, left) or _fits(value, right)
         case ast.Constant(value=None):
             return value is None
-        case ast.Name(id="int" | "float") if isinstance(value, bool):
-            return False
+        case ast.Name(id="int" | "float") if isinstance(value, int):
+            return not isinstance(value, bool) and abs(value) < 2**1000  # with larger ones no float can be computed
         case ast.Name(id=name):
             return isinstance(value, _KINDS.get(name, object))
         case ast.Subscript(value=ast.Name(id="list"), slice=item):

@@ -286,7 +286,8 @@ class BatchFeed:
         for epoch in range(epochs + 1):
             over = epoch < epochs
             if not self.random_access:
-                for step in range(self.batches_per_epoch if over else batches * self.together):
+                in_this = self.batches_per_epoch if over else min(batches * self.together, self.batches_per_epoch)
+                for step in range(in_this):
                     self._fetch(step, step)
             if over:
                 self.epoch += 1

@@ -370,6 +370,11 @@ class Layer(Configurable):
         raise AttributeError(f"{self._where} has no attribute {name!r}. {hint}", name=name, obj=self)
 
     def __getstate__(self) -> dict[str, Any]:
+        outermost: Any = self
+        while (parent := parent_of(outermost)) is not None:
+            outermost = parent
+        if (exclusive := vars(outermost).get("exclusive")) is not None:
+            exclusive.check()  # a copy of what another thread is changing would be torn
         record = self._record.copy()
         dropped = {*record.views, *record.gradients, *_caches(self), "forward", "backward", "_workspaces"}
         record.values = record.arrays

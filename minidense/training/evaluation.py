@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from minidense.callbacks.base import Logs
 from minidense.core.configurable import load_state_dict, state_dict
+from minidense.core.errors import Problems
 from minidense.core.types import Array
 from minidense.data.batches import Block, Feed
 from minidense.losses import Loss, RowLoss
@@ -50,15 +52,19 @@ class Report:
 
     def check(self, state: Any) -> list[str]:
         """Why it cannot have been in that state."""
-        try:
-            (rows, loss_sum), states = state["sums"], state["metrics"]
-            if not isinstance(rows, int | float) or not isinstance(loss_sum, int | float):
-                return ["its sums of the loss are no numbers"]
-            for metric, of_metric in zip(self.metrics, states, strict=True):
-                load_state_dict(copy.deepcopy(metric), of_metric)
-        except (KeyError, TypeError, ValueError) as error:
-            return [f"its metrics are others: {error}"]
-        return []
+        if not isinstance(state, dict) or state.keys() != {"sums", "metrics"}:
+            return ["its sums are incomplete"]
+        sums, states, problems = state["sums"], state["metrics"], Problems()
+        if not isinstance(sums, list) or [isinstance(number, float) and math.isfinite(number) for number in sums] != [
+            True,
+            True,
+        ]:
+            return ["its sums of the loss are no finite numbers"]
+        if not isinstance(states, list) or [isinstance(each, dict) for each in states] != [True] * len(self.metrics):
+            return ["its metrics are others"]
+        for metric, of_metric in zip(self.metrics, states, strict=True):
+            problems.noted(functools.partial(load_state_dict, copy.deepcopy(metric), of_metric))
+        return [f"its metrics are others: {problem}" for problem in problems.found]
 
     def resume(self, state: dict[str, Any]) -> None:
         """Have the sums that another report had."""
@@ -83,7 +89,7 @@ class Report:
 
     def add_value(self, value: float, rows: int) -> bool:
         """Add the value that a loss gave for a batch as a whole; return whether it is finite."""
-        self.loss_sum += value * (rows if self.loss.reduction == "mean" else 1)
+        self.loss_sum += float(value) * (rows if self.loss.reduction == "mean" else 1)
         self._rows += rows
         return math.isfinite(value)
 
@@ -141,6 +147,7 @@ def _check_said(metric: Metric) -> None:
     if metric._of_library:
         return
     fresh = type(metric).from_config(copy.deepcopy(metric.get_config()))
+    fresh.reset()
     load_state_dict(fresh, copy.deepcopy(state_dict(metric)))
     results = []
     for one in (metric, fresh):

@@ -227,6 +227,8 @@ def _warn_of_missing_classes(loss: Loss | None, y: Array, keep: int) -> None:
     if loss is None or loss.accuracy is None or y.dtype.kind not in "biuf" or y.ndim > 2:
         return
     labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+    if not np.isfinite(labels).all():
+        return  # these are no labels, which is said when they are checked
     missing = np.setdiff1d(labels[:keep], labels[keep:]), np.setdiff1d(labels[keep:], labels[:keep])
     for classes, where in zip(missing, ("validation", "training"), strict=True):
         if len(classes):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidense.callbacks.base import CallbackList, Logs
-from minidense.core.arguments import whole_number
+from minidense.core.arguments import shown, whole_number
 from minidense.core.errors import Problems, warn
 from minidense.core.interrupts import current
 from minidense.core.types import Array
@@ -93,8 +93,10 @@ class Run:
             self.callbacks.call("on_epoch_begin", self.epoch, {})
             self.interrupts.check()
         order, made = None, self.steps_made
-        shuffle = self.model.network.generators.shuffle
+        shuffle, before = self.model.network.generators.shuffle, self._shuffle_state
         try:
+            if self.shuffled and self.step:  # resumed within the epoch: the order is drawn again
+                shuffle.bit_generator.state = self._order_from
             if self.shuffled:
                 self._order_from = self._shuffle_state
                 order = permutation(shuffle, self.feed.n)
@@ -103,8 +105,8 @@ class Run:
             else:
                 self._take_steps(order)
         except BaseException:
-            if self.shuffled and self.steps_made == made and not self.step:  # the order was for nothing
-                shuffle.bit_generator.state = self._order_from
+            if self.steps_made == made:  # the order was for nothing
+                shuffle.bit_generator.state = before
             raise
         self._end_epoch()
 
@@ -122,6 +124,7 @@ class Run:
                 if step.closes:
                     learner.update()
                     self.step, self.steps_made = self.step + 1, self.steps_made + 1
+                    interrupts.release()
                 if watched:
                     done = self._report_step(block, step, done)
                 if interrupts.noted:
@@ -198,13 +201,14 @@ class Run:
                     f"{saved.path} was computed by {there}, and is resumed by {self._blas}: the last bits of what "
                     f"follows may differ from those of a run without a break."
                 )
-            self.feed.skip(saved.state["epoch"], saved.state["step"])
         if self.callbacks.saves:
             from minidense.files import model_file
 
             model_file.check_savable(self.model, {"callbacks": self.callbacks.state()})
         assert self.model.optimizer is not None
         self.model.optimizer.check_owner(self.model)
+        if saved is not None:  # last, for it reads on in a source of the user's
+            self.feed.skip(saved.state["epoch"], saved.state["step"])
 
     def _begin(self) -> None:
         """Make the parameters, and be, in the objects that the user holds, the model that was saved."""
@@ -223,7 +227,6 @@ class Run:
             from minidense.files import checkpoint
 
             checkpoint.take_over(model, saved.model)
-            model.network.generators.shuffle.bit_generator.state = state["order_from"].bit_generator.state
         self.number = state.get("number") or self._drawn_number()
 
     def _resume(self) -> None:
@@ -302,28 +305,37 @@ class Run:
         parts = [part for part in state if part != "BLAS"]  # which files of before do not say
         if parts != _PARTS or not isinstance(state["facts"], dict) or not isinstance(state.get("BLAS", ""), str):
             return ["what it says about the run is incomplete"]
+        there, here = state["facts"], self.facts
         found = [
-            f"{name}: {state['facts'].get(name)} in the file, {value} here"
-            for name, value in self.facts.items()
-            if state["facts"].get(name) != value
+            f"{str(name)[:80]}: {shown(there.get(name))} in the file, {here.get(name)} here"
+            for name in {**here, **there}
+            if type(there.get(name)) is not type(here.get(name)) or there.get(name) != here.get(name)
         ]
         return (found or self._wrong_place(state)) + self.callbacks.check(state["callbacks"])
 
     def _wrong_place(self, state: dict[str, Any]) -> list[str]:
-        numbers = state["number"], state["epoch"], state["step"], state["steps_made"]
-        if not all(type(n) is int and n >= 0 for n in numbers) or state["step"] > self.feed.steps_per_epoch:
-            return [f"its place, epoch {state['epoch']}, step {state['step']}, is none in this run"]
-        if state["epoch"] + (state["step"] > 0) > self.epochs:
-            return [
-                f"epochs: {state['epoch']} and {state['step']} steps are over in the file, {self.epochs} wanted here"
-            ]
+        epoch, step, made, all_steps = state["epoch"], state["step"], state["steps_made"], self.feed.steps_per_epoch
+        counts = all(type(n) is int and 0 <= n < 2**63 for n in (state["number"], epoch, step, made))
+        if not counts or step > all_steps or not step <= made <= epoch * all_steps + step:
+            return [f"its place, epoch {shown(epoch)}, step {shown(step)} of {shown(made)}, is none in this run"]
+        if epoch + (step > 0) > self.epochs:
+            return [f"epochs: {epoch} and {step} steps are over in the file, {self.epochs} wanted here"]
+        if not self._is_past(epoch):
+            return [f"its history is not that of {epoch} epochs"]
         if not isinstance(state["order_from"], np.random.Generator) or not isinstance(state["stopped"], bool):
             return ["what it says about the run is incomplete"]
         rows, scores = self.feed.rows_under_way(state["step"]), state["unreported"]
-        shape = None if scores is None else getattr(scores, "shape", ())
-        if shape != ((rows, *self.feed.output_shape) if rows else None):
+        kind = (scores.shape, scores.dtype) if isinstance(scores, np.ndarray) else scores
+        if kind != (((rows, *self.feed.output_shape), self.feed.dtype) if rows else None):
             return ["its scores of the batches under way are others"]
         return self.report.check(state["report"]) + self._running.check(state["running"])
+
+    def _is_past(self, epochs: int) -> bool:
+        """Whether the saved history is that of so many epochs."""
+        history = self.saved.model.history if self.saved is not None else None
+        if history is None or not epochs:
+            return not epochs and (history is None or not history.history)
+        return len(history.epoch) == epochs and history.epoch == list(range(epochs))
 
 
 _PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "stopped", "report", "running"]

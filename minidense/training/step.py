@@ -93,6 +93,7 @@ class Learner:
         """Let the optimizer change ``theta``, but for the parameters of frozen layers, and keep the buffers.
 
         One block that Ctrl-C does not tear: the step is made, or, where an optimizer of the user's raises, is not.
+        It ends where the caller, who may have a step to count, says ``interrupts.release()``.
         """
         self.interrupts.hold()
         try:
@@ -101,8 +102,9 @@ class Learner:
             else:
                 self.own_update(self.theta, self.grad)
             self.under_way = False
-        finally:
+        except BaseException:
             self.interrupts.release()
+            raise
 
     def _update_with_copies(self) -> None:
         """The update where parts of it are to be put back: those of frozen layers, or, if it fails, all."""

@@ -20,7 +20,7 @@ import minidense as md
 PACKAGE = Path(md.__file__).parent
 
 FLOORS = [
-    {"core": ["types", "version", "errors", "arguments", "configurable", "rng"]},
+    {"core": ["types", "version", "errors", "arguments", "configurable", "exclusive", "interrupts", "rng"]},
     {"numerics": ["blas", "helpers", "functional"]},
     {
         "data": ["arrays", "labels", "batches"],
