@@ -14,7 +14,7 @@ import numpy as np
 from minidense.callbacks.base import Callback, CallbackList, Logs
 from minidense.callbacks.reporting import progress_callback
 from minidense.core.arguments import known_keywords, lookup, whole_numbers
-from minidense.core.interrupts import guarded, quiet
+from minidense.core.interrupts import current, guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features, check_features, check_weights
@@ -24,7 +24,6 @@ from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.network import Network, inference
-from minidense.numerics.blas import one_thread
 from minidense.numerics.helpers import each
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.teaching.summary import Summary, summary
@@ -344,7 +343,7 @@ class Sequential:
         if size > SLICE_ROWS and self.network.rowwise:
             size = SLICE_ROWS
         if size == len(x) and isinstance(x, np.ndarray):
-            with one_thread():
+            with self.network.one_thread(len(x)):
                 y = inference(layers)(np.ascontiguousarray(x, dtype))
             return y if y is not x and y.flags.owndata and layers[-1]._of_library else y.copy()
         y = np.empty((len(x), *output_shape), dtype)
@@ -381,7 +380,9 @@ class Sequential:
         """
         self._compiled()
         checks = Checks(self, self._built_shapes()[1])
-        return evaluate(self, checks.row_loss, checks.of_given(x, y, sample_weight, class_weight, batch_size))
+        feed = checks.of_given(x, y, sample_weight, class_weight, batch_size)
+        with current().breakable():
+            return evaluate(self, checks.row_loss, feed)
 
     @quiet
     def forward(self, x: Array, training: bool = False) -> Array:

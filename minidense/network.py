@@ -6,8 +6,9 @@ pieces: ``layer.W`` and ``layer.dW`` are views of ``theta`` and ``grad``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from minidense.layers.base import (
 )
 from minidense.layers.composite import Chain
 from minidense.layers.guard import forward_of
+from minidense.numerics.blas import one_thread_for
 
 WORTH_HELPERS = 1e8
 """From so many operations on (2 n p, of n rows and p parameters), prediction is faster on several threads."""
@@ -54,6 +56,8 @@ class Network(Chain, library=True):
         self._buffers: Array = np.empty(0)
         self._kept: Array = np.empty(0)
         self._shared: list[tuple[Array, Array]] = []
+        self._simple = False
+        """Whether no product at inference is larger than the parameters times the rows: no layer is the user's."""
         self.exclusive = Exclusive()
         super().__init__(layers)
 
@@ -240,6 +244,7 @@ class Network(Chain, library=True):
         for network, piece, buffer_piece in networks:
             network._theta, network._grad, network._buffers = theta[piece], grad[piece], buffers[buffer_piece]
         self._kept, self._shared = np.empty_like(buffers), shared
+        self._simple = all(layer._record.simple for layer in self.children)
 
     def _starting_values(
         self, layer: Layer, d: Declaration, values: Mapping[str, Array] | None, start: np.random.Generator
@@ -305,6 +310,10 @@ class Network(Chain, library=True):
             layer._record.needs_dx = True
             if forget:
                 drop_caches(layer)
+
+    def one_thread(self, rows: int) -> AbstractContextManager[None]:
+        """A block in which BLAS has one thread, for computing so many rows at inference."""
+        return one_thread_for(rows * self.theta.size if self._simple else math.inf)
 
     def helpers_for(self, rows: int, pieces: int) -> int:
         """How many threads may help to compute so many rows at inference, in so many pieces."""

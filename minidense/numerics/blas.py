@@ -27,6 +27,10 @@ from minidense.core.types import Array
 SMALL = 4e6
 """With fewer operations (2 n d u) in its largest product, a training step is faster on one thread."""
 
+ONE_ANYWAY = 9216
+"""OpenBLAS computes a product of fewer multiplications (n d u) by one thread, whatever their number: 2304 times its
+GEMM_MULTITHREAD_THRESHOLD, 4, for a matrix and a vector (interface/gemv.c), 65536 times that for two matrices."""
+
 
 class _OpenBLAS:
     """The functions, or their stand-ins where NumPy is linked to something else."""
@@ -71,6 +75,9 @@ class _OpenBLAS:
 _openblas = _OpenBLAS()
 
 
+_NO_VECTOR = np.empty(0)
+
+
 class AddScaled:
     """``y += a * x``, in place, for vectors that stay where they are from call to call.
 
@@ -81,7 +88,7 @@ class AddScaled:
     """
 
     def __init__(self) -> None:
-        self._x = self._y = self._product = np.empty(0)
+        self._x = self._y = self._product = _NO_VECTOR
         self._x_address = self._y_address = 0
         self._axpy: Any = None
 
@@ -100,13 +107,14 @@ class AddScaled:
             raise ValueError(
                 f"expected two vectors of one length and dtype, got {x.shape} {x.dtype}, {y.shape} {y.dtype}."
             )
-        self._x, self._y = x, y  # kept, so that the addresses stay theirs
+        self._x = self._y = _NO_VECTOR  # until all else is theirs: a call that is broken off here prepares again
         plain = x.flags.c_contiguous and y.flags.carray and y.flags.aligned and x.flags.aligned
         self._axpy = _openblas.axpy.get(y.dtype.char) if plain and y.dtype.isnative else None
         if self._axpy is not None:
             self._x_address, self._y_address = (v.__array_interface__["data"][0] for v in (x, y))
         else:
             self._product = np.empty_like(y)
+        self._x, self._y = x, y  # kept, so that the addresses stay theirs
 
     def __reduce__(self) -> tuple[type[AddScaled], tuple[()]]:
         return AddScaled, ()  # a copy starts without the vectors
@@ -123,31 +131,48 @@ class one_thread:  # used as a function is
 
     __slots__ = ("_thread",)
 
+    def __init__(self) -> None:
+        self._thread = 0
+
     def __enter__(self) -> None:
         global _outside
-        self._thread = threading.get_ident()
+        thread = threading.get_ident()
         with _lock:
-            if not _blocks:
+            if thread in _blocks:  # from here on no Ctrl-C comes in between, for nothing is called,
+                _blocks[thread] += 1
+            else:
+                _blocks[thread] = 1
+            self._thread = thread  # until here, from where on __del__ would give the block back
+            if len(_blocks) == 1 == _blocks[thread]:
                 _outside = _openblas.get_threads()
-                if _outside > 1:
-                    _openblas.set_threads(1)
-            _blocks[self._thread] = _blocks.get(self._thread, 0) + 1
+                _openblas.set_threads(1)
 
     def __exit__(self, *error: object) -> None:
         with _lock:
-            _blocks[self._thread] -= 1
-            if not _blocks[self._thread]:
-                del _blocks[self._thread]
-                if not _blocks and _outside > 1:
+            thread, self._thread = self._thread, 0
+            _blocks[thread] -= 1
+            if not _blocks[thread]:
+                del _blocks[thread]
+                if not _blocks:
                     _openblas.set_threads(_outside)
+
+    def __del__(self) -> None:
+        if self._thread:
+            self.__exit__()
 
 
 def one_thread_if(small: bool) -> AbstractContextManager[None]:
     """``one_thread()``; or, for large work, nothing."""
-    return one_thread() if small else nullcontext()
+    return one_thread() if small else _NOTHING
 
 
-_lock = threading.Lock()
+def one_thread_for(operations: float) -> AbstractContextManager[None]:
+    """``one_thread()``; or, where no product takes more than so many (n d u), and BLAS uses one anyway, nothing."""
+    return _NOTHING if operations < ONE_ANYWAY else one_thread()
+
+
+_NOTHING = nullcontext()
+_lock = threading.RLock()  # for __del__ may come at any line
 _blocks: dict[int, int] = {}
 """By thread: the number of blocks that it is in."""
 _outside = 1

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
+from minidense.core.interrupts import Interrupts, current
 from minidense.numerics import blas
 
 T = TypeVar("T")
@@ -36,14 +37,18 @@ def each(
     [0, 1, 4, 9]
     """
     work = _Work(pieces, worker, in_turn)
+    interrupts = current()
+    interrupts.hold()  # but between the pieces
     try:
         started = _start(work, helpers)
-        work.run()
+        work.run(interrupts)
         for thread in started:
             thread.join()
-    except BaseException as error:  # a Ctrl-C while waiting: helpers end with the piece they have
+    except BaseException as error:  # where Ctrl-C is not held: helpers end with the piece they have
         work.fail(0, error)
         raise
+    finally:
+        interrupts.release()
     work.raise_first()
 
 
@@ -58,7 +63,7 @@ class _Work(Generic[T]):
         self.failures: list[tuple[bool, int, BaseException]] = []
         self.changed = threading.Condition()
 
-    def run(self) -> None:
+    def run(self, interrupts: Interrupts) -> None:
         """Take pieces until there are none, or one has failed."""
         number = 0
         try:
@@ -74,6 +79,8 @@ class _Work(Generic[T]):
                         except StopIteration:
                             return
                         self.taken += 1
+                    interrupts.release()
+                    interrupts.hold()
                     work(piece)
                     if self.in_turn is not None:
                         with self.changed:
@@ -116,7 +123,7 @@ def _start(work: _Work[T], wanted: int) -> list[threading.Thread]:
     def help() -> None:
         global _running
         try:
-            work.run()
+            work.run(current())
         finally:
             with _lock:
                 _running -= 1
