@@ -17,7 +17,7 @@ from minidense.layers import Activation, Layer, Sigmoid, Softmax
 from minidense.metrics import Accuracy, BinaryAccuracy, Metric
 from minidense.numerics.functional import log_sum_exp_shifted, mean, shifted, sigmoid, softmax_of
 
-_QUIET = np.errstate(over="ignore", invalid="ignore")  # what overflows is inf, which is then looked for
+_QUIET = np.errstate(all="ignore")  # what overflows is inf, which is then looked for
 
 
 class Loss(Configurable):
@@ -380,7 +380,7 @@ def _check_labels(y: Array, classes: int) -> Array:
 
 
 def _check_probability_rows(y: Array) -> Array:
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(all="ignore"):
         valid = (y >= 0).all(axis=1) & (abs(y.sum(axis=1, dtype=np.float64) - 1) <= 1e-3)
     if not valid.all():
         row = int(np.argmin(valid))

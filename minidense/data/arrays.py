@@ -130,7 +130,7 @@ def _wrong_shape(shape: Shape, expected: Shape, what: str) -> str:
 def _check_finite(block: Array, start: int, dtype: np.dtype[Any], what: str) -> None:
     if block.dtype == dtype and math.isfinite(np.vdot(block, block)):  # one pass; a finite sum has finite terms
         return
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         bad = ~np.isfinite(block.astype(dtype))
     if bad.any():
         position = tuple(int(i) for i in np.argwhere(bad)[0])

@@ -45,11 +45,13 @@ class Dense(Layer, library=True):
         return [self] if self.activation is None else [self, *self.activation._expand()]
 
     def _settle(self) -> None:
-        self.activation = None  # from here on it is a layer of its own
+        if self.activation is not None:
+            self._said_activation = self._config["activation"]
+            self.activation = None  # from here on it is a layer of its own
 
     def _unsettle(self) -> None:
-        if "_given" in vars(self):
-            self.activation = self._given["activation"]
+        if "_said_activation" in vars(self):
+            self.activation = self._said_activation
 
     def _as_layer(self) -> Layer:
         return self if self.activation is None else Chain([self])

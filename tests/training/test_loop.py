@@ -218,7 +218,7 @@ def test_a_fit_that_fails_before_it_begins_has_changed_nothing(fault, trained, t
     assert model.stop_training == trained
     assert callback.model is None
     assert list(tmp_path.iterdir()) == on_disk
-    assert not model.network.busy
+    assert not model.network.exclusive.busy
     twin = make(extra=[md.BatchNormalization()], momentum=0.5)
     if trained:
         twin.fit(X, Y, verbose=0)

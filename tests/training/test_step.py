@@ -318,13 +318,13 @@ def test_the_update_of_train_on_batch_is_within_the_lock(digits_like):
 
     class Watches(md.SGD):
         def update(self, theta, grad):
-            seen.append(model.network.busy)
+            seen.append(model.network.exclusive.busy)
             super().update(theta, grad)
 
     model = plain().compile(Watches(0.1))
     model.train_on_batch(*digits_like)
     assert seen == [True]
-    assert not model.network.busy
+    assert not model.network.exclusive.busy
 
 
 def test_label_smoothing_is_applied_once_in_a_subclass_with_its_own_forward():
