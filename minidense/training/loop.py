@@ -324,8 +324,9 @@ class Run:
         if not isinstance(state["order_from"], np.random.Generator) or not isinstance(state["stopped"], bool):
             return ["what it says about the run is incomplete"]
         rows, scores = self.feed.rows_under_way(state["step"]), state["unreported"]
-        kind = (scores.shape, scores.dtype) if isinstance(scores, np.ndarray) else scores
-        if kind != (((rows, *self.feed.output_shape), self.feed.dtype) if rows else None):
+        here = (rows, *self.feed.output_shape), self.feed.dtype
+        whole = isinstance(scores, np.ndarray) and (scores.shape, scores.dtype) == here if rows else scores is None
+        if not whole:
             return ["its scores of the batches under way are others"]
         return self.report.check(state["report"]) + self._running.check(state["running"])
 
