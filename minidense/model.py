@@ -14,15 +14,17 @@ import numpy as np
 from minidense.callbacks.base import Callback, CallbackList, Logs
 from minidense.callbacks.reporting import progress_callback
 from minidense.core.arguments import known_keywords, lookup, whole_numbers
+from minidense.core.interrupts import current, guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features, check_features, check_weights
-from minidense.data.batches import check_batch_size
+from minidense.data.batches import SLICE_ROWS, check_batch_size
 from minidense.layers.base import Layer
 from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metric
 from minidense.network import Network, inference
+from minidense.numerics.helpers import each
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.teaching.summary import Summary, summary
 from minidense.training.evaluation import Report, evaluate
@@ -99,6 +101,7 @@ class Sequential:
 
     # ------------------------------------------------------------------ building
 
+    @guarded
     def add(self, layer: Layer | Sequential) -> Self:
         """Append ``layer``; return the model. Raises ValueError where the layer is in a model already."""
         with self._exclusively(own="add"):
@@ -150,6 +153,7 @@ class Sequential:
         """The gradient by all parameters, (p,), as the last backward pass left it."""
         return self.network.grad
 
+    @guarded
     def build(self, input_shape: int | Shape) -> Self:
         """Make the parameters for samples of ``input_shape``, which has no batch axis; an int means ``(int,)``.
 
@@ -167,6 +171,7 @@ class Sequential:
 
     # ------------------------------------------------------------------ training
 
+    @guarded
     @known_keywords
     def compile(
         self,
@@ -191,6 +196,7 @@ class Sequential:
             (self.optimizer, self.loss), self.metrics = chosen, chosen_metrics
         return self
 
+    @guarded
     @known_keywords
     def fit(
         self,
@@ -268,6 +274,7 @@ class Sequential:
             raise FileNotFoundError(errno.ENOENT, "there is no run to resume; the first one has resume=None", path)
         return SavedRun(os.fspath(path), *checkpoint.read_checkpoint(path, checkpoint.custom_of(self), Sequential))
 
+    @guarded
     @known_keywords
     def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None) -> Logs:
         """One update on all rows of ``x``. Returns the loss and the metrics before it. Raises what ``fit`` raises."""
@@ -276,6 +283,7 @@ class Sequential:
         with self._exclusively(own="train_on_batch"):
             return self._backpropagate(x, y, sample_weight, update=True).logs()
 
+    @guarded
     @known_keywords
     def loss_and_grad(self, x: Any, y: Any, *, sample_weight: Any = None, update_buffers: bool = False) -> float:
         """The loss on all rows of ``x``; fills ``model.grad`` with its gradient and changes no parameter.
@@ -301,22 +309,25 @@ class Sequential:
             if not self.built:
                 self.network.allocate()
             report = Report(loss, checks.row_loss, self.metrics)
-            with learning(self, checks.row_loss, report, len(x)) as learner:
+            with learning(self, checks.row_loss, report, len(x)) as learner, learner.interrupts.breakable():
                 for block in feed.blocks():
                     for step in block.steps:
                         if not learner.backpropagate(step):
                             raise learner.diverged(step, "this batch")
+                        learner.interrupts.check()
                     report.add(block)
                 if update:
                     optimizer.claim(self)
                     learner.prepare()
                     learner.update()
-                elif update_buffers:
-                    learner.under_way = False
+                    learner.interrupts.release()
+                else:
+                    learner.keep(update_buffers)
         return report
 
     # ------------------------------------------------------------------ using
 
+    @quiet
     @known_keywords
     def predict(self, x: Any, *, batch_size: int | str = 1024) -> Array:
         """The model's output for ``x``: (n, k), a new array of the model's dtype. Pure, and safe in any thread.
@@ -329,15 +340,29 @@ class Sequential:
         x = as_features(x)
         check_features(x, input_shape, dtype)
         size = check_batch_size(batch_size, len(x))
+        if size > SLICE_ROWS and self.network.rowwise:
+            size = SLICE_ROWS
         if size == len(x) and isinstance(x, np.ndarray):
-            y = inference(layers)(np.ascontiguousarray(x, dtype))
+            with self.network.one_thread(len(x)):
+                y = inference(layers)(np.ascontiguousarray(x, dtype))
             return y if y is not x and y.flags.owndata and layers[-1]._of_library else y.copy()
-        infer = inference(layers, workspaces=True)
         y = np.empty((len(x), *output_shape), dtype)
-        for start in range(0, len(x), size):
-            y[start : start + size] = infer(np.ascontiguousarray(x[start : start + size], dtype))
+
+        def worker() -> Callable[[tuple[int, Array]], None]:
+            infer = inference(layers, workspaces=True)
+
+            def compute(piece: tuple[int, Array]) -> None:
+                start, rows = piece
+                y[start : start + size] = infer(np.ascontiguousarray(rows, dtype))
+
+            return compute
+
+        starts = range(0, len(x), size)
+        pieces = ((start, x[start : start + size]) for start in starts)
+        each(pieces, worker, helpers=self.network.helpers_for(len(x), len(starts)))
         return y
 
+    @guarded
     @known_keywords
     def evaluate(
         self,
@@ -355,8 +380,11 @@ class Sequential:
         """
         self._compiled()
         checks = Checks(self, self._built_shapes()[1])
-        return evaluate(self, checks.row_loss, checks.of_given(x, y, sample_weight, class_weight, batch_size))
+        feed = checks.of_given(x, y, sample_weight, class_weight, batch_size)
+        with current().breakable():
+            return evaluate(self, checks.row_loss, feed)
 
+    @quiet
     def forward(self, x: Array, training: bool = False) -> Array:
         """The chain itself: the output of the last layer. Each layer caches what its backward needs."""
         input_shape, _ = self._built_shapes()
@@ -364,8 +392,9 @@ class Sequential:
         check_features(rows, input_shape, self.dtype)
         y = Pass(self.network.children, training).forward(rows[:].astype(self.dtype, copy=False))
         self._rows_forward = len(rows)
-        return y.copy() if self.network.root.busy else y  # while fit runs, the layers use their arrays again
+        return y.copy() if self.network.root.exclusive.busy else y  # while fit runs, the layers use their arrays again
 
+    @quiet
     def backward(self, dy: Any) -> Array:
         """From dLoss/dy of the last ``forward`` to dLoss/dx, filling ``grad`` on the way."""
         _, output_shape = self._built_shapes()
@@ -388,6 +417,7 @@ class Sequential:
         self._built_shapes()
         return [array.copy() for array in self.network.named_arrays().values()]
 
+    @guarded
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy ``weights``, as ``get_weights`` gives them, into the model; all or, with a ValueError, none."""
         self._built_shapes()
@@ -428,6 +458,7 @@ class Sequential:
 
     # ------------------------------------------------------------------ saving
 
+    @guarded
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save all of the model: layers, parameters, optimizer and its state, random generators, history.
 
@@ -442,6 +473,7 @@ class Sequential:
         with self._exclusively(within=True):
             model_file.write_model(path, self)
 
+    @guarded
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Save the parameters and buffers only, under the same names. Raises RuntimeError before it is built."""
         from minidense.files import model_file
@@ -450,6 +482,7 @@ class Sequential:
         with self._exclusively(within=True):
             model_file.write_weights(path, self)
 
+    @guarded
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Take the parameters and buffers from a file of ``save`` or ``save_weights``; all, or none.
 
@@ -464,6 +497,7 @@ class Sequential:
             for name, target in self.network.named_arrays().items():
                 target[...] = arrays[name]
 
+    @guarded
     def export_numpy(self, path: str | os.PathLike[str]) -> None:
         """Write one Python file that needs NumPy and nothing else, whose ``predict(x)`` gives what ``predict`` gives.
 
@@ -490,6 +524,12 @@ class Sequential:
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)  # layers have one theta: there is no shallow copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        with self._exclusively(within=True):  # a callback of a fit may copy the model, another thread may not
+            twin = memo[id(self)] = object.__new__(type(self))
+            twin.__setstate__(copy.deepcopy(self.__dict__, memo))
+        return twin
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -523,10 +563,11 @@ class Sequential:
         """
         if own and self.network.outer is not None:
             raise RuntimeError(f"this model is part of another one: call {own} on the outermost model.")
-        with self.network.root.exclusively(within):
+        with self.network.root.exclusive(within):
             yield
 
 
+@guarded
 def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
     """The model that ``model.save`` or a checkpoint has written to ``path``, ready to predict and to be trained on.
 

@@ -6,13 +6,14 @@ pieces: ``layer.W`` and ``layer.dW`` are views of ``theta`` and ``grad``.
 
 from __future__ import annotations
 
-import threading
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
+from minidense.core.exclusive import Exclusive
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.layers.base import (
@@ -30,6 +31,10 @@ from minidense.layers.base import (
 )
 from minidense.layers.composite import Chain
 from minidense.layers.guard import forward_of
+from minidense.numerics.blas import one_thread_for
+
+WORTH_HELPERS = 1e8
+"""From so many operations on (2 n p, of n rows and p parameters), prediction is faster on several threads."""
 
 
 class Network(Chain, library=True):
@@ -51,8 +56,9 @@ class Network(Chain, library=True):
         self._buffers: Array = np.empty(0)
         self._kept: Array = np.empty(0)
         self._shared: list[tuple[Array, Array]] = []
-        self._lock = threading.Lock()
-        self._lock_owner: int | None = None
+        self._simple = False
+        """Whether no product at inference is larger than the parameters times the rows: no layer is the user's."""
+        self.exclusive = Exclusive()
         super().__init__(layers)
 
     def _set_argument(self, name: str, value: Any) -> None:
@@ -100,28 +106,6 @@ class Network(Chain, library=True):
         while layer is not None:
             found, layer = (layer if isinstance(layer, Network) else found), parent_of(layer)
         return found
-
-    @property
-    def busy(self) -> bool:
-        """Whether it is being trained, or saved."""
-        return self._lock.locked()
-
-    @contextmanager
-    def exclusively(self, within: bool) -> Iterator[None]:
-        """Keep all others from changing the network. within: the thread that keeps them off may enter again."""
-        if within and self._lock_owner == threading.get_ident():
-            yield
-            return
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError(
-                "the model is being trained already, or saved, in another thread or by the caller of a callback."
-            )
-        self._lock_owner = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._lock_owner = None
-            self._lock.release()
 
     @property
     def outer(self) -> Layer | None:
@@ -260,6 +244,7 @@ class Network(Chain, library=True):
         for network, piece, buffer_piece in networks:
             network._theta, network._grad, network._buffers = theta[piece], grad[piece], buffers[buffer_piece]
         self._kept, self._shared = np.empty_like(buffers), shared
+        self._simple = all(layer._record.simple for layer in self.children)
 
     def _starting_values(
         self, layer: Layer, d: Declaration, values: Mapping[str, Array] | None, start: np.random.Generator
@@ -326,15 +311,22 @@ class Network(Chain, library=True):
             if forget:
                 drop_caches(layer)
 
+    def one_thread(self, rows: int) -> AbstractContextManager[None]:
+        """A block in which BLAS has one thread, for computing so many rows at inference."""
+        return one_thread_for(rows * self.theta.size if self._simple else math.inf)
+
+    def helpers_for(self, rows: int, pieces: int) -> int:
+        """How many threads may help to compute so many rows at inference, in so many pieces."""
+        large = pieces > 1 and 2 * rows * self.theta.size >= WORTH_HELPERS
+        draws = any(layer.draws and not layer._of_library for layer in walk(self))  # then the order is not free
+        return pieces - 1 if large and not draws else 0
+
     # ------------------------------------------------------------------ copying
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        none = dict.fromkeys(("_theta", "_grad", "_facade", "_lock", "_lock_owner"))
+        none = dict.fromkeys(("_theta", "_grad"))
         return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_shared": [], "_was_built": self.built}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "_lock": threading.Lock()})
 
     def allocate_copy(self) -> None:
         """Give a copy, whose layers have brought their values along, vectors of its own."""

@@ -84,15 +84,24 @@ class Optimizer(Configurable):
 
     def update(self, theta: Array, grad: Array) -> None:
         """Change ``theta`` in place by one step against ``grad``, which stays as it is. Both are (p,)."""
+        with np.errstate(all="ignore"):
+            self.apply(theta, grad)
+
+    def apply(self, theta: Array, grad: Array) -> None:
+        """``update`` under the floating-point settings that there are. What can fail comes before what changes."""
         self.__dict__["iterations"] = int(self.iterations)  # powers of a NumPy integer are rounded otherwise
         eta = self.rate
         if self.global_clipnorm is not None:
             grad = self._clipped(grad)
+        self.prepare(theta)
         if self.weight_decay:
             for piece in [slice(None)] if self.decayed is None or self.decay_all else self.decayed:
                 theta[piece] *= 1 - eta * self.weight_decay
         self.step(theta, grad, eta)
         self.__dict__["iterations"] = self.iterations + 1  # no argument: __setattr__ need not look
+
+    def prepare(self, theta: Array) -> None:
+        """Make the vectors that ``step`` needs, which then allocates nothing and cannot fail halfway."""
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         """The rule itself: change ``theta`` in place, ``grad`` being clipped and ``theta`` having decayed."""
@@ -168,14 +177,25 @@ class SGD(Optimizer, library=True):
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
 
+    def prepare(self, theta: Array) -> None:
+        if self.momentum:
+            self.moment("velocity", theta)
+            self.scratch(theta)
+
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         if not self.momentum:
             self._add_scaled(-eta, grad, theta)
             return
-        v = self.moment("velocity", theta)
+        v, work = self.moment("velocity", theta), self.scratch(theta)
         v *= self.momentum
         self._add_scaled(-eta, grad, v)
-        theta += self.momentum * v - eta * grad if self.nesterov else v
+        if self.nesterov:
+            np.multiply(grad, eta, out=work)
+            theta -= work
+            np.multiply(v, self.momentum, out=work)
+            theta += work
+        else:
+            theta += v
 
 
 def _average_squares(v: Array, grad: Array, decay: float, work: Array) -> None:
@@ -222,9 +242,14 @@ class Adam(Optimizer, library=True):
         self.beta_2 = real_number(f"{name}: beta_2", beta_2, at_least=0, below=1)
         self.epsilon = real_number(f"{name}: epsilon", epsilon, above=0)
 
-    def step(self, theta: Array, grad: Array, eta: float) -> None:
+    def prepare(self, theta: Array) -> None:
         if not self.state:
             self._begun = self.iterations
+        self.moment("m", theta)
+        self.moment("v", theta)
+        self.scratch(theta)
+
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
         t, work = self.iterations - self._begun + 1, self.scratch(theta)
         m, v = self.moment("m", theta), self.moment("v", theta)
         m *= self.beta_1
@@ -286,6 +311,11 @@ class RMSprop(Optimizer, library=True):
         self.rho = real_number("RMSprop: rho", rho, at_least=0, below=1)
         self.momentum = real_number("RMSprop: momentum", momentum, at_least=0, below=1)
         self.epsilon = real_number("RMSprop: epsilon", epsilon, above=0)
+
+    def prepare(self, theta: Array) -> None:
+        for name in self.vectors[: 2 if self.momentum else 1]:
+            self.moment(name, theta)
+        self.scratch(theta)
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         v, work = self.moment("v", theta), self.scratch(theta)

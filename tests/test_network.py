@@ -1,6 +1,7 @@
 """The network: one theta, one gradient, one vector of buffers, and the names of its arrays."""
 
 import copy
+import gc
 import pickle
 
 import numpy as np
@@ -129,3 +130,70 @@ def test_the_old_names_are_told_the_new_ones():
         md.Sequential([Old()]).build(3)
     with pytest.raises(AttributeError, match=r"self\.empty\(\.\.\.\) is self\.workspace"):
         md.Dense(3).empty("z", (2, 2), np.dtype("float32"))
+
+
+def test_an_add_that_fails_adds_nothing():
+    class Picky(md.Layer):
+        ready = False
+
+        def build(self, input_shape):
+            if not self.ready:
+                raise ValueError("not yet")
+            return input_shape
+
+        def forward(self, x):
+            return x
+
+    model = md.Sequential([md.Dense(4)], rng=0).build(4)
+    theta = model.theta
+    for kind in (lambda *layers: layers[-1], lambda *layers: md.Sequential(layers), md.Concatenate, md.Residual):
+        inner = md.Dense(4, "relu")
+        added = kind([inner, Picky()]) if isinstance(kind, type) else kind(inner, Picky())
+        for _ in range(2):
+            with pytest.raises(ValueError, match="not yet"):
+                model.add(added)
+            assert len(model.layers) == 1
+            assert model.output_shape == (4,)
+            assert model.theta is theta
+            assert inner.count_params == 0
+        Picky.ready = True
+        assert_whole(copy.deepcopy(model).add(added).network)
+        Picky.ready = False
+
+
+def test_copies_of_models_within_models_keep_their_facades():
+    inner = md.Sequential([md.Dense(4, "relu")], name="inner")
+    model = md.Sequential([inner, md.Residual([md.Sequential([md.Dense(4)], name="deep")])], rng=0)
+    for built in (False, True):
+        if built:
+            model.build(4)
+        for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            twin.build(4)
+            assert twin.layers[0].name == "inner"
+            assert twin.layers[0] is not inner
+            assert twin.layers[0].network is twin.network.children[0]
+            assert np.shares_memory(twin.layers[0].theta, twin.theta)
+            assert_whole(twin.network)
+    alone = pickle.loads(pickle.dumps(inner))
+    x = np.ones((2, 4))
+    assert np.array_equal(alone.predict(x), inner.predict(x))
+    assert alone.network.outer is None
+    alone.add(md.Dense(3)).compile("sgd").fit(x, [0, 1], verbose=0)
+    assert inner.output_shape == (4,)
+
+
+def test_a_model_cannot_be_part_of_itself():
+    a = md.Sequential([md.Dense(4)])
+    b = md.Sequential([a])
+    for model in (a, b):
+        with pytest.raises((ValueError, RuntimeError), match="part of"):
+            a.add(model)
+
+
+def test_layers_that_outlive_their_model_can_join_another():
+    dense, block = md.Dense(4), md.Residual([md.Dense(4, "tanh")])
+    values = md.Sequential([dense, block], rng=0).build(4).get_weights()
+    gc.collect()
+    model = md.Sequential([dense, block, md.Dense(2)], rng=1).build(4)
+    assert all(map(np.array_equal, values, model.get_weights()))
+    assert_whole(model.network)

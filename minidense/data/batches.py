@@ -78,7 +78,8 @@ class Feed:
     batch_rows: the rows of a batch. micro_rows: the rows of one pass, of which a batch has one or several.
     encode(y, out) writes the targets of labels ``y`` to ``out``, (rows, *output_shape). weights: (n,), or None; with
     ``shares``, a step gets its rows' weights divided by the whole batch's, otherwise the weights themselves. All
-    buffers are made once and used again, so a step is valid until the next one is asked for.
+    buffers are made once and used again, so a step is valid until the next one is asked for; with ``lasting``, each
+    block has buffers of its own.
     """
 
     def __init__(
@@ -93,9 +94,10 @@ class Feed:
         encode: Callable[[Array, Array], Array],
         weights: Array | None = None,
         shares: bool = True,
+        lasting: bool = False,
     ) -> None:
         self.x, self.y, self.encode = x, y, encode
-        self.weights, self.shares = weights, shares
+        self.weights, self.shares, self.lasting = weights, shares, lasting
         self.n, self.batch_rows, self.micro_rows = len(x), batch_rows, micro_rows
         self.dtype, self.output_shape = dtype, output_shape
         self.direct = isinstance(x, np.ndarray) and x.dtype == dtype and x.flags.c_contiguous
@@ -106,9 +108,11 @@ class Feed:
         self.block_rows = _whole_batches(_whole_batches(max(gathered, BLOCK_ROWS), micro_rows), batch_rows)
         if batch_rows <= self.gather_rows:
             self.block_rows = self.block_rows // self.gather_rows * self.gather_rows
+        self._make_buffers()
+
+    def _make_buffers(self) -> None:
         self._x: Array | None = None
-        rows = min(self.n, self.block_rows)
-        self._targets = np.empty((rows, *self.output_shape), self.dtype)
+        self._targets = np.empty((min(self.n, self.block_rows), *self.output_shape), self.dtype)
         self._scores = np.empty_like(self._targets)
         self._full_block: list[list[Step]] | None = None
 
@@ -142,6 +146,8 @@ class Feed:
         begin = min(skip * self.batch_rows, self.n) - self.rows_under_way(skip)
         for start, stop in spans(self.n, self.batch_rows, self.block_rows, begin):
             m = stop - start
+            if self.lasting:
+                self._make_buffers()
             y = _read_only(self.y[start:stop] if order is None else self.y[order[start:stop]])
             targets = self.encode(y, self._targets[:m])
             scores = self._scores[:m]
@@ -179,7 +185,7 @@ class Feed:
     def _read(self, start: int, stop: int, order: Array | None) -> Array:
         if order is None and self.direct:
             return _read_only(self.x[start:stop])
-        if self._x is None:
+        if self._x is None or self.lasting:
             self._x = np.empty((min(self.n, self.gather_rows), *self.x.shape[1:]), self.dtype)
         block = self._x[: stop - start]
         if order is None:

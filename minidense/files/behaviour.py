@@ -82,14 +82,15 @@ def _shared(model: Any) -> dict[int, Any]:
 def _differences(twin: Any, new: Any) -> Iterator[str]:
     """Where the two models, which are of the same arguments, do not behave alike. Changes both."""
     for layer, other in zip(_topmost_own(twin.network), _topmost_own(new.network), strict=True):
+        which = f"{twin.network.name_of(layer)}: {layer!r}"
         shape, dtype = layer._record.input_shape or (), layer._record.dtype
         x = np.random.default_rng(0).standard_normal((3, *shape)).astype(dtype)
         for training in (False, True):
             if _outcome(layer, x, training) != _outcome(other, x, training):
                 when = "in training" if training else "at inference"
                 yield (
-                    f"{twin.network.name_of(layer)}: {layer!r} cannot be saved: made anew from its arguments, parameters "
-                    f"and buffers it gives other output {when}. {_WHAT_LASTS}"
+                    f"{which} cannot be saved: made anew from its arguments, parameters and "
+                    f"buffers it gives other output {when}. {_WHAT_LASTS}"
                 )
                 break
     optimizer = twin.optimizer

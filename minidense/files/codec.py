@@ -199,7 +199,7 @@ def described(thing: Any, chained: bool = False, met: dict[int, str] | None = No
     met: the words of layers by id; what refers to one of them has the same.
     """
     met = {} if met is None else met
-    if isinstance(getattr(thing, "network", None), Network):
+    if not isinstance(thing, Layer) and isinstance(getattr(thing, "network", None), Network):
         thing = thing.network
     if id(thing) in met:
         return met[id(thing)]
@@ -272,7 +272,7 @@ class Decoder:
     def layer(self, data: Any, where: str) -> Any:
         """The layer, or the model, that stands in a chain."""
         made = self.value(data, where)
-        layer = getattr(made, "network", made)
+        layer = made if isinstance(made, Layer) else getattr(made, "network", None)
         if not isinstance(layer, Layer):
             raise ValueError(f"{shown(made)} is no Layer")
         if len(layer._expand()) > 1:

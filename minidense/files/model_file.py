@@ -442,7 +442,7 @@ def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]
     problems.raise_if_any(f"{archive.path} does not fit the model")
     dtype, rounded = network._record.dtype, {}
     for name, array in arrays.items():
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(all="ignore"):
             rounded[name] = array.astype(dtype)
         if np.isinf(rounded[name]).sum() > np.isinf(array).sum():
             problems.found.append(f"{name} has numbers that overflow {dtype}")

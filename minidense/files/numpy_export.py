@@ -28,6 +28,7 @@ from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Chain
 from minidense.network import Network, inference
 from minidense.numerics import functional
+from minidense.numerics.blas import one_thread
 
 _FILE = '''\
 """{title}, written by minidense {version}: ``predict(x)`` gives what the model gave, to the bit.
@@ -226,7 +227,7 @@ def _compare(network: Network, namespace: dict[str, Any], names: Mapping[int, st
         name = names[id(layer)] if layer is not network else "predict"
         namespace[name] = beside(layer, namespace[name])
     rows = np.random.default_rng(0).standard_normal((3, *(network._record.input_shape or ())))
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), one_thread():
         _outcome(namespace["predict"], rows.astype(network.theta.dtype))
     if problems:  # the first: a child is compared before its parent
         advice = "The lines must compute what forward does at inference, and leave the x they are given as it is."

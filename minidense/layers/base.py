@@ -66,6 +66,8 @@ class Record:
         """Parameters and buffers that a copied or unpickled layer has brought along."""
         self.guarded: frozenset[str] = _RESERVED
         """The attributes that cannot simply be set."""
+        self.building = False
+        """While ``build`` runs."""
         self.simple = False
         """Whether it is one of the library's own layers without children."""
         self.needs_dx = True
@@ -255,10 +257,8 @@ class Layer(Configurable):
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(library, **kwargs)
-        if isinstance(cls.caches, str):
-            raise TypeError(
-                f"{cls.__name__}: caches: expected a tuple of names, such as ({cls.caches!r},), got a string."
-            )
+        if not isinstance(cls.caches, tuple | list):
+            raise TypeError(f"{cls.__name__}: caches: expected a tuple of names, such as ('x',), got {cls.caches!r}.")
         if any(kind.__dict__.get("__slots__") for kind in cls.__mro__):
             raise TypeError(f"{cls.__name__}: __slots__ would not be copied or saved with a layer: leave them out.")
         if _is_of_another_forward(cls, "rowwise"):
@@ -306,6 +306,8 @@ class Layer(Configurable):
         mine: the attribute has been that child all along, and may well be an argument.
         """
         record = self._record
+        if not record.building:
+            raise RuntimeError(f"{self._where}: {name!r} is declared outside build, which alone can declare.")
         declared = {prefix + d.name for d in record.params for prefix in ("", "d")}
         declared |= {d.name for d in record.buffers} | record.children.keys()
         for attribute in (name, *more):
@@ -368,6 +370,11 @@ class Layer(Configurable):
         raise AttributeError(f"{self._where} has no attribute {name!r}. {hint}", name=name, obj=self)
 
     def __getstate__(self) -> dict[str, Any]:
+        outermost: Any = self
+        while (parent := parent_of(outermost)) is not None:
+            outermost = parent
+        if (exclusive := vars(outermost).get("exclusive")) is not None:
+            exclusive.check()  # a copy of what another thread is changing would be torn
         record = self._record.copy()
         dropped = {*record.views, *record.gradients, *_caches(self), "forward", "backward", "_workspaces"}
         record.values = record.arrays
@@ -469,7 +476,7 @@ def adopt(parent: Layer, name: str, child: Layer) -> None:
     mine, record = parent._record, child._record
     if record.parent is None:
         for part in walk(child):
-            if part.draws:
+            if part.draws and part._record.input_shape is not None:
                 part.__dict__.pop("rng", None)  # a copy's would draw what the original's draws
     record.parent = weakref.ref(parent)
     record.path = (*(mine.path or ()), int(name) if name.isdigit() else name)
@@ -492,20 +499,29 @@ def _inherit(new: Layer, former: Layer) -> None:
         _inherit(new._record.children[name], former._record.children[name])
 
 
+def _given_back(layer: Layer) -> list[Layer]:
+    """Before it is built again: make its layers free, and those it was given, which are returned, as they were."""
+    inside = {id(part): part for part in walk(layer) if part is not layer}
+    for part in inside.values():
+        part._record.parent = None
+    attributes = [value for name, value in vars(layer).items() if name != "_record"]
+    given = [part for part in held(attributes) if id(part) in inside]
+    for part in given:
+        part._unsettle()
+    return given
+
+
 def declare(layer: Layer, input_shape: Shape) -> Shape:
     """Call ``build`` and note what it declares and the shapes; return the output shape."""
     record = layer._record
-    if record.children and not layer._keeps_children:  # it is built again, perhaps of the same layers
-        inside = {id(part): part for part in walk(layer) if part is not layer}
-        for part in inside.values():
-            part._record.parent = None
-        for part in held([value for name, value in vars(layer).items() if name != "_record"]):
-            if id(part) in inside:
-                part._unsettle()
+    given = _given_back(layer) if record.children and not layer._keeps_children else []
     record.values, record.former = record.arrays, record.children
     record.params, record.buffers, record.children = [], [], {}
+    record.building = True
     shape = layer.build(input_shape)
-    record.former = {}
+    record.building, record.former = False, {}
+    for part in given:
+        part._settle()
     if not isinstance(shape, tuple) or not all(isinstance(n, int | np.integer) for n in shape):
         raise TypeError(f"{layer._where}: build must return the output shape as a tuple of ints, got {shape!r}.")
     record.input_shape, record.output_shape = input_shape, tuple(int(n) for n in shape)
@@ -537,6 +553,9 @@ def clones(layers: Sequence[Layer]) -> list[Layer]:
     if not [layer for layer in layers if not layer._record.simple]:
         return [_twin(layer) for layer in layers]
     twins: dict[int, Any] = {id(part): object.__new__(type(part)) for layer in layers for part in walk(layer)}
+    outer = parent_of(layers[0])
+    while outer is not None:  # what a layer refers to around it is not copied
+        twins[id(outer)], outer = outer, parent_of(outer)
     for layer in layers:
         for part in walk(layer):
             twin, attributes = twins[id(part)], part.__dict__.copy()

@@ -33,7 +33,7 @@ def sigmoid(z: Array, out: Array | None = None) -> Array:
     return h
 
 
-@np.errstate(over="ignore")
+@np.errstate(all="ignore")
 def softmax(scores: Array, out: Array | None = None) -> Array:
     """``exp(s_j) / sum_k exp(s_k)`` for each row, shifted by the row's largest score, so that it cannot overflow.
 
@@ -77,7 +77,7 @@ def shifted(scores: Array) -> tuple[Array, int]:
     return z, axis
 
 
-@np.errstate(over="ignore")
+@np.errstate(all="ignore")
 def log_sum_exp(scores: Array) -> Array:
     """``log sum_k exp(s_k)`` for each row. scores: (n, k). Returns (n,).
 
@@ -101,7 +101,7 @@ def log_sum_exp_shifted(z: Array, axis: int) -> Array:
     return np.asarray(np.where(total < 1.5, np.log1p(rest), np.log(total)))
 
 
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(all="ignore")
 def mean(values: Array, axis: int | None = None) -> Array:
     """The mean in float64 along ``axis``, or of all values, which is finite also where their sum is not.
 

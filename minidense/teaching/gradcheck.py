@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minidense.core.arguments import whole_number, whole_numbers
+from minidense.core.interrupts import quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer, own_params, walk
@@ -27,6 +28,7 @@ class GradientError(AssertionError):
     """A backward pass that is not the derivative of its forward pass, or a layer that breaks the contract."""
 
 
+@quiet
 def check_layer(
     layer: Any,
     input_shape: int | Shape,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +13,13 @@ import numpy as np
 from minidense.callbacks.base import Logs
 from minidense.core.configurable import load_state_dict, state_dict
 from minidense.core.errors import Problems
+from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Block, Feed
 from minidense.losses import Loss, RowLoss
 from minidense.metrics import Metric
 from minidense.network import inference
+from minidense.numerics.helpers import each
 
 if TYPE_CHECKING:
     from minidense.model import Sequential
@@ -108,16 +110,37 @@ class Report:
 
 
 def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed) -> Logs:
-    """The loss and the metrics over all rows of ``feed``. Changes nothing of the model."""
+    """The loss and the metrics over all rows of ``feed``, which is ``lasting``. Changes nothing of the model.
+
+    Blocks are computed by several threads, and added to the report in their order.
+    """
     assert model.loss is not None
     report = Report(copy.deepcopy(model.loss), row_loss and copy.deepcopy(row_loss), model.metrics)
-    infer = inference(model.network.trunk(model.loss.includes), workspaces=True)
-    for block in feed.blocks():
-        for step in block.steps:
-            np.copyto(step.scores, infer(step.x))
-            if report.row_loss is None:
+    trunk = model.network.trunk(model.loss.includes)
+
+    def worker() -> Callable[[Block], None]:
+        infer = inference(trunk, workspaces=True)
+
+        def compute(block: Block) -> None:
+            for step in block.steps:
+                np.copyto(step.scores, infer(step.x))
+
+        return compute
+
+    def add(block: Block) -> None:
+        if report.row_loss is None:
+            for step in block.steps:
                 report.add_value(report.loss.forward(step.scores, step.targets), len(step.scores))
         report.add(block)
+        interrupts.check()
+
+    interrupts = current()
+    interrupts.hold()  # between blocks only, for other threads work on them
+    blocks = (block._replace(steps=list(block.steps)) for block in feed.blocks())
+    try:
+        each(blocks, worker, add, helpers=model.network.helpers_for(feed.n, -(-feed.n // feed.block_rows)))
+    finally:
+        interrupts.release()
     return report.logs()
 
 

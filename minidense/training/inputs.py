@@ -111,7 +111,7 @@ class Checks:
     def __init__(self, model: Sequential, output_shape: Shape) -> None:
         assert model.loss is not None
         self.loss, self.metrics, self.dtype = model.loss, model.metrics, model.dtype
-        self.input_shape, self.output_shape = model.network.children[0].input_shape or (), output_shape
+        self.input_shape, self.output_shape = model.network.children[0]._record.input_shape or (), output_shape
         self.row_loss = by_rows(model.loss)
         self.rowwise = model.network.rowwise
 
@@ -130,7 +130,9 @@ class Checks:
             self._check_weights_are_taken()
         return x, y, weights
 
-    def feed(self, x: Rows, y: Any, weights: Array | None, batch_rows: int, together: int = 1) -> Feed:
+    def feed(
+        self, x: Rows, y: Any, weights: Array | None, batch_rows: int, together: int = 1, lasting: bool = False
+    ) -> Feed:
         """The feed of checked rows, ``together`` batches an update. Raises ValueError where they all weigh nothing."""
         if weights is not None and not weights.any():  # the class weights or the split may have left none
             raise ValueError("sample_weight: all weights of these rows are 0; there is nothing to learn from.")
@@ -145,15 +147,17 @@ class Checks:
             encode=self._encode,
             weights=weights,
             shares=self.loss.reduction == "mean",
+            lasting=lasting,
         )
 
     def of_given(
         self, x: Any, y: Any, sample_weight: Any, class_weight: Any, batch_size: int | str, what: str = ""
     ) -> Feed:
-        """The feed of rows as the user gave them."""
+        """The feed for ``evaluate`` of rows as the user gave them."""
         x, y = as_rows(x, y, what)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x), what + "sample_weight")
-        return self.feed(*self.rows(x, y, weights, class_weight, what), check_batch_size(batch_size, len(x)))
+        rows = self.rows(x, y, weights, class_weight, what)
+        return self.feed(*rows, check_batch_size(batch_size, len(x)), lasting=True)
 
     def validation(self, data: Sequence[Any] | None) -> Feed | None:
         """The feed of the validation data."""
@@ -223,6 +227,8 @@ def _warn_of_missing_classes(loss: Loss | None, y: Array, keep: int) -> None:
     if loss is None or loss.accuracy is None or y.dtype.kind not in "biuf" or y.ndim > 2:
         return
     labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+    if not np.isfinite(labels).all():
+        return  # these are no labels, which is said when they are checked
     missing = np.setdiff1d(labels[:keep], labels[keep:]), np.setdiff1d(labels[keep:], labels[:keep])
     for classes, where in zip(missing, ("validation", "training"), strict=True):
         if len(classes):

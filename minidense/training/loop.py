@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import functools
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidense.callbacks.base import CallbackList, Logs
 from minidense.core.arguments import shown, whole_number
-from minidense.core.errors import Problems
+from minidense.core.errors import Problems, warn
+from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Block, Step
 from minidense.layers.base import walk
+from minidense.numerics import blas
 from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
 from minidense.training.inputs import Data
-from minidense.training.step import learning
+from minidense.training.step import is_small, learning
 
 if TYPE_CHECKING:
     from minidense.model import Sequential
@@ -79,40 +76,46 @@ class Run:
         """Forward, loss, backward, update, for each batch, until all epochs are over."""
         model = self.model
         self._begin()
-        with (
-            learning(model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner,
-            deferred_interrupts() as interrupts,
-        ):
+        self.interrupts = current()
+        with learning(model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner:
             self.learner.prepare()
-            self.callbacks.call("on_train_begin", {})
+            with self.interrupts.breakable():
+                self.callbacks.call("on_train_begin", {})
             try:
-                self._resume()
-                while self.epoch < self.epochs and not (model.stop_training and not self.step):
-                    self._train_epoch(interrupts)
-                    if interrupts:
-                        break
+                with self.interrupts.breakable():
+                    self._resume()
+                    while self.epoch < self.epochs and not (model.stop_training and not self.step):
+                        self._train_epoch()
+                        self.interrupts.check()
             finally:
                 self.callbacks.call("on_train_end", {})
-            if interrupts:
-                raise KeyboardInterrupt
         return self.history
 
-    def _train_epoch(self, interrupts: Sequence[object]) -> None:
+    def _train_epoch(self) -> None:
         if not self.step:
             self.callbacks.call("on_epoch_begin", self.epoch, {})
-        order = None
-        if self.shuffled:
-            self._order_from = self._shuffle_state
-            order = permutation(self.model.network.generators.shuffle, self.feed.n)
-        if self.step and self.model.stop_training:  # it was saved after it had been told to stop
-            self._report_unreported(order)
-        else:
-            self._take_steps(order, interrupts)
+            self.interrupts.check()
+        order, made = None, self.steps_made
+        shuffle, before = self.model.network.generators.shuffle, self._shuffle_state
+        try:
+            if self.shuffled and self.step:  # resumed within the epoch: the order is drawn again
+                shuffle.bit_generator.state = self._order_from
+            if self.shuffled:
+                self._order_from = self._shuffle_state
+                order = permutation(shuffle, self.feed.n)
+            if self.step and self.model.stop_training:  # it was saved after it had been told to stop
+                self._report_unreported(order)
+            else:
+                self._take_steps(order)
+        except BaseException:
+            if self.steps_made == made:  # the order was for nothing
+                shuffle.bit_generator.state = before
+            raise
         self._end_epoch()
 
-    def _take_steps(self, order: Array | None, interrupts: Sequence[object]) -> None:
+    def _take_steps(self, order: Array | None) -> None:
         """Take the steps of this epoch that have not been taken."""
-        model, learner = self.model, self.learner
+        model, learner, interrupts = self.model, self.learner, self.interrupts
         watched = self._watched or model.stop_training  # told to stop before its first step, which is to be the last
         for block in self.feed.blocks(order, self.step):
             first, done = self.step, self._reopen(block)
@@ -124,10 +127,11 @@ class Run:
                 if step.closes:
                     learner.update()
                     self.step, self.steps_made = self.step + 1, self.steps_made + 1
+                    interrupts.release()
                 if watched:
                     done = self._report_step(block, step, done)
-                if step.closes and interrupts:
-                    raise KeyboardInterrupt
+                if interrupts.noted:
+                    interrupts.check()
                 if watched and step.closes and model.stop_training:
                     break
             if not watched:
@@ -198,6 +202,11 @@ class Run:
                 problems.found += checkpoint.differences(self.model, self._words, saved.model, theirs)
                 problems.found += self._differences(saved.state)
                 problems.raise_if_any(f"cannot resume from {saved.path}")
+                if (there := saved.state["BLAS"]) != self._blas:
+                    warn(
+                        f"{saved.path} was computed by {there}, and is resumed by {self._blas}: the last bits of what "
+                        f"follows may differ from those of a run without a break."
+                    )
             if self.callbacks.saves:
                 model_file.check_savable(self.model, {"callbacks": self.callbacks.state()})
         assert self.model.optimizer is not None
@@ -222,7 +231,6 @@ class Run:
             from minidense.files import checkpoint
 
             checkpoint.take_over(model, saved.model)
-            model.network.generators.shuffle.bit_generator.state = state["order_from"].bit_generator.state
         self.number = state.get("number") or self._drawn_number()
 
     def _resume(self) -> None:
@@ -274,6 +282,11 @@ class Run:
         rows = self.validation.n if self.validation is not None else 0
         return {**self.feed.facts(), "shuffle": self.shuffled, "validation rows": rows}
 
+    @functools.cached_property
+    def _blas(self) -> str:
+        """What the bits of this run's products depend on; a run that resumes it should have the same."""
+        return blas.described(1 if is_small(self.model.network, self.batch_size) else blas.threads())
+
     def state(self) -> dict[str, Any]:
         """Where the run stands, as plain values and arrays."""
         order_from = np.random.Generator(np.random.PCG64())
@@ -286,6 +299,7 @@ class Run:
             "order_from": order_from,
             "words": self._words,
             "facts": self.facts,
+            "BLAS": self._blas,
             "stopped": self.model.stop_training,
             "report": self.report.state(),
             "running": self._running.state(),
@@ -295,7 +309,7 @@ class Run:
 
     def _differences(self, state: dict[str, Any]) -> list[str]:
         """Why this run cannot resume from ``state``, which another one has saved."""
-        if list(state) != _PARTS or not isinstance(state["facts"], dict):
+        if list(state) != _PARTS or not isinstance(state["facts"], dict) or not isinstance(state["BLAS"], str):
             return ["what it says about the run is incomplete"]
         there, here = state["facts"], self.facts
         found = [
@@ -317,8 +331,9 @@ class Run:
         if not isinstance(state["order_from"], np.random.Generator) or not isinstance(state["stopped"], bool):
             return ["what it says about the run is incomplete"]
         rows, scores = self.feed.rows_under_way(state["step"]), state["unreported"]
-        kind = (scores.shape, scores.dtype) if isinstance(scores, np.ndarray) else scores
-        if kind != (((rows, *self.feed.output_shape), self.feed.dtype) if rows else None):
+        here = (rows, *self.feed.output_shape), self.feed.dtype
+        whole = isinstance(scores, np.ndarray) and (scores.shape, scores.dtype) == here if rows else scores is None
+        if not whole:
             return ["its scores of the batches under way are others"]
         return self.report.check(state["report"]) + self._running.check(state["running"])
 
@@ -330,29 +345,20 @@ class Run:
         return len(history.epoch) == epochs and history.epoch == list(range(epochs))
 
 
-_PARTS = ["number", "epoch", "step", "steps_made", "order_from", "words", "facts", "stopped", "report", "running"]
+_PARTS = [
+    "number",
+    "epoch",
+    "step",
+    "steps_made",
+    "order_from",
+    "words",
+    "facts",
+    "BLAS",
+    "stopped",
+    "report",
+    "running",
+]
 _PARTS += ["unreported", "callbacks"]
-
-
-@contextmanager
-def deferred_interrupts() -> Iterator[Sequence[object]]:
-    """A list that a Ctrl-C is noted in, for the loop to end at a whole step; the second one ends it at once."""
-    interrupts: list[object] = []
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield interrupts  # somebody else sees to it
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        interrupts.append(number)
-        if len(interrupts) > 1:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def permutation(rng: np.random.Generator, n: int) -> Array:

@@ -6,20 +6,23 @@ accumulated: one mechanism for both.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidense.callbacks.base import Logs
+from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Step
+from minidense.layers.base import walk
 from minidense.layers.composite import Pass
 from minidense.losses import RowLoss
-from minidense.network import first_not_finite
-from minidense.numerics.blas import SMALL, one_thread_if
+from minidense.network import Network, first_not_finite
+from minidense.numerics import blas
 from minidense.optimizers import Optimizer
 from minidense.training.evaluation import Report
 
@@ -39,12 +42,17 @@ class Learner:
         self.loss, self.row_loss, self.report = model.loss, row_loss, report
         self.optimizer = model.optimizer
         self.theta, self.grad = network.theta, network.grad
+        self.own_update = model.optimizer.apply if model.optimizer and model.optimizer._of_library else None
+        """Of an optimizer of the library's: what cannot fail halfway."""
         self.layers = network.trunk(model.loss.includes if model.loss else None)
         self.chain = Pass(self.layers, training=True, for_input=False)
         self.frozen = network.pieces(lambda layer, d: not layer.trainable)
-        self.has_buffers, self.has_shared = network.buffers.size > 0, network.has_shared
+        self.drawing = [layer for layer in walk(network) if layer.draws]
+        self.holds, self.has_shared = bool(network.buffers.size or self.drawing), network.has_shared
+        self.interrupts = current()
         self.under_way = False
-        """Whether the buffers are those of a batch that has not ended with an update."""
+        """Whether buffers and random generators are those of a batch that has not ended with an update."""
+        self._states: list[Any] = []
         self._gradient_so_far = np.empty(0)
         self._moved = np.empty(0)
 
@@ -56,9 +64,8 @@ class Learner:
     def backpropagate(self, step: Step) -> bool:
         """Fill ``grad`` for ``step`` and note its scores. False, and no gradient, where the loss is not finite."""
         x, targets, noted_scores, batch_rows, opens, closes, weights = step
-        if opens and self.has_buffers:
-            self.network.hold_buffers()
-            self.under_way = True
+        if opens and self.holds:
+            self._hold()
         scores = self.chain.forward(x)
         if self.row_loss is not None:
             dscores = self.row_loss.gradient(scores, targets)
@@ -83,25 +90,58 @@ class Learner:
         return True
 
     def update(self) -> None:
-        """Let the optimizer change ``theta``, but for the parameters of frozen layers, and keep the buffers."""
-        assert self.optimizer is not None
-        if not self.frozen:
-            self.optimizer.update(self.theta, self.grad)
+        """Let the optimizer change ``theta``, but for the parameters of frozen layers, and keep the buffers.
+
+        One block that Ctrl-C does not tear: the step is made, or, where an optimizer of the user's raises, is not.
+        It ends where the caller, who may have a step to count, says ``interrupts.release()``.
+        """
+        self.interrupts.hold()
+        try:
+            if self.frozen or not self.own_update:
+                self._update_with_copies()
+            else:
+                self.own_update(self.theta, self.grad)
             self.under_way = False
-            return
-        kept = [self.theta[piece].copy() for piece in self.frozen]
+        except BaseException:
+            self.interrupts.release()
+            raise
+
+    def _update_with_copies(self) -> None:
+        """The update where parts of it are to be put back: those of frozen layers, or, if it fails, all."""
+        optimizer, theta, grad = self.optimizer, self.theta, self.grad
+        assert optimizer is not None
+        frozen = [theta[piece].copy() for piece in self.frozen]
+        before = None if self.own_update else (theta.copy(), copy.deepcopy(optimizer.state), optimizer.iterations)
         for piece in self.frozen:
-            self.grad[piece] = 0
-        self.optimizer.update(self.theta, self.grad)
-        for piece, values in zip(self.frozen, kept, strict=True):
-            self.theta[piece] = values
-        self.under_way = False
+            grad[piece] = 0
+        try:
+            optimizer.update(theta, grad)
+        except BaseException:
+            if before is not None:
+                theta[...], optimizer.state, optimizer.iterations = before
+            raise
+        for piece, values in zip(self.frozen, frozen, strict=True):
+            theta[piece] = values
+
+    def _hold(self) -> None:
+        """Note what ``drop`` goes back to."""
+        self._states = [layer.rng.bit_generator.state for layer in self.drawing]
+        self.network.hold_buffers()
+        self.under_way = True
 
     def drop(self) -> None:
-        """Where a batch is under way: the buffers are what they were before it."""
+        """Where a batch is under way: buffers and random generators are what they were before it."""
         if self.under_way:
             self.network.drop_buffers()
+            for layer, state in zip(self.drawing, self._states, strict=True):
+                layer.rng.bit_generator.state = state
             self.under_way = False
+
+    def keep(self, buffers: bool) -> None:
+        """End a batch without an update: generators have moved on, and the buffers too, if wanted."""
+        if self.under_way and not buffers:
+            self.network.drop_buffers()
+        self.under_way = False
 
     def _of_whole_batch(self, scores: Array, targets: Array, batch_rows: int) -> tuple[bool, Array]:
         """Of a loss that computes in its own way: whether it is finite, and its gradient."""
@@ -154,21 +194,26 @@ class Learner:
 def learning(
     model: Sequential, row_loss: RowLoss | None, report: Report, micro_rows: int, reuse: bool = False
 ) -> Iterator[Learner]:
-    """The model's learner, with floating-point errors silent and as many BLAS threads as pay for so many rows.
+    """The model's learner, with as many BLAS threads as pay for so many rows.
 
     reuse: layers write into the same workspaces at each step.
     """
     network = model.network
-    largest = max((d.size for _, d in network.declarations()), default=0)
     if reuse:
         network.reuse_workspaces()
     learner = Learner(model, row_loss, report)
     try:
-        with one_thread_if(2 * micro_rows * largest < SMALL), np.errstate(over="ignore", invalid="ignore"):
+        with blas.one_thread_if(is_small(network, micro_rows)):
             yield learner
     finally:
         learner.drop()
         network.pass_is_over(forget=reuse)
+
+
+def is_small(network: Network, rows: int) -> bool:
+    """Whether a step of so many rows is faster with one BLAS thread; its bits then do not depend on their number."""
+    largest = max((d.size for _, d in network.declarations()), default=0)
+    return 2 * rows * largest < blas.SMALL
 
 
 def _rows_are_finite(loss: RowLoss, scores: Array, targets: Array) -> bool:

@@ -7,11 +7,12 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import normal_arrays, seeds, sizes
 
 import minidense as md
+from minidense.layers.base import walk
 
 RNG = np.random.default_rng(3)
 X, Y = RNG.normal(size=(40, 6)), RNG.integers(0, 3, 40)
@@ -406,3 +407,229 @@ def test_children_of_ones_own_are_guarded():
     model = md.Sequential([Holds(), md.Dense(2)], rng=0).compile("sgd")
     with pytest.raises(ValueError, match=r"Forgets\(\), layer 0/inside: backward never wrote the gradient dg"):
         model.fit(X, Y % 2, verbose=0)
+
+
+# ------------------------------------------------------------------ built again: copies, retries
+
+
+class Holder(md.Layer):
+    """Has its layers from the constructor, and makes children of them in one of several ways."""
+
+    def __init__(self, inner, how="child", units=None):
+        self.inner, self.how, self.units = inner, how, units
+        if how == "made in the constructor":
+            self.f = md.Sequential(inner)
+
+    def build(self, input_shape):
+        if self.how == "child":
+            return self.child("f", self.inner, input_shape)
+        if self.how == "same name":
+            return self.child("inner", self.inner, input_shape)
+        if self.how == "model":
+            return self.child("f", md.Sequential(self.inner), input_shape)
+        if self.how == "made in the constructor":
+            return self.child("f", self.f, input_shape)
+        if self.how == "made in build":
+            return self.child("f", md.Sequential([md.Dense(4, "relu"), md.Dense(self.units or 4)]), input_shape)
+        for i, layer in enumerate(self.inner):
+            input_shape = self.child(f"f{i}", layer, input_shape)
+        return input_shape
+
+    def forward(self, x, training):
+        for child in self._record.children.values():
+            x = child.forward(x, training)
+        return x
+
+    def backward(self, dy):
+        for child in reversed(self._record.children.values()):
+            dy = child.backward(dy)
+        return dy
+
+
+HOLDERS = {
+    "child": lambda: Holder(md.Dense(4, "relu")),
+    "same name": lambda: Holder(md.Dense(4, "relu"), "same name"),
+    "model": lambda: Holder([md.Dense(4, "relu"), md.Dense(4)], "model"),
+    "each": lambda: Holder([md.Dense(4, "relu"), md.Dense(4)], "each"),
+    "made in the constructor": lambda: Holder([md.Dense(4, "relu"), md.Dense(4)], "made in the constructor"),
+    "made in build": lambda: Holder(None, "made in build"),
+    "a model": lambda: Holder(md.Sequential([md.Dense(4, "relu"), md.Dense(4, md.ELU())])),
+    "nested": lambda: Holder(Holder(Holder(md.Dense(4, "relu")), "same name")),
+}
+
+
+def kinds(layer):
+    return [type(part).__name__ for part in walk(layer)]
+
+
+@pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
+def test_a_composite_that_is_built_again_is_the_same(make, tmp_path):
+    holder = make()
+    assert md.check_layer(holder, 4) <= 1e-7
+    model = md.Sequential([holder], rng=0).build(4)
+    x = RNG.normal(size=(5, 4))
+    expected, names = model.predict(x), list(model.network.named_arrays())
+    assert "ReLU" in kinds(holder)
+    for duplicate in (copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))):
+        other = md.Sequential([duplicate(holder)], rng=1).build(4)
+        assert kinds(other.layers[0]) == kinds(holder)
+        assert list(other.network.named_arrays()) == names
+        assert np.array_equal(other.predict(x), expected)
+        twice = md.Sequential([duplicate(other.layers[0])], rng=2).build(4)
+        assert np.array_equal(twice.predict(x), expected)
+    assert md.check_layer(holder, 4) <= 1e-7
+    assert np.array_equal(model.predict(x), expected)
+    model.save(tmp_path / "m.npz")
+    assert np.array_equal(md.load_model(tmp_path / "m.npz", {"Holder": Holder}).predict(x), expected)
+
+
+@pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
+def test_a_failed_build_is_undone_for_all_that_it_reached(make):
+    class Picky(md.Layer):
+        ready = False
+
+        def build(self, input_shape):
+            if not self.ready:
+                raise ValueError("not yet")
+            return input_shape
+
+        def forward(self, x):
+            return x
+
+    holder, picky = make(), Picky()
+    model = md.Sequential([holder, md.Residual(Holder([picky], "each"))], rng=0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="not yet"):
+            model.build(4)
+        assert holder.count_params == 0
+    picky.ready = True
+    plain = md.Sequential([make()], rng=0).build(4)
+    assert kinds(model.build(4).layers[0]) == kinds(plain.layers[0])
+    assert np.array_equal(model.theta, plain.theta)
+
+
+def test_layers_of_a_failed_build_can_go_elsewhere():
+    dense = md.Dense(3)
+    with pytest.raises(ValueError, match="must give the shape they take"):
+        md.Sequential([md.Residual(dense)]).build(4)
+    holder = Holder(md.Dense(3, "relu"))
+    with pytest.raises(ValueError, match="must give the shape they take"):
+        md.Sequential([holder, md.Residual(md.Dense(4))]).build(4)
+    assert (dense.count_params, holder.inner.count_params) == (0, 0)
+    md.Sequential([holder.inner], rng=0).build(4)
+
+
+def test_a_copy_with_another_argument_is_built_by_it():
+    holder = Holder(None, "made in build", units=3)
+    md.Sequential([holder], rng=0).build(4)
+    twin = copy.deepcopy(holder)
+    twin.units = 5
+    with pytest.raises(ValueError, match=r"W must have shape \(4, 5\); the layer this one is a copy of has \(4, 3\)"):
+        md.Sequential([twin]).build(4)
+
+
+def test_children_declared_in_another_order_keep_their_values():
+    class TwoWays(md.Layer):
+        def __init__(self, names):
+            self.names = names
+
+        def build(self, input_shape):
+            for name in self.names:
+                self.child(name, md.Dense(4, use_bias=name == "a"), input_shape)
+            return input_shape
+
+        def forward(self, x):
+            return self.a.forward(x) - self.b.forward(x)
+
+    model = md.Sequential([TwoWays(["a", "b"])], rng=0).build(4)
+    twin = copy.deepcopy(model.layers[0])
+    twin.names = ["b", "a"]
+    other = md.Sequential([twin]).build(4)
+    assert list(other.network.named_arrays()) == ["layers/0/b/W", "layers/0/a/W", "layers/0/a/b"]
+    x = RNG.normal(size=(5, 4))
+    assert np.array_equal(other.predict(x), model.predict(x))
+
+
+def test_one_child_twice_is_refused():
+    class Twice(md.Layer):
+        def build(self, input_shape):
+            dense = md.Dense(4)
+            self.child("a", dense, input_shape)
+            return self.child("b", dense, input_shape)
+
+    with pytest.raises(ValueError, match=r"Dense\(4\), layer 0/a is in this model already"):
+        md.Sequential([Twice()]).build(4)
+
+
+def test_freezing_before_the_build_and_of_copies():
+    for make in (lambda: md.Residual([md.Dense(6, "relu"), md.Dense(6)]), lambda: Holder([md.Dense(6)], "model")):
+        block = make()
+        block.trainable = False
+        model = md.Sequential([block, md.Dense(3)], rng=0).compile("sgd").build(6)
+        twin = md.Sequential([copy.deepcopy(block), md.Dense(3)], rng=0).compile("sgd").build(6)
+        for each in (model, twin):
+            frozen, before = each.layers[0].count_params, each.theta.copy()
+            assert not any(part.trainable for part in walk(each.layers[0]))
+            each.fit(X, Y, verbose=0)
+            assert np.array_equal(each.theta[:frozen], before[:frozen])
+            assert not np.array_equal(each.theta[frozen:], before[frozen:])
+        block.trainable = True
+        before = model.theta.copy()
+        model.fit(X, Y, verbose=0)
+        assert not np.array_equal(model.theta[:frozen], before[:frozen])
+
+
+# ------------------------------------------------------------------ any tree
+
+
+LEAVES = st.sampled_from(
+    [
+        lambda: md.Dense(3),
+        lambda: md.Dense(3, "tanh"),
+        lambda: md.Tanh(),
+        lambda: md.LayerNormalization(),
+        lambda: md.BatchNormalization(),
+        lambda: Gated(3),
+    ]
+)
+
+
+def branches(layers):
+    """Layers of layers, each from 3 features to 3."""
+    lists = st.lists(layers, min_size=1, max_size=2)
+    return st.one_of(
+        lists.map(lambda makers: lambda: md.Sequential([make() for make in makers])),
+        lists.map(lambda makers: lambda: md.Residual([make() for make in makers])),
+        lists.map(lambda makers: lambda: Holder([make() for make in makers], "each")),
+        st.tuples(layers, layers).map(
+            lambda pair: lambda: md.Sequential([md.Concatenate([pair[0](), [pair[1]()]]), md.Dense(3)])
+        ),
+    )
+
+
+@settings(max_examples=25)
+@given(st.lists(st.recursive(LEAVES, branches, max_leaves=5), min_size=1, max_size=3), seeds)
+def test_the_gradient_of_any_tree_is_that_of_central_differences(makers, seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 3))
+    model = md.Sequential([make() for make in makers], rng=seed % 2**31, dtype="float64").build(3)
+    for layer in walk(model.network):
+        if isinstance(layer, md.Dropout):
+            layer.rate = 0.0  # the same function at each call
+    model.compile("sgd", md.MeanSquaredError())
+    model.theta += 0.1 * rng.normal(size=model.theta.size)
+    model.loss_and_grad(x, y)
+    grad, theta = model.grad.copy(), model.theta.copy()
+    along = rng.normal(size=(4, theta.size))
+    for direction in along:
+        losses = []
+        h = 1e-5
+        for step in (h, -h, 2 * h, -2 * h):
+            model.theta = theta + step * direction
+            losses.append(model.loss_and_grad(x, y))
+        numeric = (8 * (losses[0] - losses[1]) - (losses[2] - losses[3])) / (12 * h)
+        # rounding of the loss, some 1e-15 of it, is divided by h; the rest is of the order h**4
+        assert abs(numeric - direction @ grad) <= 1e-6 * max(1.0, abs(direction) @ abs(grad))
+    model.theta = theta
+    twin = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(twin.predict(x), model.predict(x))

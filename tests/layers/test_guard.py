@@ -1,5 +1,8 @@
 """The guard around layers of the user's own: what does not fit is an error that names the layer."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -145,3 +148,210 @@ def test_forward_gets_training_however_it_takes_it(cls):
     model = md.Sequential([layer, md.Dense(2)], rng=0).compile()
     model.fit(np.ones((2, 3)), [0, 1], verbose=0)
     assert seen == [True]
+
+
+# ------------------------------------------------------------------ called once; gradients written
+
+X, Y = np.random.default_rng(3).normal(size=(12, 4)), np.arange(12) % 3
+
+
+class Counts(Scale):
+    """Counts its calls, and moves an average in backward."""
+
+    def __init__(self):
+        self.calls = {"forward": 0, "backward": 0}
+        self.average = 0.0
+
+    def forward(self, x):
+        self.calls["forward"] += 1
+        return super().forward(x)
+
+    def backward(self, dy):
+        self.calls["backward"] += 1
+        self.average = 0.5 * self.average + 1
+        return super().backward(dy)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+def test_each_method_is_called_once_a_step(zero):
+    layer, inner = Counts(), Counts()
+    model = md.Sequential([layer, md.Residual([inner]), md.Dense(3)], rng=0).compile(md.SGD(0.0 + 1e-9))
+    x = np.zeros_like(X) if zero else X
+    average = 0.0
+    for step in range(1, 4):
+        model.train_on_batch(x, Y)
+        average = 0.5 * average + 1
+        for each in (layer, inner):
+            assert each.calls == {"forward": step, "backward": step}
+            assert each.average == average
+    model.fit(x, Y, batch_size=4, epochs=2, verbose=0)
+    assert layer.calls == inner.calls == {"forward": 9, "backward": 9}
+    model.loss_and_grad(x, Y)
+    model.backward(np.ones_like(model.forward(x)))
+    assert layer.calls == inner.calls == {"forward": 11, "backward": 11}
+
+
+MINUS_ZEROS = {
+    "set": lambda self, value: setattr(self, "dg", value),
+    "added": lambda self, value: setattr(self, "dg", self.dg.__iadd__(value)),
+    "items": lambda self, value: self.dg.__setitem__(..., value),
+    "out": lambda self, value: np.copyto(self.dg, value),
+    "out of a ufunc": lambda self, value: np.add(value, value, out=self.dg),
+}
+
+
+class Writes(Scale):
+    calls = 0
+
+    def __init__(self, how):
+        self.how = how
+
+    def backward(self, dy):
+        self.calls += 1
+        MINUS_ZEROS[self.how](self, np.full(self.g.shape, -0.0, dy.dtype))
+        return dy * self.g
+
+
+@pytest.mark.parametrize("how", MINUS_ZEROS)
+def test_a_gradient_of_minus_zeros_is_a_gradient(how):
+    model = md.Sequential([Writes(how), md.Dense(3)], rng=0).compile("sgd")
+    for step in (1, 2):
+        model.train_on_batch(X, Y)
+        assert (np.signbit(model.grad[:4]) & (model.grad[:4] == 0)).all()
+        assert model.layers[0].calls == step
+
+
+class Forgets(Scale):
+    def backward(self, dy):
+        return dy * self.g
+
+
+NEVER = r"Forgets\(\)(, layer \d)?: backward never wrote the gradient dg: set self\.dg = \.\.\."
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: model.train_on_batch(X, Y),
+        lambda model: model.fit(X, Y, verbose=0),
+        lambda model: model.loss_and_grad(X, Y),
+        lambda model: model.build(4).backward(np.ones_like(model.forward(X))),
+        lambda model: md.check_layer(model.layers[0], 4),
+        lambda model: md.check_layer(model, 4),
+    ],
+)
+def test_a_gradient_that_is_never_written_is_an_error_at_the_first_step(call):
+    for _ in range(2):  # and at the second try
+        model = md.Sequential([Forgets(), md.Dense(3)], rng=0).compile("sgd")
+        with pytest.raises(ValueError, match=NEVER):
+            call(model)
+        if model.built:
+            assert "dg" in vars(model.layers[0])
+            with pytest.raises(ValueError, match=NEVER):
+                call(model)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_and_rebuilt_layers_are_checked_again(duplicate):
+    model = md.Sequential([Sometimes(), md.Dense(3)], rng=0).compile("sgd")
+    model.train_on_batch(X, Y)
+    model.layers[0].writes = False
+    model.train_on_batch(X, Y)  # it has been seen to write its gradient
+    for again in (duplicate(model), md.Sequential([duplicate(model.layers[0]), md.Dense(3)]).compile("sgd")):
+        with pytest.raises(ValueError, match="backward never wrote the gradient dg"):
+            again.train_on_batch(X, Y)
+    model.add(md.Dense(3))
+    with pytest.raises(ValueError, match="backward never wrote the gradient dg"):
+        model.train_on_batch(X, Y)
+
+
+class Sometimes(Scale):
+    writes = True
+
+    def backward(self, dy):
+        if self.writes:
+            self.dg = (dy * self.x).sum(axis=0)
+        return dy * self.g
+
+
+def test_adding_to_a_gradient_starts_from_zero_at_each_step():
+    class Adds(Scale):
+        def backward(self, dy):
+            for x, d in zip(self.x, dy, strict=True):
+                self.dg += x * d
+            return dy * self.g
+
+    models = [md.Sequential([kind(), md.Dense(3)], rng=0, dtype="float64").compile("sgd") for kind in (Adds, Scale)]
+    for _ in range(3):
+        for model in models:
+            model.train_on_batch(X, Y)
+        np.testing.assert_allclose(models[0].grad, models[1].grad, rtol=1e-12, atol=1e-15)
+
+
+# ------------------------------------------------------------------ what does not fit
+
+
+def misbehaves(method, result):
+    class Misbehaves(Scale):
+        pass
+
+    def replaced(self, argument):
+        value = getattr(Scale, method)(self, argument)
+        return result(argument, value)
+
+    setattr(Misbehaves, method, replaced)
+    Misbehaves.__init_subclass__()
+    return Misbehaves()
+
+
+@pytest.mark.parametrize(
+    ("method", "result", "error", "message"),
+    [
+        ("forward", lambda x, y: y[:, :2], ValueError, r"forward must return shape \(12, 4\), got \(12, 2\)"),
+        ("forward", lambda x, y: y[:3], ValueError, r"forward must return shape \(12, 4\), got \(3, 4\)"),
+        ("forward", lambda x, y: y.tolist(), TypeError, r"forward must return an array of shape \(12, 4\), got list"),
+        ("forward", lambda x, y: np.multiply(x, 2, out=x), ValueError, "read-only"),
+        ("backward", lambda dy, dx: dx[:, :1], ValueError, r"backward must return shape \(12, 4\), got \(12, 1\)"),
+        ("backward", lambda dy, dx: None, TypeError, r"backward must return an array of shape \(12, 4\), got NoneType"),
+        ("backward", lambda dy, dx: 1 / 0, ZeroDivisionError, "division by zero"),
+    ],
+)
+def test_what_does_not_fit_names_the_layer(method, result, error, message):
+    model = md.Sequential([md.Dense(4), misbehaves(method, result), md.Dense(3)], rng=0).compile("sgd")
+    with pytest.raises(error, match=message) as caught:
+        model.fit(X, Y, verbose=0)
+    text = " ".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
+    assert "Misbehaves(), layer 1" in text
+
+
+def test_a_layer_without_backward_says_so():
+    class Without(md.Layer):
+        def forward(self, x):
+            return x
+
+    with pytest.raises(AttributeError, match=r"Without\(\), layer 1: a layer must define forward and backward"):
+        md.Sequential([md.Dense(3), Without()]).compile("sgd").fit(X, Y, verbose=0)
+
+
+def test_the_users_data_is_never_changed():
+    class Doubles(md.Layer):
+        def forward(self, x):
+            x *= 2
+            return x
+
+    for dtype in ("float32", "float64"):
+        x = np.ones((3, 4), dtype)
+        with pytest.raises(ValueError, match="read-only") as caught:
+            md.Sequential([Doubles()], dtype=dtype).build(4).predict(x)
+        assert "A layer changes neither its input nor" in caught.value.__notes__[1]
+        assert (x == 1).all()
+
+
+def test_a_gradient_of_another_shape_is_told():
+    class Wrong(Scale):
+        def backward(self, dy):
+            self.dg = dy
+            return dy
+
+    with pytest.raises(ValueError, match=r"Wrong\(\), layer 0: dg must have shape \(4,\), got \(12, 4\)"):
+        md.Sequential([Wrong(), md.Dense(3)]).compile("sgd").fit(X, Y, verbose=0)

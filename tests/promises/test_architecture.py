@@ -20,8 +20,8 @@ import minidense as md
 PACKAGE = Path(md.__file__).parent
 
 FLOORS = [
-    {"core": ["types", "version", "errors", "arguments", "configurable", "rng"]},
-    {"numerics": ["blas", "functional"]},
+    {"core": ["types", "version", "errors", "arguments", "configurable", "exclusive", "interrupts", "rng"]},
+    {"numerics": ["blas", "helpers", "functional"]},
     {
         "data": ["arrays", "labels", "batches"],
         "datasets": ["idx", "bundled", "synthetic", "__init__"],

@@ -1,0 +1,165 @@
+"""Pieces of work on several threads of our own, with one BLAS thread each, and the same bits as one after the other.
+
+The thread that calls works too, and helpers join it where the process has room for more: so work within work never
+waits for a thread, and many callers at once do not slow each other down. Helpers live as long as the call.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from minidense.core.interrupts import Interrupts, current
+from minidense.numerics import blas
+
+T = TypeVar("T")
+
+
+def each(
+    pieces: Iterable[T],
+    worker: Callable[[], Callable[[T], object]],
+    in_turn: Callable[[T], object] | None = None,
+    *,
+    helpers: int = 0,
+) -> None:
+    """Call what ``worker()`` returns for each piece; each thread calls ``worker`` once.
+
+    Pieces are taken one at a time, in their order. in_turn: called with each piece after its work, one at a time and
+    in their order too. helpers: how many threads may help, if the process has room for them; they see the caller's
+    context variables, and so its ``np.errstate``. Where pieces fail, the error of the first one is raised.
+
+    >>> squares = [0] * 4
+    >>> each(range(4), lambda: lambda i: squares.__setitem__(i, i * i), helpers=1)
+    >>> squares
+    [0, 1, 4, 9]
+    """
+    work = _Work(pieces, worker, in_turn)
+    interrupts = current()
+    interrupts.hold()  # but between the pieces
+    try:
+        started = _start(work, helpers)
+        work.run(interrupts)
+        for thread in started:
+            thread.join()
+    except BaseException as error:  # where Ctrl-C is not held: helpers end with the piece they have
+        work.fail(0, error)
+        raise
+    finally:
+        interrupts.release()
+    work.raise_first()
+
+
+class _Work(Generic[T]):
+    """The pieces, whose turn it is, and what has failed."""
+
+    def __init__(
+        self, pieces: Iterable[T], worker: Callable[[], Callable[[T], object]], in_turn: Callable[[T], object] | None
+    ) -> None:
+        self.pieces, self.worker, self.in_turn = iter(pieces), worker, in_turn
+        self.taken = self.turn = 0
+        self.failures: list[tuple[bool, int, BaseException]] = []
+        self.changed = threading.Condition()
+
+    def run(self, interrupts: Interrupts) -> None:
+        """Take pieces until there are none, or one has failed."""
+        number = 0
+        try:
+            with blas.one_thread():
+                work = self.worker()
+                while True:
+                    with self.changed:
+                        if self.failures:
+                            return
+                        number = self.taken
+                        try:
+                            piece = next(self.pieces)
+                        except StopIteration:
+                            return
+                        self.taken += 1
+                    interrupts.release()
+                    interrupts.hold()
+                    work(piece)
+                    if self.in_turn is not None:
+                        with self.changed:
+                            while self.turn != number and not self._failed(number):
+                                self.changed.wait()
+                        if self._failed(number):
+                            return
+                        self.in_turn(piece)
+                        with self.changed:
+                            self.turn += 1
+                            self.changed.notify_all()
+        except BaseException as error:
+            self.fail(number, error)
+
+    def fail(self, number: int, error: BaseException) -> None:
+        """Have no more pieces taken; a Ctrl-C comes before all errors."""
+        with self.changed:
+            self.failures.append((isinstance(error, Exception), number, error))
+            self.changed.notify_all()
+
+    def _failed(self, number: int) -> bool:
+        """Whether a piece before that one has failed, or all is to end."""
+        return any(not ordinary or failed < number for ordinary, failed, _ in self.failures)
+
+    def raise_first(self) -> None:
+        """Raise the error of the first piece that failed, which is the one that a single thread would have met."""
+        if self.failures:
+            try:
+                raise min(self.failures, key=lambda failure: failure[:2])[2]
+            finally:
+                self.failures.clear()  # an error and the frames that it keeps are not to keep each other
+
+
+def _start(work: _Work[T], wanted: int) -> list[threading.Thread]:
+    """Start as many helpers as are wanted and there is room for: with the caller, a thread on each core."""
+    global _running
+    started: list[threading.Thread] = []
+    room = min(_cores(), blas.threads()) - 1 if wanted else 0
+
+    def help() -> None:
+        global _running
+        try:
+            work.run(current())
+        finally:
+            with _lock:
+                _running -= 1
+
+    while len(started) < wanted:
+        with _lock:
+            if _running >= room:
+                break
+            _running += 1
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(help,), name="minidense helper")
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads, or the interpreter is about to end
+            with _lock:
+                _running -= 1
+            break
+        started.append(thread)
+    return started
+
+
+def _cores() -> int:
+    """The number of cores that the process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_lock = threading.Lock()
+_running = 0
+"""How many helpers there are in this process."""
+
+
+def _in_child() -> None:
+    """Of a forked process: no helper has come along."""
+    global _running
+    _running = 0
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_in_child)
