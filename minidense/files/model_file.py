@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib  # noqa: F401 - errors guess names with it, and nothing is to be imported once a file is open
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -337,6 +337,7 @@ def read_file(
     with _file_named(archive.path):
         state = decoder.problems.noted(lambda: decoder.value(archive.manifest["training"], "training"))
         decoder.problems.raise_if_any(f"{archive.path} cannot be loaded")
+        _check_all_used(decoder.unused)
     return model, state
 
 
@@ -387,9 +388,14 @@ def _made_of(archive: Archive, custom: Mapping[str, Any], make: Callable[..., An
         problems.raise_if_any(f"{path} cannot be loaded")
         model = problems.noted(lambda: _made(read, decoder, make))
         problems.raise_if_any(f"{path} cannot be loaded")
-        if left := sorted(name for name in decoder.unused if not name.startswith(_TRAINING)):
-            raise CorruptFileError(f"it has arrays that belong to nothing: {', '.join(left[:5])[:300]}.")
+        of_run = _TRAINING if archive.manifest["training"] is not None else ()
+        _check_all_used(name for name in decoder.unused if not name.startswith(of_run))
     return model, decoder
+
+
+def _check_all_used(left: Iterable[str]) -> None:
+    if left := sorted(left):
+        raise CorruptFileError(f"it has arrays that belong to nothing: {', '.join(left[:5])[:300]}.")
 
 
 def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> Any:

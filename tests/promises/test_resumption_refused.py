@@ -323,7 +323,19 @@ def put(data, path, value):
     return data
 
 
-PARTS = ["number", "epoch", "step", "steps_made", "order_from", "words", "facts", "BLAS", "stopped", "report", "running"]
+PARTS = [
+    "number",
+    "epoch",
+    "step",
+    "steps_made",
+    "order_from",
+    "words",
+    "facts",
+    "BLAS",
+    "stopped",
+    "report",
+    "running",
+]
 PARTS += ["unreported", "callbacks"]
 
 
