@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib  # noqa: F401 - errors guess names with it, and nothing is to be imported once a file is open
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -337,7 +337,6 @@ def read_file(
     with _file_named(archive.path):
         state = decoder.problems.noted(lambda: decoder.value(archive.manifest["training"], "training"))
         decoder.problems.raise_if_any(f"{archive.path} cannot be loaded")
-        _check_all_used(decoder.unused)
     return model, state
 
 
@@ -389,13 +388,9 @@ def _made_of(archive: Archive, custom: Mapping[str, Any], make: Callable[..., An
         model = problems.noted(lambda: _made(read, decoder, make))
         problems.raise_if_any(f"{path} cannot be loaded")
         of_run = _TRAINING if archive.manifest["training"] is not None else ()
-        _check_all_used(name for name in decoder.unused if not name.startswith(of_run))
+        if left := sorted(name for name in decoder.unused if not name.startswith(of_run)):
+            raise CorruptFileError(f"it has arrays that belong to nothing: {', '.join(left[:5])[:300]}.")
     return model, decoder
-
-
-def _check_all_used(left: Iterable[str]) -> None:
-    if left := sorted(left):
-        raise CorruptFileError(f"it has arrays that belong to nothing: {', '.join(left[:5])[:300]}.")
 
 
 def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> Any:
