@@ -276,6 +276,27 @@ def test_freezing_a_child_and_a_composite():
     assert block.f.children[0].trainable
 
 
+def test_freezing_a_model_and_a_model_within_a_model():
+    inner = md.Sequential([md.Dense(4, "relu")])
+    model = md.Sequential([inner, md.Dense(3)], rng=0).compile("sgd").build(6)
+    inner.trainable = False
+    before = model.theta.copy()
+    model.fit(X, Y, verbose=0)
+    changed = model.theta != before
+    assert not changed[: inner.count_params].any()
+    assert changed[inner.count_params :].any()
+    model.trainable = False
+    before = model.theta.copy()
+    model.fit(X, Y, verbose=0)
+    assert np.array_equal(model.theta, before)
+    assert not any(layer.trainable for layer in model.layers)
+    model.trainable = True
+    assert inner.trainable
+    for wrong in ("no", 1, None):
+        with pytest.raises(TypeError, match="trainable: expected True or False"):
+            model.layers[1].trainable = wrong
+
+
 def test_the_summary_shows_the_tree():
     model = md.Sequential([md.Residual([md.Dense(4), md.ReLU()]), md.Sequential([md.Dense(2)])], name="tree").build(4)
     lines = str(model.summary()).splitlines()
