@@ -17,6 +17,8 @@ from minidense.layers import Activation, Layer, Sigmoid, Softmax
 from minidense.metrics import Accuracy, BinaryAccuracy, Metric
 from minidense.numerics.functional import log_sum_exp_shifted, mean, shifted, sigmoid, softmax_of
 
+_CHECK_ROWS = 65_536  # of labels, at a time
+
 _QUIET = np.errstate(all="ignore")  # what overflows is inf, which is then looked for
 
 
@@ -173,14 +175,16 @@ class SoftmaxCrossEntropy(RowLoss, library=True):
             np.divide(y, y.sum(axis=1, keepdims=True), out=out)
         else:
             out[...] = 0
-            out[np.arange(len(y)), y] = 1
+            out[np.arange(len(y)), self.labels(y)] = 1
         if self.label_smoothing:
             out *= 1 - self.label_smoothing
             out += self.label_smoothing / out.shape[1]
         return out
 
     def labels(self, y: Array) -> Array:
-        return np.asarray(y.argmax(axis=1)) if y.ndim == 2 else y
+        if y.ndim == 2:
+            return np.asarray(y.argmax(axis=1))
+        return y if y.dtype.kind in "iu" else y.astype(np.intp)
 
     def rows(self, scores: Array, targets: Array) -> Array:
         z, axis = shifted(scores)
@@ -363,20 +367,23 @@ def _check_finite_targets(y: Array) -> None:
 
 
 def _check_labels(y: Array, classes: int) -> Array:
-    if y.dtype.kind == "f":
-        whole = np.isfinite(y) & (np.floor(y) == y)
+    """``y``, whose numbers are checked block by block, for it may be long."""
+    for first in range(0, len(y), _CHECK_ROWS):
+        block = y[first : first + _CHECK_ROWS]
+        whole = np.isfinite(block) & (np.floor(block) == block) if y.dtype.kind == "f" else np.True_
         if not whole.all():
-            row = int(np.argmin(whole))
+            row = first + int(np.argmin(whole))
             raise ValueError(f"y: expected whole numbers from 0 to {classes - 1}, got {y[row]} in row {row}.")
-    valid = (y >= 0) & (y < classes)
-    if not valid.all():
-        row = int(np.argmin(valid))
+        valid = (block >= 0) & (block < classes)
+        if valid.all():
+            continue
+        row = first + int(np.argmin(valid))
         start = " Do the labels start at 1? Use y - 1." if y.min() == 1 and y.max() == classes else ""
         raise ValueError(
             f"y: expected labels from 0 to {classes - 1}, as the model has {classes} outputs; "
             f"got {y[row]} in row {row}.{start}"
         )
-    return y if y.dtype.kind in "iu" else y.astype(np.intp)
+    return y
 
 
 def _check_probability_rows(y: Array) -> Array:

@@ -232,12 +232,21 @@ def test_label_smoothing_is_training_on_smoothed_rows(e):
         md.SoftmaxCrossEntropy(label_smoothing=1.0)
 
 
+@pytest.mark.parametrize("total", [0.99, 0.9985, 1.0015, 1.01])
+def test_probability_rows_far_from_1_are_refused(total):
+    rows = np.full((2, 4), 0.25)
+    rows[1] *= total
+    with pytest.raises(ValueError, match=rf"row 1 is .*, with sum {total}\."):
+        md.SoftmaxCrossEntropy().forward(np.zeros((2, 4)), rows)
+
+
 def test_probability_rows_are_normalised():
     x, y = np.random.default_rng(0).normal(size=(6, 4)), np.random.default_rng(1).dirichlet(np.ones(3), 6)
-    models = [md.Sequential([md.Dense(3)], rng=0, dtype="float64").build(4).compile() for _ in range(2)]
-    losses = [model.loss_and_grad(x, t) for model, t in zip(models, (y, 1.0008 * y), strict=True)]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-12)
-    np.testing.assert_allclose(models[0].grad, models[1].grad, rtol=1e-9)
+    twin, *models = [md.Sequential([md.Dense(3)], rng=0, dtype="float64").build(4).compile() for _ in range(4)]
+    loss = twin.loss_and_grad(x, y)
+    for model, total in zip(models, (0.9992, 1.0005, 1.0008), strict=True):
+        assert model.loss_and_grad(x, total * y) == pytest.approx(loss, rel=1e-12)
+        np.testing.assert_allclose(model.grad, twin.grad, rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -115,6 +115,14 @@ def test_auc_is_the_share_of_pairs_in_order(n, seed):
     assert value_of(md.AUC(), y, p) == pytest.approx(expected, nan_ok=True)
 
 
+def test_equal_scores_at_place_k_all_count():
+    """What is among the k largest does not depend on which of two equal classes has the lower number."""
+    p = np.array([[0.4, 0.2, 0.2, 0.2]])
+    for label in range(4):
+        assert value_of(md.TopKAccuracy(2), np.array([label]), p) == 1
+        assert value_of(md.TopKAccuracy(1), np.array([label]), p) == (label == 0)
+
+
 def test_r2_far_from_zero_keeps_its_digits():
     y = 1e9 + np.arange(100.0)[:, None]
     p = y + 0.5

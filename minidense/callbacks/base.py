@@ -240,11 +240,16 @@ def _is_state(state: Any) -> bool:
     return whole and all(isinstance(name, str) and _is_plain(value) for name, value in state["config"].items())
 
 
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two plain values are equal, or both no number."""
+    return bool(one == other or (one != one and other != other))
+
+
 def _differences(state: dict[str, Any], callback: Callback) -> list[str]:
     """Why ``callback`` cannot resume from ``state``, that of another one of its class."""
     found, here = [], callback.get_config()
     for name, value in state["config"].items():
-        if not (name in here and _is_plain(here[name]) and here[name] == value):
+        if not (name in here and _is_plain(here[name]) and _alike(here[name], value)):
             what = f"the {name[:80]} of {type(callback).__name__}"
             found.append(f"{what} is {shown(value)} in the file, and {shown(here.get(name))} here")
     try:

@@ -141,18 +141,22 @@ def _check_finite(block: Array, start: int, dtype: np.dtype[Any], what: str) -> 
 
 
 def check_weights(weights: Any, n: int, what: str = "sample_weight", all_zero: bool = False) -> Array:
-    """``weights`` as (n,) float64. Raises ValueError unless they are n finite numbers of at least 0.
+    """``weights`` as (n,) float64, read-only, and not copied where they are float64 already.
 
-    Weights that are all 0 are an error too, unless ``all_zero``.
+    Raises ValueError unless they are n finite numbers of at least 0; all 0 is an error too, unless ``all_zero``.
     """
     given = as_features(weights, what)
     if given.shape != (n,):
         raise ValueError(f"{what}: expected one weight for each of the {n} rows, shape ({n},), got {given.shape}.")
     array = given[:]
-    valid = np.isfinite(array) & (array >= 0)
-    if not valid.all():
-        row = int(np.argmin(valid))
-        raise ValueError(f"{what}: expected finite weights of at least 0, got {array[row]} in row {row}.")
+    for first in range(0, n, CHECK_BYTES // 8):
+        block = array[first : first + CHECK_BYTES // 8]
+        valid = np.isfinite(block) & (block >= 0)
+        if not valid.all():
+            row = first + int(np.argmin(valid))
+            raise ValueError(f"{what}: expected finite weights of at least 0, got {array[row]} in row {row}.")
     if not array.any() and not all_zero:
         raise ValueError(f"{what}: all weights are 0; there is nothing to learn from.")
-    return array.astype(np.float64)
+    checked = array.astype(np.float64, copy=False).view()
+    checked.flags.writeable = False
+    return checked

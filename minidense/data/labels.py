@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -70,18 +71,38 @@ def class_weights(class_weight: Any, labels: Array, weights: Array | None = None
     """
     if labels.ndim != 1:
         raise ValueError(f"class_weight: expected one label for each row, got y of shape {labels.shape}.")
-    own = np.ones(len(labels)) if weights is None else weights
-    names, place = np.unique(labels, return_inverse=True)
+    names = np.unique(labels)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             guess = nearest(class_weight, ["balanced"])
             raise ValueError(f"class_weight: expected a dict or 'balanced', got {class_weight!r}.{guess}")
-        counts = np.bincount(place, own)
-        return np.asarray((own.sum() / (len(names) * np.where(counts, counts, 1)))[place] * own)
+        counts = np.zeros(len(names))
+        for rows in _parts(len(labels)):
+            own = None if weights is None else weights[rows]
+            counts += np.bincount(np.searchsorted(names, labels[rows]), own, len(names))
+        return _by_class(counts.sum() / (len(names) * np.where(counts, counts, 1)), names, labels, weights)
     if not isinstance(class_weight, dict):
         raise TypeError(f"class_weight: expected a dict from label to weight, or 'balanced', got {class_weight!r}.")
     missing = [name for name in names.tolist() if name not in class_weight]
     if missing:
         raise ValueError(f"class_weight: no weight for the labels {missing}; it has those for {list(class_weight)}.")
     by_class = check_weights([class_weight[name] for name in names.tolist()], len(names), "class_weight")
-    return by_class[place] * own
+    return _by_class(by_class, names, labels, weights)
+
+
+def _by_class(by_class: Array, names: Array, labels: Array, weights: Array | None) -> Array:
+    """The weight of each row's class, times its own."""
+    found = np.empty(len(labels))
+    for rows in _parts(len(labels)):
+        np.take(by_class, np.searchsorted(names, labels[rows]), out=found[rows])
+        if weights is not None:
+            found[rows] *= weights[rows]
+    return found
+
+
+def _parts(n: int) -> Iterator[slice]:
+    """So few rows at a time that what is computed of them stays small."""
+    return (slice(start, start + _ROWS) for start in range(0, n, _ROWS))
+
+
+_ROWS = 65_536

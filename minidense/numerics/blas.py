@@ -75,6 +75,9 @@ class _OpenBLAS:
 _openblas = _OpenBLAS()
 
 
+_NO_VECTOR = np.empty(0)
+
+
 class AddScaled:
     """``y += a * x``, in place, for vectors that stay where they are from call to call.
 
@@ -85,7 +88,7 @@ class AddScaled:
     """
 
     def __init__(self) -> None:
-        self._x = self._y = self._product = np.empty(0)
+        self._x = self._y = self._product = _NO_VECTOR
         self._x_address = self._y_address = 0
         self._axpy: Any = None
 
@@ -104,13 +107,14 @@ class AddScaled:
             raise ValueError(
                 f"expected two vectors of one length and dtype, got {x.shape} {x.dtype}, {y.shape} {y.dtype}."
             )
-        self._x, self._y = x, y  # kept, so that the addresses stay theirs
+        self._x = self._y = _NO_VECTOR  # until all else is theirs: a call that is broken off here prepares again
         plain = x.flags.c_contiguous and y.flags.carray and y.flags.aligned and x.flags.aligned
         self._axpy = _openblas.axpy.get(y.dtype.char) if plain and y.dtype.isnative else None
         if self._axpy is not None:
             self._x_address, self._y_address = (v.__array_interface__["data"][0] for v in (x, y))
         else:
             self._product = np.empty_like(y)
+        self._x, self._y = x, y  # kept, so that the addresses stay theirs
 
     def __reduce__(self) -> tuple[type[AddScaled], tuple[()]]:
         return AddScaled, ()  # a copy starts without the vectors

@@ -13,6 +13,7 @@ import numpy as np
 from minidense.callbacks.base import Logs
 from minidense.core.configurable import load_state_dict, state_dict
 from minidense.core.errors import Problems
+from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Block, Feed
 from minidense.losses import Loss, RowLoss
@@ -131,9 +132,15 @@ def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed) -> Logs:
             for step in block.steps:
                 report.add_value(report.loss.forward(step.scores, step.targets), len(step.scores))
         report.add(block)
+        interrupts.check()
 
+    interrupts = current()
+    interrupts.hold()  # between blocks only, for other threads work on them
     blocks = (block._replace(steps=list(block.steps)) for block in feed.blocks())
-    each(blocks, worker, add, helpers=model.network.helpers_for(feed.n, -(-feed.n // feed.block_rows)))
+    try:
+        each(blocks, worker, add, helpers=model.network.helpers_for(feed.n, -(-feed.n // feed.block_rows)))
+    finally:
+        interrupts.release()
     return report.logs()
 
 

@@ -196,7 +196,7 @@ class Run:
             problems = Problems()
             problems.found += checkpoint.differences(self.model, saved.model) + self._differences(saved.state)
             problems.raise_if_any(f"cannot resume from {saved.path}")
-            if (there := saved.state.get("BLAS", self._blas)) != self._blas:
+            if (there := saved.state["BLAS"]) != self._blas:
                 warn(
                     f"{saved.path} was computed by {there}, and is resumed by {self._blas}: the last bits of what "
                     f"follows may differ from those of a run without a break."
@@ -292,18 +292,17 @@ class Run:
             "steps_made": self.steps_made,
             "order_from": order_from,
             "facts": self.facts,
+            "BLAS": self._blas,
             "stopped": self.model.stop_training,
             "report": self.report.state(),
             "running": self._running.state(),
             "unreported": None if self._unreported is None else self._unreported.copy(),
             "callbacks": self.callbacks.state(),
-            "BLAS": self._blas,
         }
 
     def _differences(self, state: dict[str, Any]) -> list[str]:
         """Why this run cannot resume from ``state``, which another one has saved."""
-        parts = [part for part in state if part != "BLAS"]  # which files of before do not say
-        if parts != _PARTS or not isinstance(state["facts"], dict) or not isinstance(state.get("BLAS", ""), str):
+        if list(state) != _PARTS or not isinstance(state["facts"], dict) or not isinstance(state["BLAS"], str):
             return ["what it says about the run is incomplete"]
         there, here = state["facts"], self.facts
         found = [
@@ -325,8 +324,9 @@ class Run:
         if not isinstance(state["order_from"], np.random.Generator) or not isinstance(state["stopped"], bool):
             return ["what it says about the run is incomplete"]
         rows, scores = self.feed.rows_under_way(state["step"]), state["unreported"]
-        kind = (scores.shape, scores.dtype) if isinstance(scores, np.ndarray) else scores
-        if kind != (((rows, *self.feed.output_shape), self.feed.dtype) if rows else None):
+        here = (rows, *self.feed.output_shape), self.feed.dtype
+        whole = isinstance(scores, np.ndarray) and (scores.shape, scores.dtype) == here if rows else scores is None
+        if not whole:
             return ["its scores of the batches under way are others"]
         return self.report.check(state["report"]) + self._running.check(state["running"])
 
@@ -338,7 +338,7 @@ class Run:
         return len(history.epoch) == epochs and history.epoch == list(range(epochs))
 
 
-_PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "stopped", "report", "running"]
+_PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "BLAS", "stopped", "report", "running"]
 _PARTS += ["unreported", "callbacks"]
 
 

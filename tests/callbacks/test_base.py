@@ -283,6 +283,22 @@ def test_what_steers_cannot_be_missing_or_other():
     assert CallbackList([callbacks.ModelCheckpoint("b/{epoch}.npz", keep=5)]).check(keep) == []
 
 
+def test_arguments_that_are_no_number_are_alike():
+    class Above(md.Callback):
+        steers = True
+
+        def __init__(self, limit):
+            self.limit = limit
+
+    (state,) = CallbackList([Above(math.nan)]).state()
+    assert CallbackList([Above(math.nan)]).check([state]) == []
+    assert CallbackList([Above(np.float32("nan"))]).check([state]) == []
+    (found,) = CallbackList([Above(0.5)]).check([state])
+    assert found == "the limit of Above is nan in the file, and 0.5 here"
+    (found,) = CallbackList([Above(math.nan)]).check(CallbackList([Above(0.5)]).state())
+    assert found == "the limit of Above is 0.5 in the file, and nan here"
+
+
 def test_functions_among_the_arguments_are_not_compared():
     states = CallbackList([callbacks.LearningRateScheduler(lambda epoch, rate: rate)]).state()
     assert states[0]["config"] == {}
@@ -300,6 +316,25 @@ def test_one_of_two_of_a_class_cannot_be_left_out():
     assert CallbackList([latest, best, best]).check(states) == []
     hooks = CallbackList([callbacks.LambdaCallback(), callbacks.LambdaCallback()]).state()
     assert CallbackList([callbacks.LambdaCallback()]).check(hooks) == []
+
+
+def test_a_saver_is_asked_after_steps_only_where_it_says_so():
+    class Saver(md.Callback):
+        def __init__(self):
+            self.asked = 0
+
+        def on_save_point(self, run):
+            self.asked += 1
+
+    saver = Saver()
+    several = CallbackList([saver])
+    several.save_point(None, of_step=True)
+    assert (saver.asked, several.per_batch) == (0, False)
+    several.save_point(None, of_step=False)
+    assert saver.asked == 1
+    saver.each_step = True
+    several.save_point(None, of_step=True)
+    assert (saver.asked, several.per_batch) == (2, True)
 
 
 def forged(change):

@@ -45,6 +45,7 @@ def run(callback, values, name="val_loss"):
         ({"patience": 2, "min_delta": 0.5}, [3, 2.6, 2.4, 2.3, 2.2, 1], 5, 2),
         ({"patience": 2}, [math.nan, math.nan, 1], 2, None),
         ({"patience": 3}, [math.nan, 2, math.nan, 3, 3], 5, 1),
+        ({"patience": 2, "mode": "min"}, [3, 2, 2.5, 2.4, 1], 4, 1),
         ({"patience": 2, "mode": "max"}, [1, 2, 3, 2, 2, 9], 5, 2),
     ],
 )

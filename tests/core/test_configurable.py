@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minidense.core import configurable
 from minidense.core.arguments import real_number
 from minidense.core.configurable import (
     LIBRARY,
@@ -344,6 +345,33 @@ def test_a_forged_state_is_refused_before_anything_is_set(change, message):
         with pytest.raises(ValueError, match=message):
             call(thing, {**GOOD, **change})
         assert vars(thing) == before
+
+
+WRONG = {
+    "bool": 1,
+    "int": 1.5,
+    "float": "0.5",
+    "str": 3,
+    "int | None": "3",
+    "Array": [1.0],
+    "list[str]": ["x", 3],
+    "list[Array | None]": [3],
+    "list[Array] | None": [None],
+    "dict[str, float]": {"x": "1"},
+    "dict[str, Array]": {"x": 1.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in LIBRARY.values() for name in saved_names(kind)], ids=str
+)
+def test_each_attribute_of_the_librarys_classes_is_of_a_kind(kind, name):
+    """Whatever a forged file gives for it, nothing of another kind is taken."""
+    thing = object.__new__(kind)
+    wrong = [WRONG[configurable._annotated(kind, name)], {"a": b"x"}, b"x", 1j]
+    for value in wrong:
+        with pytest.raises(ValueError, match=rf"^{kind.__name__}: {name} is of the kind "):
+            check_state_dict(thing, {name: value, **dict.fromkeys(set(saved_names(kind)) - {name})})
 
 
 @pytest.mark.parametrize("name", GOOD)

@@ -165,8 +165,10 @@ def test_weights_become_float64(given):
 
 def test_weights_are_the_callers_no_more():
     given = np.ones(3)
-    check_weights(given, 3)[0] = 5
-    assert given[0] == 1
+    checked = check_weights(given, 3)
+    assert np.shares_memory(checked, given)
+    with pytest.raises(ValueError, match="read-only"):
+        checked[0] = 5
 
 
 @pytest.mark.parametrize(

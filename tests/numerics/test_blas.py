@@ -201,3 +201,21 @@ class _Empty:
 
     def __getitem__(self, name):
         raise AttributeError(name)
+
+
+def test_a_preparation_that_is_broken_off_is_made_again(monkeypatch):
+    """Addresses that belong to other arrays would be written through."""
+    add, small, large = AddScaled(), np.zeros(3), np.zeros(1000)
+    add(1.0, np.ones(1000), large)
+
+    class Breaks(dict):
+        def get(self, key):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(blas._openblas, "axpy", Breaks())
+        with pytest.raises(KeyboardInterrupt):
+            add(1.0, np.ones(3), small)
+    add(1.0, np.ones(3), small)
+    assert small.tolist() == [1, 1, 1]
+    assert (large == 1).all()

@@ -116,6 +116,7 @@ def test_an_update_that_overflows_is_an_error_at_the_epochs_end(digits_like):
 LAST = """
 import os, signal
 import numpy as np, minidense as md
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background has not
 model = md.Sequential([md.Dense(2)], rng=0).compile()
 kill = md.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: os.kill(os.getpid(), signal.SIGINT))
 try:
@@ -133,6 +134,7 @@ def test_ctrl_c_in_the_last_epochs_end_is_not_swallowed():
 INTERRUPTED = """
 import os, signal, sys, threading
 import numpy as np, minidense as md
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background has not
 x, y = np.random.default_rng(0).normal(size=(64, 5)), np.arange(64) % 3
 model = md.Sequential([md.Dense(8, "relu"), md.Dense(3)], rng=0).compile(md.SGD(0.01, momentum=0.9))
 model.build(5)

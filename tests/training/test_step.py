@@ -450,3 +450,44 @@ def test_a_loss_that_ends_in_the_second_micro_batch_keeps_what_was_before_the_fi
     assert np.array_equal(model.theta, twin.theta)
     assert np.array_equal(model.layers[0].rows, twin.layers[0].rows)
     assert model.optimizer.iterations == 1
+
+
+class Cliff(md.MeanSquaredError):
+    """Infinite where the first output is above 0; its gradient says nothing of it."""
+
+    def rows(self, scores, targets):
+        return np.where(scores[:, 0] > 0, np.inf, super().rows(scores, targets))
+
+    def gradient(self, scores, targets):
+        return np.zeros_like(scores)
+
+
+def test_an_infinite_loss_is_told_where_all_parameters_are_finite():
+    model = md.Sequential([md.Dense(3)], rng=0).compile("sgd", Cliff()).build(6)
+    before = model.theta.copy()
+    with pytest.raises(
+        FloatingPointError, match=r"The loss of epoch 1 is inf. Try a smaller learning rate \(it is 0.01"
+    ):
+        model.fit(X, np.ones((50, 3)), verbose=0)
+    assert np.array_equal(model.theta, before)
+
+
+@pytest.mark.parametrize("frozen", [0, 2])
+def test_a_frozen_layer_does_not_count_in_the_norm_that_is_clipped(frozen):
+    """theta - eta grad / |grad|, over the layers that are trained, whose gradient alone is left in ``grad``."""
+    models = [md.Sequential([md.Dense(5), md.Tanh(), md.Dense(3)], rng=0, dtype="float64") for _ in range(3)]
+    for model in models:
+        model.compile(md.SGD(0.1, global_clipnorm=0.01)).build(6).layers[frozen].trainable = False
+    twin, by_batch, by_fit = models
+    twin.loss_and_grad(X, Y)
+    free = twin.layers[2 - frozen]
+    norm = np.sqrt((free.dW**2).sum() + (free.db**2).sum())
+    assert norm > 0.01
+    expected = {"W": free.W - 0.1 * 0.01 * free.dW / norm, "b": free.b - 0.1 * 0.01 * free.db / norm}
+    by_batch.train_on_batch(X, Y)
+    by_fit.fit(X, Y, batch_size="full", verbose=0)
+    for model in (by_batch, by_fit):
+        for name, value in expected.items():
+            np.testing.assert_allclose(getattr(model.layers[2 - frozen], name), value, rtol=1e-12)
+            assert np.array_equal(getattr(model.layers[frozen], name), getattr(twin.layers[frozen], name))
+        assert not model.layers[frozen].dW.any()
