@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -94,6 +95,7 @@ def test_threads_are_as_before_after_errors_in_many_threads(threads):
         for _ in range(200):
             try:
                 with one_thread():
+                    time.sleep(0)  # let the others in
                     if chance.random() < 0.3:
                         with one_thread_if(chance.random() < 0.5):
                             raise KeyError

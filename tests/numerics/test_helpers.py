@@ -49,13 +49,14 @@ def test_blas_has_one_thread_and_context_variables_are_the_callers():
     variable.set("the caller's")
     found, meeting = [], threading.Barrier(2)
 
-    def worker():
-        meeting.wait(10)
-        return lambda piece: found.append((blas._openblas.get_threads(), np.geterr()["over"], variable.get()))
+    def work(piece):
+        if piece < 2:
+            meeting.wait(10)  # each takes one
+        found.append((blas._openblas.get_threads(), np.geterr()["over"], variable.get()))
 
     before = blas._openblas.get_threads()
     with np.errstate(over="raise"):
-        each(range(6), worker, helpers=1)
+        each(range(6), lambda: work, helpers=1)
     assert found == [(1, "raise", "the caller's")] * 6
     assert blas._openblas.get_threads() == before
 
