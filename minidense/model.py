@@ -244,7 +244,9 @@ class Sequential:
         class_weight: a dict from label to weight, or "balanced"; it multiplies sample_weight.
         resume: a file of md.callbacks.ModelCheckpoint, written by the same call without it: the run is resumed there,
         in the same process or another, to the bit as if it had not ended. Make a source of batches anew: a generator is
-        read on to its place; a dataset's batches must follow from their number and the calls of on_epoch_end.
+        read on to its place; a dataset's batches must follow from their number and the calls of on_epoch_end. Another
+        BLAS or type of processor, or, where steps are so large that they use BLAS's threads, another number of these,
+        is a warning.
         verbose: "auto" is a progress bar in a terminal and a line an epoch elsewhere; 0 is silent, 1 the bar, 2 the
         lines.
 
@@ -341,6 +343,8 @@ class Sequential:
     def predict(self, x: Any, *, batch_size: int | str = 1024) -> Array:
         """The model's output for ``x``: (n, k), a new array of the model's dtype. Pure, and safe in any thread.
 
+        Rows are computed in fixed chunks of ``batch_size``, each by one BLAS thread, so that the bits do not depend on
+        the number of cores or on what other threads compute; several chunks at a time, where there are many.
         With a final Softmax these are probabilities, without one the scores. Raises ValueError or TypeError for
         input that does not fit and RuntimeError before the model is built.
         """
@@ -510,9 +514,9 @@ class Sequential:
     def export_numpy(self, path: str | os.PathLike[str]) -> None:
         """Write one Python file that needs NumPy and nothing else, whose ``predict(x)`` gives what ``predict`` gives.
 
-        To the bit, on the same machine and NumPy. The file is run before it is put in its place. Raises TypeError for
-        a layer of your own that has no ``as_numpy``, or one that contradicts ``forward``, RuntimeError before the model
-        is built, and OSError.
+        To the bit, on the same machine and NumPy, where BLAS has one thread. The file is run before it is put in its
+        place. Raises TypeError for a layer of your own that has no ``as_numpy``, or one that contradicts ``forward``,
+        RuntimeError before the model is built, and OSError.
 
         >>> import runpy, tempfile
         >>> import minidense as md

@@ -29,6 +29,7 @@ from minidense.layers.base import Layer, walk
 from minidense.losses import Loss
 from minidense.metrics import Metric
 from minidense.network import Network
+from minidense.numerics.blas import one_thread
 from minidense.optimizers import Optimizer
 from minidense.training.history import History
 
@@ -106,7 +107,8 @@ def _manifest(model: Any, training: Any) -> dict[str, Any]:
 def _check_own(model: Model, encoder: Encoder) -> None:
     """Note what is not the library's own and could not be made anew as it is."""
     make, problems = type(model), encoder.problems
-    check_layers(model.network, encoder.layers, make, problems)
+    with one_thread():  # which others would change between the outputs that are compared
+        check_layers(model.network, encoder.layers, make, problems)
     if encoder.custom:
         for where, thing in [("loss", model.loss), *((f"metrics/{i}", m) for i, m in enumerate(model.metrics))]:
             if thing is not None:
@@ -120,7 +122,8 @@ def _check_own(model: Model, encoder: Encoder) -> None:
             vectors = {f"optimizer/{name}": vector for name, vector in optimizer.state.items()}
             return _read_optimizer(said, Decoder(coder.arrays | vectors, coder.custom))
 
-        problems.noted(partial(check_optimizer, model.optimizer, theta, made_anew))
+        with one_thread():
+            problems.noted(partial(check_optimizer, model.optimizer, theta, made_anew))
 
 
 # ---------------------------------------------------------------------- the parts

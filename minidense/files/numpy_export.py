@@ -31,7 +31,9 @@ from minidense.numerics import functional
 from minidense.numerics.blas import one_thread
 
 _FILE = '''\
-"""{title}, written by minidense {version}: ``predict(x)`` gives what the model gave, to the bit.
+"""{title}, written by minidense {version}: ``predict(x)`` gives what the model gave.
+
+To the bit, where BLAS has one thread (OPENBLAS_NUM_THREADS=1); otherwise to rounding.
 
 x: (n, {d}) numbers. Returns (n, {k}), {dtype}. It needs NumPy, and nothing else.
 """
@@ -66,8 +68,9 @@ ARRAYS = {{
 
 
 def export_numpy(path: str | os.PathLike[str], network: Network, title: str) -> None:
-    """Write a Python file with a function ``predict`` that gives, to the bit, what the network gives at inference.
+    """Write a Python file with a function ``predict`` that gives what the network gives at inference, to the bit.
 
+    With one BLAS thread, that is, which the network always has, and a file that needs only NumPy cannot ask for.
     The file is run on three random rows before it is put in place. Raises RuntimeError before the network is built,
     and TypeError, naming the layer, where a layer does not say what it computes, or says something else.
     """
