@@ -14,6 +14,7 @@ fails without any fault is left out. Survivors are printed; those that no test c
 import argparse
 import ast
 import contextlib
+import itertools
 import json
 import os
 import queue
@@ -45,21 +46,22 @@ class Mutant:
     file: str  # relative to minidense/
     line: int
     kind: str
-    before: str  # the piece of code, on one line
-    after: str
+    before: str  # that line
+    after: str  # what stands there instead; of a statement on several lines, instead of all of them
     start: int
     end: int
-    source_line: str
+    text: str  # what stands between the offsets instead
 
     def applied(self, source):
-        return source[: self.start] + self.after.encode() + source[self.end :]
+        return source[: self.start] + self.text.encode() + source[self.end :]
 
-    def explanation(self):
-        return EXPLAINED.get((self.file, self.source_line, f"{self.before} -> {self.after}"))
+    @property
+    def key(self):
+        """What stays the same where the line moves."""
+        return self.file, self.before, self.after
 
     def __str__(self):
-        place = f"minidense/{self.file}:{self.line}  {self.kind}"
-        return f"{place}\n    {self.source_line}\n  - {self.before}\n  + {self.after}"
+        return f"minidense/{self.file}:{self.line}  {self.kind}\n  - {self.before}\n  + {self.after}"
 
 
 COMPARISONS = {
@@ -82,25 +84,25 @@ class Finder(ast.NodeVisitor):
 
     def __init__(self, file, source):
         self.file, self.source, self.found = file, source, []
-        self.lines = source.splitlines(keepends=True)
-        self.starts = [0]
-        for line in self.lines:
-            self.starts.append(self.starts[-1] + len(line))
+        self.starts = list(itertools.accumulate(map(len, source.splitlines(keepends=True)), initial=0))
+
+    def span(self, node):
+        start, end = self.starts[node.lineno - 1], self.starts[node.end_lineno - 1]
+        return start + node.col_offset, end + node.end_col_offset
 
     def add(self, kind, node, after):
         """``after`` is a node, or a text that stands for it."""
-        start = self.starts[node.lineno - 1] + node.col_offset
-        end = self.starts[node.end_lineno - 1] + node.end_col_offset
+        start, end = self.span(node)
         if isinstance(after, ast.expr):
             after = f"({ast.unparse(after)})" if isinstance(after, COMPOUND) else ast.unparse(after)
-        before = " ".join(self.source[start:end].decode().split())
-        line = self.lines[node.lineno - 1].decode().strip()
-        mutant = Mutant(self.file, node.lineno, kind, before, after, start, end, line)
-        try:
-            ast.parse(mutant.applied(self.source))
-        except SyntaxError:
-            return
-        self.found.append(mutant)
+        self.add_text(kind, node, start, end, after)
+
+    def add_text(self, kind, node, start, end, text):
+        changed = self.source[:start] + text.encode() + self.source[end:]
+        before, after = (code.split(b"\n")[node.lineno - 1].decode().strip() for code in (self.source, changed))
+        with contextlib.suppress(SyntaxError):
+            ast.parse(changed)
+            self.found.append(Mutant(self.file, node.lineno, kind, before, after, start, end, text))
 
     # ------------------------------------------------------------------ what is passed over
 
@@ -132,14 +134,8 @@ class Finder(ast.NodeVisitor):
             self.visit(statement)
 
     def decorator(self, node):
-        start = self.starts[node.lineno - 1] + node.col_offset
-        before = self.source[start : self.starts[node.end_lineno - 1] + node.end_col_offset].decode()
-        line = self.lines[node.lineno - 1].decode().strip()
-        # "@" is in front of the expression: an identity takes its place
-        after = "(lambda undecorated: undecorated)"
-        self.found.append(
-            Mutant(self.file, node.lineno, "decorator removed", before, after, start, start + len(before), line)
-        )
+        start, end = self.span(node)
+        self.add_text("decorator removed", node, start - 1, end, "@(lambda undecorated: undecorated)")
 
     def visit_If(self, node):
         if "TYPE_CHECKING" in ast.unparse(node.test):
@@ -227,7 +223,11 @@ class Finder(ast.NodeVisitor):
 
     def visit_Subscript(self, node):
         self.key(node.slice)
-        self.generic_visit(node)
+        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int):
+            self.add("number", node.slice, ast.Constant(node.slice.value + 1))  # shape[-1] often is shape[1]
+        else:
+            self.visit(node.slice)
+        self.visit(node.value)
 
     def visit_Dict(self, node):
         for key in node.keys:
@@ -388,11 +388,6 @@ class Trial:
         os.utime(path, (self.serial, self.serial))
 
 
-def said(mutant):
-    """What stays the same of a mutant where its line moves."""
-    return mutant["file"], mutant["source_line"], mutant["before"], mutant["after"]
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=120, help="at least so many, at least two of each file")
@@ -408,8 +403,9 @@ def main():
     arguments = parser.parse_args()
     mutants = chosen(arguments.count, arguments.seed, arguments.only)
     if arguments.survivors:
-        survivors = {said(each) for each in json.loads(Path(arguments.survivors).read_text()) if not each["caught"]}
-        mutants = [mutant for mutant in mutants if said(asdict(mutant)) in survivors]
+        earlier = json.loads(Path(arguments.survivors).read_text())
+        survivors = {(each["file"], each["before"], each["after"]) for each in earlier if not each["caught"]}
+        mutants = [mutant for mutant in mutants if mutant.key in survivors]
     if arguments.list:
         print(*mutants, sep="\n")
         return
@@ -417,7 +413,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         trial = Trial(folder, arguments.jobs, arguments.slow)
         for mutant, by in zip(mutants, pool.map(trial.caught, mutants), strict=True):
-            why = None if by else mutant.explanation()
+            why = None if by else EXPLAINED.get(mutant.key)
             found.append({**asdict(mutant), "caught": by, "explained": why})
             if by is None:
                 print(f"{mutant}\n  = {why or 'NOT NOTICED, and not explained'}\n", flush=True)
