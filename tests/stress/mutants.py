@@ -6,8 +6,8 @@ python tests/stress/mutants.py --count 300 --seed 1          more, and others
 
 A mutant is made by a rule (``Finder``): a comparison or a sign is turned, a number is off by one, a statement is
 missing, ... Each file gets its share, of all kinds of faults in turn. The tests that mirror the file run first, with
-its doctests, then tests/promises; with --slow, also those that take long, if nothing else has noticed. A test that
-fails without any fault is left out. Survivors are printed; those that no test could notice are explained in
+its doctests, then those of its room, then tests/promises, then all others; with --slow, also those that take long. A
+test that fails without any fault is left out. Survivors are printed; those that no test could notice are explained in
 ``equivalent.py``.
 """
 
@@ -315,13 +315,16 @@ class Trial:
 
     def stages(self, file):
         """The lists of tests that a mutant of this file meets, one after the other."""
-        path = Path(file)
-        mirror = sorted((HERE / "tests" / path.parent).glob(f"test_{path.stem}.py"))
-        promises = sorted((HERE / "tests/promises").glob("test_*.py"))
-        fast = [each for each in promises if each.name not in SLOW]
-        slow = [[HERE / "tests/promises" / name] for name in SLOW if self.slow]
-        for tests in ([*mirror, HERE / "minidense" / file], fast, *slow):
-            yield [str(each.relative_to(HERE)) for each in tests]
+        folder = HERE / "tests" / Path(file).parent
+        everything = [each for each in (HERE / "tests").rglob("test_*.py") if each.name not in SLOW]
+        seen = {*folder.glob(f"test_{Path(file).stem}.py")}
+        yield [*map(str, sorted(path.relative_to(HERE) for path in seen)), f"minidense/{file}"]
+        for further in (folder.glob("*.py"), (HERE / "tests/promises").glob("*.py"), everything):
+            now = [path for path in further if path in everything and path not in seen]
+            seen.update(now)
+            yield sorted(str(path.relative_to(HERE)) for path in now)
+        if self.slow:
+            yield from ([f"tests/promises/{name}"] for name in SLOW)
 
     def pytest(self, copy, tests, limit, *options):
         """(exit code, or None after ``limit`` seconds; what was printed)."""
@@ -366,7 +369,7 @@ class Trial:
         source = target.read_bytes()
         try:
             self._write(target, mutant.applied(source))
-            for tests in self.stages(mutant.file):
+            for tests in filter(None, self.stages(mutant.file)):
                 failing, seconds = self.as_usual(tests)
                 options = [f"--deselect={test}" for test in failing]
                 code, output = self.pytest(copy, tests, 20 + 5 * seconds, "-x", *options)
@@ -396,12 +399,12 @@ def main():
         "--only", nargs="+", default=[""], metavar="FILE", help="files whose path contains one of these"
     )
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--slow", action="store_true", help="survivors also meet the tests that take long")
+    parser.add_argument("--slow", action="store_true", help="survivors meet the tests that take long too")
     parser.add_argument("--json", metavar="PATH", help="write all that was found there")
     parser.add_argument("--survivors", metavar="PATH", help="only those that survived in an earlier run's --json")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
     arguments = parser.parse_args()
-    mutants = chosen(arguments.count, arguments.seed, arguments.only)
+    mutants = chosen(10**6 if arguments.survivors else arguments.count, arguments.seed, arguments.only)
     if arguments.survivors:
         earlier = json.loads(Path(arguments.survivors).read_text())
         survivors = {(each["file"], each["before"], each["after"]) for each in earlier if not each["caught"]}
