@@ -352,15 +352,18 @@ class Trial:
 
     def as_usual(self, tests):
         """(what fails without a fault, the time in seconds) of these tests."""
-        with self.lock:
-            if tuple(tests) not in self.usual:
-                start = time.perf_counter()
-                _, output = self.pytest(self.sound, tests, None)
-                failing = [found[2] for found in re.finditer(r"(?m)^(FAILED|ERROR) (.+?)( - .*)?$", output)]
-                self.usual[tuple(tests)] = failing, time.perf_counter() - start
-                if failing:
-                    print("left out, as they fail without a fault:", *failing, sep="\n  ", file=sys.stderr)
-            return self.usual[tuple(tests)]
+        failing, seconds = [], 0.0
+        for test in tests:
+            with self.lock:
+                if test not in self.usual:
+                    start = time.perf_counter()
+                    _, output = self.pytest(self.sound, [test], None)
+                    self.usual[test] = failures(output), time.perf_counter() - start
+                    if self.usual[test][0]:
+                        print("left out, as it fails without a fault:", *self.usual[test][0], sep="\n  ", flush=True)
+            failing += self.usual[test][0]
+            seconds += self.usual[test][1]
+        return failing, seconds
 
     def caught(self, mutant):
         """Who noticed, as text; None for a survivor."""
@@ -376,8 +379,7 @@ class Trial:
                 if code is None:
                     return f"{tests[0]}: takes too long"
                 if code not in (0, 5):  # 5: no tests
-                    found = re.search(r"(?m)^(FAILED|ERROR) (.+?)( - .*)?$", output)
-                    return found[2] if found else f"{tests[0]}: exit code {code}"
+                    return next(iter(failures(output)), f"{tests[0]}: exit code {code}")
             return None
         finally:
             self._write(target, source)
@@ -389,6 +391,10 @@ class Trial:
         with self.lock:
             self.serial += 1
         os.utime(path, (self.serial, self.serial))
+
+
+def failures(output):
+    return [found[2] for found in re.finditer(r"(?m)^(FAILED|ERROR) (.+?)( - .*)?$", output)]
 
 
 def main():
