@@ -424,10 +424,10 @@ def main():
         for mutant, by in zip(mutants, pool.map(trial.caught, mutants), strict=True):
             why = None if by else EXPLAINED.get(mutant.key)
             found.append({**asdict(mutant), "caught": by, "explained": why})
+            if arguments.json:
+                Path(arguments.json).write_text(json.dumps(found, indent=1))
             if by is None:
                 print(f"{mutant}\n  = {why or 'NOT NOTICED, and not explained'}\n", flush=True)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(found, indent=1))
     survived = [each for each in found if not each["caught"]]
     unexplained = sum(not each["explained"] for each in survived)
     print("kinds:", ", ".join(f"{kind} {n}" for kind, n in Counter(m.kind for m in mutants).most_common()))
