@@ -315,14 +315,14 @@ class Trial:
 
     def stages(self, file):
         """The lists of tests that a mutant of this file meets, one after the other."""
-        folder = HERE / "tests" / Path(file).parent
-        everything = [each for each in (HERE / "tests").rglob("test_*.py") if each.name not in SLOW]
+        folder = self.sound / "tests" / Path(file).parent
+        everything = [each for each in (self.sound / "tests").rglob("test_*.py") if each.name not in SLOW]
         seen = {*folder.glob(f"test_{Path(file).stem}.py")}
-        yield [*map(str, sorted(path.relative_to(HERE) for path in seen)), f"minidense/{file}"]
-        for further in (folder.glob("*.py"), (HERE / "tests/promises").glob("*.py"), everything):
+        yield [*map(str, sorted(path.relative_to(self.sound) for path in seen)), f"minidense/{file}"]
+        for further in (folder.glob("*.py"), (self.sound / "tests/promises").glob("*.py"), everything):
             now = [path for path in further if path in everything and path not in seen]
             seen.update(now)
-            yield sorted(str(path.relative_to(HERE)) for path in now)
+            yield sorted(str(path.relative_to(self.sound)) for path in now)
         if self.slow:
             yield from ([f"tests/promises/{name}"] for name in SLOW)
 
