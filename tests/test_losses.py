@@ -79,11 +79,23 @@ def test_lengths_must_agree():
         md.SoftmaxCrossEntropy().forward(np.zeros((2, 3)), [0, 1, 2])
 
 
-@pytest.mark.parametrize(
-    "name", ["sparse_categorical_crossentropy", "categorical_crossentropy", "softmax_crossentropy"]
-)
-def test_keras_names(name):
-    assert type(md.losses.get_loss(name)) is md.SoftmaxCrossEntropy
+KERAS = {
+    "sparse_categorical_crossentropy": md.SoftmaxCrossEntropy,
+    "categorical_crossentropy": md.SoftmaxCrossEntropy,
+    "softmax_crossentropy": md.SoftmaxCrossEntropy,
+    "binary_crossentropy": md.SigmoidCrossEntropy,
+    "sigmoid_crossentropy": md.SigmoidCrossEntropy,
+    "mse": md.MeanSquaredError,
+    "mean_squared_error": md.MeanSquaredError,
+    "mae": md.MeanAbsoluteError,
+    "mean_absolute_error": md.MeanAbsoluteError,
+    "huber": md.Huber,
+}
+
+
+def test_keras_names():
+    assert {name: type(md.losses.get_loss(name)) for name in md.losses.LOSSES} == KERAS
+    assert type(md.losses.get_loss("MSE")) is md.MeanSquaredError
 
 
 ARGUMENTS = [
