@@ -263,7 +263,7 @@ class Network(Chain, library=True):
         inside = {id(layer) for layer in walk(self)}
         for layer in walk(self):
             for name, value in vars(layer).items():
-                for other in held(value) if name not in ("_record", "_config", "_given", "_facade") else ():
+                for other in held(value) if name not in ("_record", "_config", "_facade") else ():
                     if id(other) not in inside:
                         raise ValueError(
                             f"{layer._where}: the attribute {name!r} has {other!r}, which is no part of this model and "

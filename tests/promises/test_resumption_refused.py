@@ -323,7 +323,19 @@ def put(data, path, value):
     return data
 
 
-PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "BLAS", "stopped", "report", "running"]
+PARTS = [
+    "number",
+    "epoch",
+    "step",
+    "steps_made",
+    "order_from",
+    "words",
+    "facts",
+    "BLAS",
+    "stopped",
+    "report",
+    "running",
+]
 PARTS += ["unreported", "callbacks"]
 
 
@@ -346,7 +358,7 @@ def test_a_part_that_is_forged(part, victim, genuine):
         assert refused == (wrong not in POSSIBLE.get(part, [])), wrong
 
 
-@pytest.mark.parametrize("part", ["facts", "report", "running", "callbacks"])
+@pytest.mark.parametrize("part", ["words", "facts", "report", "running", "callbacks"])
 def test_what_is_within_a_part_is_refused_or_harmless(part, victim, genuine):
     """Either it is refused, or the run goes to its end. Arrays in the place of arrays go unchecked."""
     training, refused, harmless = genuine[0]["training"], 0, 0
