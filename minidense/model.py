@@ -137,6 +137,15 @@ class Sequential:
         return self.network._record.output_shape if self.built else None
 
     @property
+    def trainable(self) -> bool:
+        """Whether training changes the layers' parameters; setting it sets it for all of them, as of one layer."""
+        return self.network.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.network.trainable = value
+
+    @property
     def theta(self) -> Array:
         """All parameters as one vector (p,), layer by layer. Assigning to it writes into it."""
         return self.network.theta

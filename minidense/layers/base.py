@@ -336,6 +336,8 @@ class Layer(Configurable):
                     raise ValueError(f"{self._where}: {name} must have shape {view.shape}, got {np.shape(value)}.")
                 view[...] = value
         elif name == "trainable":
+            if not isinstance(value, bool | np.bool):
+                raise TypeError(f"{self._where}: trainable: expected True or False, got {value!r}.")
             if name in self._config:
                 self._set_argument(name, value)
             for layer in walk(self):

@@ -323,7 +323,7 @@ def put(data, path, value):
     return data
 
 
-PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "stopped", "report", "running"]
+PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "BLAS", "stopped", "report", "running"]
 PARTS += ["unreported", "callbacks"]
 
 
