@@ -204,8 +204,8 @@ class Run:
                 problems.raise_if_any(f"cannot resume from {saved.path}")
                 if (there := saved.state["BLAS"]) != self._blas:
                     warn(
-                        f"{saved.path} was computed by {there[:80]}, and is resumed by {self._blas}: the last bits of what "
-                        f"follows may differ from those of a run without a break."
+                        f"{saved.path} was computed by {there[:80]}, and is resumed by {self._blas}: the last bits of "
+                        f"what follows may differ from those of a run without a break."
                     )
             if self.callbacks.saves:
                 model_file.check_savable(self.model, {"callbacks": self.callbacks.state()})
