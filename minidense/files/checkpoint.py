@@ -60,8 +60,9 @@ def differences(mine: Model, words: Mapping[str, str], theirs: Model, their_word
     found, count = [], "the number of layers"
     for name, text in words.items():
         other = their_words.get(name)
-        one_by_one = their_words.get(count) == words[count] or not name.startswith(("layer ", "trainable "))
-        if other != text and one_by_one:
+        one_by_one = repr(their_words.get(count)) == repr(words[count]) or not name.startswith(("layer ", "trainable "))
+        same = isinstance(other, str) and other == text
+        if not same and one_by_one:
             said = other[:300] if isinstance(other, str) else shown(other)
             found.append(f"{name} is {said} in the file, and {text} here")
     if not found and _build(mine) != _build(theirs):
