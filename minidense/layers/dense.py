@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidense.core.arguments import whole_number
 from minidense.core.types import Array, Shape
 from minidense.layers.activations import get_activation
@@ -45,13 +47,16 @@ class Dense(Layer, library=True):
         return [self] if self.activation is None else [self, *self.activation._expand()]
 
     def _settle(self) -> None:
-        if self.activation is not None:
-            self._said_activation = self._config["activation"]
-            self.activation = None  # from here on it is a layer of its own
+        self.__dict__["activation"] = None  # from here on it is a layer of its own
 
     def _unsettle(self) -> None:
-        if "_said_activation" in vars(self):
-            self.activation = self._said_activation
+        if self._config.get("activation") is not None:
+            self.__dict__["activation"] = get_activation(self._config["activation"])
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments; in a chain, where the activation is the next layer, without that."""
+        config = super().get_config()
+        return config | {"activation": None} if "activation" in config and self.activation is None else config
 
     def _as_layer(self) -> Layer:
         return self if self.activation is None else Chain([self])
