@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidense.core.arguments import whole_number
 from minidense.core.types import Array, Shape
 from minidense.layers.activations import get_activation
-from minidense.layers.base import Layer
+from minidense.layers.base import Layer, parent_of
 from minidense.layers.composite import Chain
 from minidense.layers.initializers import Initializer, get_initializer
 from minidense.numerics.functional import column_sums
@@ -47,11 +49,19 @@ class Dense(Layer, library=True):
     def _settle(self) -> None:
         if self.activation is not None:
             self._said_activation = self._config["activation"]
-            self.activation = None  # from here on it is a layer of its own
+            super()._set_argument("activation", None)  # from here on it is a layer of its own
 
     def _unsettle(self) -> None:
         if "_said_activation" in vars(self):
             self.activation = self._said_activation
+
+    def _set_argument(self, name: str, value: Any) -> None:
+        placed, built = parent_of(self) is not None, bool(self._record.views)
+        if (name == "activation" and placed) or (name in ("units", "use_bias") and built):
+            if repr(value) != repr(self._config[name]):
+                raise AttributeError(f"{self._where}: {name} cannot be set once it is in a model; make a new layer.")
+        else:
+            super()._set_argument(name, value)
 
     def _as_layer(self) -> Layer:
         return self if self.activation is None else Chain([self])
