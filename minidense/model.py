@@ -151,6 +151,7 @@ class Sequential:
         return self.network.theta
 
     @theta.setter
+    @quiet
     def theta(self, values: Any) -> None:
         theta = self.network.theta
         if np.shape(values) != theta.shape:

@@ -268,7 +268,7 @@ class Network(Chain, library=True):
         inside = {id(layer) for layer in walk(self)}
         for layer in walk(self):
             for name, value in vars(layer).items():
-                for other in held(value) if name not in ("_record", "_config", "_given", "_facade") else ():
+                for other in held(value) if name not in ("_record", "_config", "_facade") else ():
                     if id(other) not in inside:
                         raise ValueError(
                             f"{layer._where}: the attribute {name!r} has {other!r}, which is no part of this model and "
@@ -322,7 +322,7 @@ class Network(Chain, library=True):
 
     def one_thread(self, rows: int) -> AbstractContextManager[None]:
         """A block in which BLAS has one thread, for computing so many rows at inference."""
-        return one_thread_for(rows * self.theta.size if self._simple else math.inf)
+        return one_thread_for(rows * self._theta.size if self._simple and self._theta is not None else math.inf)
 
     def helpers_for(self, rows: int, pieces: int) -> int:
         """How many threads may help to compute so many rows at inference, in so many pieces."""

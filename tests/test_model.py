@@ -197,6 +197,13 @@ def test_weights_are_not_set_beside_a_fit_but_in_its_callbacks(digits_like):
 # ------------------------------------------------------------------ theta and copies
 
 
+def test_theta_is_assigned_under_any_settings():
+    model = md.Sequential([md.Dense(1)]).build(1)
+    with np.errstate(all="raise"):
+        model.theta = [1e-300, 1e300]
+    assert model.theta.tolist() == [0, np.inf]
+
+
 def assert_views(model):
     start = 0
     for layer in walk(model.network):

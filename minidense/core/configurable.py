@@ -85,8 +85,6 @@ class Configurable(metaclass=_Remembering):
     dicts of them. The names of all base classes count too."""
 
     _config: Mapping[str, Any] = MappingProxyType({})  # while the constructor runs
-    _given: Mapping[str, Any]
-    """Where an argument has been set since: those that the constructor was given."""
     _of_library: ClassVar[bool] = False
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
@@ -127,27 +125,34 @@ class Configurable(metaclass=_Remembering):
         """Set the attribute to what the constructor makes of ``value``, all other arguments being as they are."""
         config = {**self._config, name: value}
         made = type(self).from_config(config)
-        self.__dict__.setdefault("_given", self._config)
         self.__dict__["_config"] = config
         object.__setattr__(self, name, vars(made).get(name, value))
 
     def __repr__(self) -> str:
-        parts: list[str] = []
-        parameters = signature_of(type(self)).parameters
-        for name, value in self.get_config().items():
-            if name not in parameters:  # a get_config of the class's own may say more
-                continue
-            kind, default = parameters[name].kind, parameters[name].default
-            text = f"<array of shape {value.shape}>" if getattr(value, "shape", ()) else repr(value)
-            if kind is inspect.Parameter.VAR_POSITIONAL:
-                parts += map(repr, value)
-            elif kind is inspect.Parameter.VAR_KEYWORD:
-                parts += [f"{keyword}={item!r}" for keyword, item in value.items()]
-            elif default is inspect.Parameter.empty:
-                parts.append(text)
-            elif value is not default and text != repr(default):
-                parts.append(f"{name}={text}")
-        return f"{type(self).__name__}({', '.join(parts)})"
+        return call_of(type(self), self.get_config(), _short)
+
+
+def call_of(kind: type, config: Mapping[str, Any], text_of: Callable[[Any], str]) -> str:
+    """The call of a constructor with these arguments, ``Dropout(0.5)``, without those that are the default."""
+    parts: list[str] = []
+    parameters = signature_of(kind).parameters
+    for name, value in config.items():
+        if name not in parameters:  # a get_config of the class's own may say more
+            continue
+        way, default = parameters[name].kind, parameters[name].default
+        if way is inspect.Parameter.VAR_POSITIONAL:
+            parts += map(text_of, value)
+        elif way is inspect.Parameter.VAR_KEYWORD:
+            parts += [f"{keyword}={text_of(item)}" for keyword, item in value.items()]
+        elif default is inspect.Parameter.empty:
+            parts.append(text_of(value))
+        elif value is not default and (text := text_of(value)) != text_of(default):
+            parts.append(f"{name}={text}")
+    return f"{kind.__name__}({', '.join(parts)})"
+
+
+def _short(value: Any) -> str:
+    return f"<array of shape {value.shape}>" if getattr(value, "shape", ()) else repr(value)
 
 
 def saved_names(kind: type[Configurable]) -> list[str]:

@@ -47,6 +47,7 @@ import numpy as np
 Array = np.ndarray
 
 
+@np.errstate(all="ignore")
 def predict(x, batch_size=1024):
     """The output for each row of x, computed ``batch_size`` rows at a time."""
     x = np.asarray(x)

@@ -139,7 +139,7 @@ def test_settings_changed_since(built, tmp_path):
         model.layers[2].f.children[1].trainable = False
     model.layers[0].rate, model.layers[2].trainable, model.layers[3].trainable = 0.25, False, False
     model.optimizer.learning_rate, model.optimizer.beta_1, model.optimizer.global_clipnorm = 0.05, 0.5, 1
-    model.optimizer.iterations = 4
+    model.optimizer.iterations, model.metrics[0].name = np.int64(4), "F"
     model.loss.label_smoothing = np.float64(0.2)
     if built:
         model.layers[2].f.children[0].trainable = True
@@ -148,6 +148,8 @@ def test_settings_changed_since(built, tmp_path):
     assert [layer.trainable for layer in loaded.layers[2].f.children] == [built, False]
     assert (loaded.optimizer.rate, loaded.optimizer.beta_1, loaded.optimizer.global_clipnorm) == (0.05, 0.5, 1)
     assert loaded.loss.label_smoothing == 0.2
+    assert loaded.metrics[0].name == "F"
+    assert "F" in loaded.history.history
 
 
 def test_numpy_alone_reads_it(tmp_path):
@@ -248,7 +250,7 @@ def test_missing_names_are_said_at_once(tmp_path):
         md.load_model(tmp_path / "model.npz")
     with pytest.raises(TypeError, match="custom_objects: expected a dict"):
         md.load_model(tmp_path / "model.npz", [Scale])
-    with pytest.raises(ValueError, match=r"layers/0: Scale is no Layer\n- layers/1: layers: expected a Layer such"):
+    with pytest.raises(ValueError, match=r"layers/0: SGD\(\) is no Layer\n- layers/1: SGD\(\) is no Layer"):
         md.load_model(tmp_path / "model.npz", {"Half": Half, "mean_error": mean_error, "Scale": md.SGD})
 
 
@@ -264,7 +266,7 @@ def test_a_class_of_ones_own_is_not_taken_for_the_librarys(tmp_path):
     ("layout", "message"),
     [
         (7, "written by minidense '7.0' in the layout 7; this one knows the layout 2. Install a newer minidense"),
-        (1, "written by minidense '7.0', in layout 1, which this one does not read"),
+        (1, "its manifest is not one of minidense's"),
         ("2", "its manifest is not one of minidense's"),
     ],
 )
@@ -397,15 +399,14 @@ FORGED = {
     "a frozen layer twice": (set_to("frozen", to=["layers/0", "layers/0"]), "its names of frozen layers are no names"),
     "generators of nobody": (lambda m, a: m["model"]["generators"]["layers"].update({"layers/0": m["model"]["generators"]["shuffle"]}), "are those of other layers"),
     "no generator for a dropout": (lambda m, a: m["model"]["generators"]["layers"].clear(), "are those of other layers"),
-    "a seed for a generator": (lambda m, a: m["model"]["generators"].update(shuffle=m["model"]["generators"]["noise"]), "its random generators are others"),
+    "a seed for a generator": (lambda m, a: m["model"]["generators"].update(shuffle=m["model"]["generators"]["noise"]), "is no Generator"),
     "generators less": (lambda m, a: m["model"]["generators"].pop("noise"), "its random generators are others"),
     "iterations of truth": (set_to("optimizer", "iterations", to=True), "there is no optimizer of True iterations"),
     "negative iterations": (set_to("optimizer", "iterations", to=-1), "there is no optimizer of -1 iterations"),
     "a rate of 0": (set_to("optimizer", "learning_rate", to=0), "learning_rate: expected a finite number above 0"),
     "an infinite rate": (set_to("optimizer", "learning_rate", to={"$float": "inf"}), "learning_rate: expected a finite number"),
     "a rate of text": (set_to("optimizer", "learning_rate", to="fast"), "learning_rate: expected a number"),
-    "an initializer as a rate": (set_to("optimizer", "learning_rate", to={"$function": "zeros"}), "is no learning rate|cannot be"),
-    "a layer as an optimizer": (set_to("optimizer", "object", to={"$object": "Dense", "config": {"units": 3}}), "Dense is no Optimizer"),
+    "a layer as an optimizer": (set_to("optimizer", "object", to={"$object": "Dense", "config": {"units": 3}}), r"Dense\(3\) is no Optimizer"),
     "a vector of nobody": (lambda m, a: (m["model"]["optimizer"]["state"].append("x"), a.update({"optimizer/x": a["optimizer/m"]})), "has no vector 'x'"),
     "a vector twice": (lambda m, a: m["model"]["optimizer"]["state"].append("m"), "the array 'optimizer/m' is missing, or referred to twice"),
     "a short vector": (lambda m, a: a.update({"optimizer/m": ZEROS}), "the optimizer's 'm' is no vector as long as the model's parameters"),

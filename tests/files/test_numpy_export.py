@@ -544,6 +544,13 @@ def test_what_cannot_be_written_is_refused(held, tmp_path):
     )
 
 
+def test_numpys_settings_change_nothing(tmp_path):
+    model = randomized([md.Dense(4, "sigmoid"), md.GELU(), md.Dense(2)], 3)
+    predict, x = exported(model, tmp_path / "model.py"), np.array([[1e-38, -1e4, 3e38], [1e-42, 0, -3e38]])
+    with np.errstate(all="raise"):
+        assert_same_bits(predict, model, x)
+
+
 # ---------------------------------------------------------------------- what a stranger's file may have brought
 
 

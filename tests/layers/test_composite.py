@@ -406,7 +406,7 @@ def test_a_child_keeps_its_activation_when_it_is_built_again():
     layer = Within()
     parts = built()
     gc.collect()  # the model that had it is no more
-    assert built() == parts == ["Chain(layers=[Dense(3), ReLU()])", "Dense(3)", "ReLU()"]
+    assert built() == parts == ["[Dense(3), ReLU()]", "Dense(3)", "ReLU()"]
 
 
 def test_shapes_that_do_not_fit_are_told():

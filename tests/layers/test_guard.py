@@ -69,6 +69,18 @@ def test_a_gradient_that_is_minus_zero_counts_as_written():
     assert np.signbit(model.grad).all()
 
 
+def test_a_gradient_that_is_never_written_is_named():
+    class Forgets(Scale):
+        def backward(self, dy):
+            return dy * self.g
+
+    model = md.Sequential([md.Dense(3), Forgets()], rng=0).build(4).compile()
+    with pytest.raises(
+        ValueError, match=r"^Forgets\(\), layer 1: backward never wrote the gradient dg: set self.dg = "
+    ):
+        model.loss_and_grad(np.ones((2, 4)), [0, 1])
+
+
 def test_an_error_in_a_layer_of_ones_own_names_the_layer():
     class Broken(md.Layer):
         def forward(self, x):

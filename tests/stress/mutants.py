@@ -315,14 +315,14 @@ class Trial:
 
     def stages(self, file):
         """The lists of tests that a mutant of this file meets, one after the other."""
-        folder = HERE / "tests" / Path(file).parent
-        everything = [each for each in (HERE / "tests").rglob("test_*.py") if each.name not in SLOW]
+        folder = self.sound / "tests" / Path(file).parent
+        everything = [each for each in (self.sound / "tests").rglob("test_*.py") if each.name not in SLOW]
         seen = {*folder.glob(f"test_{Path(file).stem}.py")}
-        yield [*map(str, sorted(path.relative_to(HERE) for path in seen)), f"minidense/{file}"]
-        for further in (folder.glob("*.py"), (HERE / "tests/promises").glob("*.py"), everything):
+        yield [*map(str, sorted(path.relative_to(self.sound) for path in seen)), f"minidense/{file}"]
+        for further in (folder.glob("*.py"), (self.sound / "tests/promises").glob("*.py"), everything):
             now = [path for path in further if path in everything and path not in seen]
             seen.update(now)
-            yield sorted(str(path.relative_to(HERE)) for path in now)
+            yield sorted(str(path.relative_to(self.sound)) for path in now)
         if self.slow:
             yield from ([f"tests/promises/{name}"] for name in SLOW)
 
@@ -424,10 +424,10 @@ def main():
         for mutant, by in zip(mutants, pool.map(trial.caught, mutants), strict=True):
             why = None if by else EXPLAINED.get(mutant.key)
             found.append({**asdict(mutant), "caught": by, "explained": why})
+            if arguments.json:
+                Path(arguments.json).write_text(json.dumps(found, indent=1))
             if by is None:
                 print(f"{mutant}\n  = {why or 'NOT NOTICED, and not explained'}\n", flush=True)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(found, indent=1))
     survived = [each for each in found if not each["caught"]]
     unexplained = sum(not each["explained"] for each in survived)
     print("kinds:", ", ".join(f"{kind} {n}" for kind, n in Counter(m.kind for m in mutants).most_common()))
