@@ -102,8 +102,9 @@ ARRAYS = {{
 def export_numpy(path: str | os.PathLike[str], network: Network, title: str) -> None:
     """Write a Python file with a function ``predict`` that gives what the network gives at inference, to the bit.
 
-    Both have one BLAS thread. The file is run on three random rows before it is put in place. Raises RuntimeError before the network is built,
-    and TypeError, naming the layer, where a layer does not say what it computes, or says something else.
+    Both have one BLAS thread. The file is run on three random rows before it is put in place. Raises RuntimeError
+    before the network is built, and TypeError, naming the layer, where a layer does not say what it computes, or says
+    something else.
     """
     dtype, functions = network.theta.dtype, _Functions(network)
     sources = [functions.of(layer) for layer in walk(network)] + _library_functions(functions.called)
