@@ -19,11 +19,11 @@ from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features, check_features, check_weights
 from minidense.data.batches import SLICE_ROWS, check_batch_size
-from minidense.layers.base import Layer
+from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metric
-from minidense.network import Network, inference
+from minidense.network import Network
 from minidense.numerics.helpers import each
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.teaching.summary import Summary, summary
@@ -137,11 +137,21 @@ class Sequential:
         return self.network._record.output_shape if self.built else None
 
     @property
+    def trainable(self) -> bool:
+        """Whether training changes the layers' parameters; setting it sets it for all of them, as of one layer."""
+        return self.network.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.network.trainable = value
+
+    @property
     def theta(self) -> Array:
         """All parameters as one vector (p,), layer by layer. Assigning to it writes into it."""
         return self.network.theta
 
     @theta.setter
+    @quiet
     def theta(self, values: Any) -> None:
         theta = self.network.theta
         if np.shape(values) != theta.shape:
@@ -235,7 +245,9 @@ class Sequential:
         class_weight: a dict from label to weight, or "balanced"; it multiplies sample_weight.
         resume: a file of md.callbacks.ModelCheckpoint, written by the same call without it: the run is resumed there,
         in the same process or another, to the bit as if it had not ended. Make a source of batches anew: a generator is
-        read on to its place; a dataset's batches must follow from their number and the calls of on_epoch_end.
+        read on to its place; a dataset's batches must follow from their number and the calls of on_epoch_end. Another
+        BLAS or type of processor, or, where steps are so large that they use BLAS's threads, another number of these,
+        is a warning.
         verbose: "auto" is a progress bar in a terminal and a line an epoch elsewhere; 0 is silent, 1 the bar, 2 the
         lines.
 
@@ -332,11 +344,13 @@ class Sequential:
     def predict(self, x: Any, *, batch_size: int | str = 1024) -> Array:
         """The model's output for ``x``: (n, k), a new array of the model's dtype. Pure, and safe in any thread.
 
+        Rows are computed in fixed chunks of ``batch_size``, each by one BLAS thread, so that the bits do not depend on
+        the number of cores or on what other threads compute; several chunks at a time, where there are many.
         With a final Softmax these are probabilities, without one the scores. Raises ValueError or TypeError for
         input that does not fit and RuntimeError before the model is built.
         """
         input_shape, output_shape = self._built_shapes()
-        layers, dtype = self.network.children, self.dtype
+        dtype = self.dtype
         x = as_features(x)
         check_features(x, input_shape, dtype)
         size = check_batch_size(batch_size, len(x))
@@ -344,12 +358,12 @@ class Sequential:
             size = SLICE_ROWS
         if size == len(x) and isinstance(x, np.ndarray):
             with self.network.one_thread(len(x)):
-                y = inference(layers)(np.ascontiguousarray(x, dtype))
-            return y if y is not x and y.flags.owndata and layers[-1]._of_library else y.copy()
+                y = self.network.inference()(np.ascontiguousarray(x, dtype))
+            return y if y is not x and y.flags.owndata and self.network.children[-1]._of_library else y.copy()
         y = np.empty((len(x), *output_shape), dtype)
 
         def worker() -> Callable[[tuple[int, Array]], None]:
-            infer = inference(layers, workspaces=True)
+            infer = self.network.inference(workspaces=True)
 
             def compute(piece: tuple[int, Array]) -> None:
                 start, rows = piece
@@ -429,8 +443,9 @@ class Sequential:
             if array.shape != view.shape:
                 raise ValueError(f"weights[{i}]: expected shape {view.shape} for {name}, got {array.shape}.")
             check_features(np.atleast_2d(array), np.atleast_2d(array).shape[1:], self.dtype, f"weights[{i}]")
-        for array, view in zip(arrays, targets.values(), strict=True):
-            view[...] = array
+        with self._exclusively(within=True):
+            for array, view in zip(arrays, targets.values(), strict=True):
+                view[...] = array
 
     @property
     def count_params(self) -> int:
@@ -468,8 +483,10 @@ class Sequential:
         """
         from minidense.files import model_file  # here, for only those who save should wait for what it imports
 
-        if type(self) is not Sequential:
-            raise ValueError(f"a {type(self).__name__} would come back as a Sequential; use save_weights instead.")
+        inside = [layer._facade for layer in walk(self.network) if isinstance(layer, Network) and layer._facade]
+        for kind in map(type, (self, *inside)):
+            if kind is not Sequential:
+                raise ValueError(f"a {kind.__name__} would come back as a Sequential; use save_weights instead.")
         with self._exclusively(within=True):
             model_file.write_model(path, self)
 
@@ -501,9 +518,9 @@ class Sequential:
     def export_numpy(self, path: str | os.PathLike[str]) -> None:
         """Write one Python file that needs NumPy and nothing else, whose ``predict(x)`` gives what ``predict`` gives.
 
-        To the bit, on the same machine and NumPy. The file is run before it is put in its place. Raises TypeError for
-        a layer of your own that has no ``as_numpy``, or one that contradicts ``forward``, RuntimeError before the model
-        is built, and OSError.
+        To the bit, on the same machine and NumPy, where BLAS has one thread. The file is run before it is put in its
+        place. Raises TypeError for a layer of your own that has no ``as_numpy``, or one that contradicts ``forward``,
+        RuntimeError before the model is built, and OSError.
 
         >>> import runpy, tempfile
         >>> import minidense as md
@@ -539,6 +556,8 @@ class Sequential:
 
     def _compiled(self) -> tuple[Optimizer, Loss]:
         if self.optimizer is None or self.loss is None:
+            if self.network.outer is not None:
+                raise RuntimeError("this model is part of another one: compile and train the outermost model.")
             raise RuntimeError(
                 "the model is not compiled: call model.compile(optimizer=md.SGD(0.1), loss=md.SoftmaxCrossEntropy())."
             )

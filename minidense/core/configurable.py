@@ -235,9 +235,14 @@ _KINDS: dict[str, Any] = {
 def _is_of(value: Any, annotation: str) -> bool:
     """Whether ``value`` is what ``"dict[str, float] | None"`` says; names that are not in ``_KINDS`` say nothing."""
     try:
-        return _fits(value, ast.parse(annotation, mode="eval").body)
+        return _fits(value, _tree_of(annotation))
     except SyntaxError:
         return True
+
+
+@functools.lru_cache(maxsize=512)
+def _tree_of(annotation: str) -> ast.expr:
+    return ast.parse(annotation, mode="eval").body
 
 
 def _fits(value: Any, kind: ast.expr) -> bool:

@@ -35,11 +35,15 @@ MOST_NODES = 200_000
 """Values in the manifest, each of which takes up to 230 bytes of memory."""
 
 _LARGEST_DIRECTORY = 2 * 1024 * 1024  # some 30,000 arrays
-_LARGEST_HEADER = 10_000  # of a .npy member; one with 32 axes has less than 1,000 bytes
 _CHUNK = 1024 * 1024
 _MANIFEST = "manifest.json"
 _SEAL, _SEAL_OF_LAYOUT_1 = b"minidense; SHA-256 of all before: ", b"minidense; SHA-256 of manifest.json: "
 _DIGITS = 64
+_HEADER = re.compile(  # of a .npy member, as NumPy writes it; it is not parsed as Python, as NumPy would
+    rb"\x93NUMPY\x01\x00(..){'descr': '([^']{1,20})', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:[0-9]{1,19},|[0-9]{1,19}(?:, [0-9]{1,19}){1,31})?)\), } *\n",
+    re.DOTALL,
+)
 _DTYPE = re.compile(r"<f[248]|<[iu][248]|\|[iu]1|\|b1|<U[1-9][0-9]{0,3}")
 _LARGEST_CODE = {"b": ("u1", 1), "U": ("<u4", 0x10FFFF)}  # the kinds of dtype of which some bytes are no values
 
@@ -143,7 +147,7 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
         return Archive(name, manifest, {key.removesuffix(".npy"): _array(key, body) for key, body in members.items()})
     except MemoryError:
         raise
-    except Exception as error:  # zipfile, json, ast and NumPy raise many kinds for what is malformed
+    except Exception as error:  # zipfile, json and NumPy raise many kinds for what is malformed
         why = (str(error) or type(error).__name__).partition("\n")[0].rstrip(".")
         why = why if len(why) <= 300 else why[:300] + " ..."
         raise CorruptFileError(f"{name}: damaged, or not written by minidense: {why}.") from None
@@ -230,21 +234,17 @@ def _finite_number(literal: str) -> float:
 
 def _array(name: str, body: memoryview) -> Array:
     """The array of one member, as a view."""
-    head = io.BytesIO(body[: _LARGEST_HEADER + 10])
-    try:
-        if npy.read_magic(head) != (1, 0):
-            raise ValueError("it is not of version 1.0")
-        shape, by_columns, dtype = npy.read_array_header_1_0(head, max_header_size=_LARGEST_HEADER)
-    except Exception as error:  # a MemoryError too, with which Python's parser answers deep nesting
-        raise ValueError(f"the header of {name!r} cannot be read: {error!r}") from None
-    if not _DTYPE.fullmatch(dtype.str):
-        raise ValueError(f"{name!r} is of dtype {dtype.str!r}")
-    if len(shape) > 32 or not all(type(size) is int and size >= 0 for size in shape):
-        raise ValueError(f"the shape of {name!r} is none")
-    if head.tell() + math.prod(shape) * dtype.itemsize != len(body):
+    header = _HEADER.match(body)
+    if header is None or header.end() != 10 + int.from_bytes(header[1], "little"):
+        raise ValueError(f"the header of {name!r} is not as NumPy writes it")
+    text = header[2].decode("ascii", "replace")
+    if not _DTYPE.fullmatch(text):
+        raise ValueError(f"{name!r} is of dtype {text!r}")
+    dtype, shape, start = np.dtype(text), tuple(map(int, header[4].replace(b",", b" ").split())), header.end()
+    if start + math.prod(shape) * dtype.itemsize != len(body):
         raise ValueError(f"{name!r} is of another size than its header says")
-    array: Array = np.ndarray(shape, dtype, body, head.tell(), order="F" if by_columns else "C")
+    array: Array = np.ndarray(shape, dtype, body, start, order="F" if header[3] == b"True" else "C")
     kind, largest = _LARGEST_CODE.get(dtype.kind, ("", 0))
-    if kind and np.frombuffer(body[head.tell() :], kind).max(initial=0) > largest:
+    if kind and np.frombuffer(body[start:], kind).max(initial=0) > largest:
         raise ValueError(f"{name!r} has bytes that are no values of dtype {dtype.str!r}")
     return array

@@ -57,14 +57,13 @@ def differences(mine: Model, words: Mapping[str, str], theirs: Model, their_word
     """
     if not isinstance(their_words, dict):
         return ["what it says about the model is incomplete"]
-    found, number = [], "the number of layers"
+    found, count = [], "the number of layers"
     for name, text in words.items():
         other = their_words.get(name)
-        of_layers = name.startswith(("layer ", "trainable ")) and their_words.get(number) != words[number]
-        if (
-            not (isinstance(other, str) and other == text) and not of_layers
-        ):  # of other layers there is no sense in comparing one by one
-            said = other[:500] if isinstance(other, str) else shown(other)
+        one_by_one = repr(their_words.get(count)) == repr(words[count]) or not name.startswith(("layer ", "trainable "))
+        same = isinstance(other, str) and other == text
+        if not same and one_by_one:
+            said = other[:300] if isinstance(other, str) else shown(other)
             found.append(f"{name} is {said} in the file, and {text} here")
     if not found and _build(mine) != _build(theirs):
         found.append("its model is not the one that its run began with")

@@ -119,6 +119,7 @@ def _start(work: _Work[T], wanted: int) -> list[threading.Thread]:
     global _running
     started: list[threading.Thread] = []
     room = min(_cores(), blas.threads()) - 1 if wanted else 0
+    wanted = min(wanted, room)
 
     def help() -> None:
         global _running

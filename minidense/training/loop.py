@@ -204,8 +204,8 @@ class Run:
                 problems.raise_if_any(f"cannot resume from {saved.path}")
                 if (there := saved.state["BLAS"]) != self._blas:
                     warn(
-                        f"{saved.path} was computed by {there}, and is resumed by {self._blas}: the last bits of what "
-                        f"follows may differ from those of a run without a break."
+                        f"{saved.path} was computed by {there[:80]}, and is resumed by {self._blas}: the last bits of "
+                        f"what follows may differ from those of a run without a break."
                     )
             if self.callbacks.saves:
                 model_file.check_savable(self.model, {"callbacks": self.callbacks.state()})
@@ -289,7 +289,7 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Where the run stands, as plain values and arrays."""
-        order_from = np.random.Generator(np.random.PCG64(0))
+        order_from = np.random.Generator(np.random.PCG64(0))  # any seed, so that equal runs write equal files
         order_from.bit_generator.state = self._order_from if self.step and self.shuffled else self._shuffle_state
         return {
             "number": self.number,

@@ -363,7 +363,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind in LIBRARY.values() for name in saved_names(kind)], ids=str
+    ("kind", "name"),
+    [(kind, name) for kind in LIBRARY.values() for name in saved_names(kind)],
+    ids=lambda part: getattr(part, "__name__", part),
 )
 def test_each_attribute_of_the_librarys_classes_is_of_a_kind(kind, name):
     """Whatever a forged file gives for it, nothing of another kind is taken."""

@@ -47,3 +47,23 @@ def test_fashion_mnist_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(md.datasets.idx, "_DEBIAN", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match=tmp_path.name):
         md.datasets.load_fashion_mnist()
+
+
+def test_fashion_mnist_from_a_folder_of_four_files(tmp_path, monkeypatch):
+    parts = {
+        "train-images-idx3": (np.arange(5 * 4, dtype="u1").reshape(5, 2, 2), "-ubyte.gz"),
+        "train-labels-idx1": (np.arange(5, dtype="u1"), "-ubyte"),
+        "t10k-images-idx3": (np.full((3, 2, 2), 7, "u1"), "-ubyte"),
+        "t10k-labels-idx1": (np.array([2, 1, 0], "u1"), "-ubyte.gz"),
+    }
+    monkeypatch.setenv("MINIDENSE_DATA", str(tmp_path))
+    monkeypatch.setattr(md.datasets.idx, "_DEBIAN", str(tmp_path / "nowhere"))
+    for name, (array, ending) in parts.items():
+        with pytest.raises(FileNotFoundError, match=f"four files .* are not in {tmp_path}"):
+            md.datasets.load_fashion_mnist()
+        sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
+        content = bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
+        (tmp_path / f"{name}{ending}").write_bytes(gzip.compress(content) if ending.endswith("gz") else content)
+    for loaded in (md.datasets.load_fashion_mnist(), md.datasets.load_fashion_mnist(tmp_path)):
+        for found, (expected, _) in zip([*loaded[0], *loaded[1]], parts.values(), strict=True):
+            assert np.array_equal(found, expected)

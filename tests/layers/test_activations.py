@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from strategies import normal_arrays, seeds, sizes
 
 import minidense as md
+from minidense.layers.activations import ACTIVATIONS
 
 ELEMENTWISE = [md.ReLU, md.Sigmoid, md.Softmax]
 
@@ -49,6 +50,22 @@ def test_activations_pass_the_gradient_check(layer, features, rows, seed, scale)
 @given(features=st.integers(2, 6), seed=seeds)
 def test_the_others_pass_it_too(layer, features, seed):
     assert md.check_layer(layer, features, rng=seed) <= 1e-7
+
+
+def test_every_name_is_that_of_its_class():
+    """Keras' names, in lower case with underscores; SiLU has two."""
+    assert {name: cls.__name__ for name, cls in ACTIVATIONS.items()} == {
+        "relu": "ReLU",
+        "sigmoid": "Sigmoid",
+        "tanh": "Tanh",
+        "leaky_relu": "LeakyReLU",
+        "elu": "ELU",
+        "gelu": "GELU",
+        "silu": "SiLU",
+        "swish": "SiLU",
+        "softplus": "Softplus",
+        "softmax": "Softmax",
+    }
 
 
 def test_samples_of_any_shape():

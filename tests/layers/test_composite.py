@@ -1,6 +1,7 @@
 """Layers made of layers: their formulas, their gradients, children in all they can be."""
 
 import copy
+import gc
 import pickle
 import runpy
 import threading
@@ -176,7 +177,7 @@ def test_a_layer_that_is_held_and_not_declared_is_an_error():
         def forward(self, x):
             return self.parts[0].forward(x)
 
-    for inner in (md.Dense(3), md.Sequential([md.Dense(3)])):
+    for inner in (md.Dense(3), md.Sequential([md.Dense(3)]), {"a": ([md.Dense(3)],)}):
         model = md.Sequential([Holds(inner)])
         with pytest.raises(ValueError, match=r"declare it with self\.child\('parts', layer, input_shape\) in build"):
             model.build(4)
@@ -276,6 +277,27 @@ def test_freezing_a_child_and_a_composite():
     assert block.f.children[0].trainable
 
 
+def test_freezing_a_model_and_a_model_within_a_model():
+    inner = md.Sequential([md.Dense(4, "relu")])
+    model = md.Sequential([inner, md.Dense(3)], rng=0).compile("sgd").build(6)
+    inner.trainable = False
+    before = model.theta.copy()
+    model.fit(X, Y, verbose=0)
+    changed = model.theta != before
+    assert not changed[: inner.count_params].any()
+    assert changed[inner.count_params :].any()
+    model.trainable = False
+    before = model.theta.copy()
+    model.fit(X, Y, verbose=0)
+    assert np.array_equal(model.theta, before)
+    assert not any(layer.trainable for layer in model.layers)
+    model.trainable = True
+    assert inner.trainable
+    for wrong in ("no", 1, None):
+        with pytest.raises(TypeError, match="trainable: expected True or False"):
+            model.layers[1].trainable = wrong
+
+
 def test_the_summary_shows_the_tree():
     model = md.Sequential([md.Residual([md.Dense(4), md.ReLU()]), md.Sequential([md.Dense(2)])], name="tree").build(4)
     lines = str(model.summary()).splitlines()
@@ -320,9 +342,15 @@ def test_what_belongs_to_the_outermost_model_is_refused():
     for name, call in calls.items():
         with pytest.raises(RuntimeError, match=f"part of another one: call {name} on the outermost model"):
             call()
+    never_compiled = md.Sequential([md.Dense(4)])
+    outer = md.Sequential([never_compiled])
+    with pytest.raises(RuntimeError, match="part of another one: compile and train the outermost model"):
+        outer.layers[0].fit(X, Y)
     with pytest.raises(ValueError, match="leave rng to the outermost one"):
         md.Sequential([md.Sequential([md.Dense(3)], rng=0)])
-    with pytest.raises(ValueError, match="leave dtype to the outermost model"):
+    with pytest.raises(
+        ValueError, match=r"Sequential\(\[Dense\(3\)\]\), layer 0: .* leave dtype to the outermost model"
+    ):
         md.Sequential([md.Sequential([md.Dense(3)], dtype="float64")]).build(4)
     assert md.Sequential([md.Sequential([md.Dense(3)])], dtype="float64").build(4).theta.dtype == "float64"
 
@@ -361,6 +389,24 @@ def test_adding_a_layer_keeps_what_composites_have_learned():
     for name, array in before.items():
         assert np.array_equal(model.network.named_arrays()[name], array), name
     model.fit(X, Y, verbose=0)
+
+
+def test_a_child_keeps_its_activation_when_it_is_built_again():
+    class Within(md.Layer):
+        def __init__(self):
+            self.inner = md.Dense(3, activation="relu")
+
+        def build(self, input_shape):
+            return self.child("f", self.inner, input_shape)
+
+    def built():
+        model = md.Sequential([layer], rng=0).build(4)
+        return [repr(part) for part in walk(model.network)][2:]
+
+    layer = Within()
+    parts = built()
+    gc.collect()  # the model that had it is no more
+    assert built() == parts == ["[Dense(3), ReLU()]", "Dense(3)", "ReLU()"]
 
 
 def test_shapes_that_do_not_fit_are_told():

@@ -1,8 +1,12 @@
 """y += a x, and the number of threads: what is done, and that it is undone."""
 
 import copy
+import gc
+import os
 import pickle
+import random
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidense.numerics import blas
-from minidense.numerics.blas import AddScaled, one_thread_if
+from minidense.numerics.blas import ONE_ANYWAY, AddScaled, one_thread, one_thread_for, one_thread_if
+
+get_threads, set_threads = blas._openblas.get_threads, blas._openblas.set_threads
+needs_openblas = pytest.mark.skipif(not blas._openblas.name, reason="NumPy's BLAS is not OpenBLAS")
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request):
+    """The number of BLAS threads that there are outside all blocks."""
+    before = get_threads()
+    set_threads(request.param)
+    yield request.param
+    set_threads(before)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -52,32 +68,142 @@ def test_a_copy_does_not_hold_on_to_the_vectors():
     assert y.tolist() == [1, 1, 1]
 
 
-def test_threads_are_as_before_also_when_blocks_overlap():
-    before = blas._openblas.get_threads()
-    first, second, seen = one_thread_if(True), one_thread_if(True), []
-    first.__enter__()
-    second.__enter__()
-    seen.append(blas._openblas.get_threads())
-    first.__exit__(None, None, None)
-    seen.append(blas._openblas.get_threads())
-    second.__exit__(None, None, None)
-    assert seen == [1, 1]
-    assert blas._openblas.get_threads() == before
-    with one_thread_if(False):
-        assert blas._openblas.get_threads() == before
+@needs_openblas
+@pytest.mark.parametrize("seed", range(20))
+def test_threads_are_as_before_in_whatever_order_blocks_end(seed, threads):
+    chance, blocks = random.Random(seed), []
+    for _ in range(50):
+        if blocks and chance.random() < 0.5:
+            blocks.pop(chance.randrange(len(blocks))).__exit__(None, None, None)
+        else:
+            blocks.append(one_thread())
+            blocks[-1].__enter__()
+        assert get_threads() == (1 if blocks else threads)
+        assert blas.threads() == threads
+    for block in blocks:
+        block.__exit__(None, None, None)
+    assert get_threads() == threads
+    assert not blas._blocks
 
 
-def test_threads_are_as_before_after_an_error_in_another_thread():
-    before = blas._openblas.get_threads()
+@needs_openblas
+def test_threads_are_as_before_after_errors_in_many_threads(threads):
+    wrong = []
 
-    def fail():
-        with pytest.raises(KeyError), one_thread_if(True):
-            raise KeyError
+    def work(seed):
+        chance = random.Random(seed)
+        for _ in range(200):
+            try:
+                with one_thread():
+                    time.sleep(0)  # let the others in
+                    if chance.random() < 0.3:
+                        with one_thread_if(chance.random() < 0.5):
+                            raise KeyError
+                    wrong.extend([] if get_threads() == 1 else ["other threads in a block"])
+            except KeyError:
+                pass
 
-    thread = threading.Thread(target=fail)
-    thread.start()
-    thread.join()
-    assert blas._openblas.get_threads() == before
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
+    assert get_threads() == threads
+
+
+@needs_openblas
+def test_threads_are_as_before_where_a_signal_interrupts_the_way_in(threads, monkeypatch):
+    """At the one place where Python looks for signals after the block has been noted: the call of OpenBLAS."""
+    ours = blas._openblas.set_threads
+
+    def interrupted(number):
+        ours(number)
+        monkeypatch.setattr(blas._openblas, "set_threads", ours)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(blas._openblas, "set_threads", interrupted)
+    with pytest.raises(KeyboardInterrupt), one_thread():
+        pass
+    gc.collect()
+    assert get_threads() == threads
+    assert not blas._blocks
+
+
+@needs_openblas
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # that is what is tested
+@pytest.mark.parametrize("mine", [False, True])
+def test_a_forked_child_has_the_blocks_of_its_own_thread_only(mine, threads):
+    inside, end = threading.Event(), threading.Event()
+
+    def hold():
+        with one_thread():
+            inside.set()
+            end.wait()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    inside.wait()
+    with one_thread_if(mine):
+        child = os.fork()
+        if not child:
+            found = get_threads() == (1 if mine else threads)
+    if not child:
+        os._exit(not (found and get_threads() == threads and not blas._blocks))
+    end.set()
+    other.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert get_threads() == threads
+
+
+@needs_openblas
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_small_products_have_the_same_bits_without_a_block(dtype):
+    """Which is what ``one_thread_for`` relies on: n d u below 9216, with 1 and with 4 threads."""
+    rng, before = np.random.default_rng(0), get_threads()
+    for _ in range(300):
+        n = int(rng.choice([1, 1, 2, 5, 30]))
+        d = int(rng.integers(1, (ONE_ANYWAY - 1) // n + 1))
+        u = (ONE_ANYWAY - 1) // (n * d)
+        x, w = rng.normal(size=(n, d)).astype(dtype), rng.normal(size=(d, u)).astype(dtype)
+        found = []
+        for number in (1, 4):
+            set_threads(number)
+            with one_thread_for(n * d * u):
+                assert get_threads() == number
+                found.append(x.dot(w))
+        set_threads(before)
+        assert np.array_equal(*found)
+    with one_thread_for(ONE_ANYWAY):
+        assert get_threads() == 1
+
+
+@needs_openblas
+def test_what_is_said_of_the_library():
+    assert blas.name().startswith("OpenBLAS 0.")
+    assert blas.described(1) == f"{blas.name()}, {blas.core_type()}, 1 thread"
+    assert blas.described(2).endswith(", 2 threads")
+
+
+def test_another_library_is_named_and_left_alone(monkeypatch):
+    monkeypatch.setattr(blas.ctypes, "CDLL", _Empty)
+    monkeypatch.setattr(blas.ctypes, "PyDLL", _Empty)
+    monkeypatch.setattr(blas.np, "show_config", lambda mode: {"Build Dependencies": {"blas": {"name": "accelerate"}}})
+    monkeypatch.setattr(blas, "_openblas", blas._OpenBLAS())
+    with one_thread():
+        assert blas.threads() == 1
+    assert blas.described(2) == "accelerate, threads unknown"
+
+
+class _Empty:
+    """A library that has none of the functions."""
+
+    def __init__(self, path):
+        pass
+
+    def __getitem__(self, name):
+        raise AttributeError(name)
 
 
 def test_a_preparation_that_is_broken_off_is_made_again(monkeypatch):

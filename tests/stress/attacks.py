@@ -5,13 +5,10 @@
 
 A load may give a model that is what the file says, or one CorruptFileError or ValueError. Everything else counts as
 a failure: another error, a model or a run that is not what the file says, code that runs, an import, another file
-opened, a load of more than two seconds, more memory than twice the file and 50 MB. Python's parser may make a tree of
-an array's header, which is no code: numpy.lib.format reads it so.
+opened, a load of more than two seconds, more memory than twice the file and 50 MB.
 """
 
 import argparse
-import ast
-import builtins
 import copy
 import functools
 import io
@@ -49,22 +46,13 @@ class Watch:
     """Notes what a load does besides loading."""
 
     def __init__(self):
-        self.target, self.seen, self.trees = None, [], 0
-        self.compile = builtins.compile
-        builtins.compile = self.compiling
+        self.target, self.seen = None, []
         sys.addaudithook(self.note)
-
-    def compiling(self, source, filename, mode, flags=0, *more, **options):
-        """``compile``, which makes a tree where the flag says so."""
-        self.trees += bool(flags & ast.PyCF_ONLY_AST)
-        return self.compile(source, filename, mode, flags, *more, **options)
 
     def note(self, event, arguments):
         if self.target is None:
             return
-        if event == "compile" and self.trees:
-            self.trees -= 1
-        elif (event == "open" and arguments[0] != self.target) or event.startswith(FORBIDDEN):
+        if (event == "open" and arguments[0] != self.target) or event.startswith(FORBIDDEN):
             self.seen.append((event, arguments))
 
 
@@ -85,7 +73,7 @@ class Bench:
         """(what a load gives, how long it takes)"""
         with open(self.path, "wb") as file:
             file.write(data)
-        self.watch.seen, self.watch.trees, self.watch.target = [], 0, self.path
+        self.watch.seen, self.watch.target = [], self.path
         start = time.perf_counter()
         try:
             found = self.load()

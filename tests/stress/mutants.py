@@ -6,14 +6,15 @@ python tests/stress/mutants.py --count 300 --seed 1          more, and others
 
 A mutant is made by a rule (``Finder``): a comparison or a sign is turned, a number is off by one, a statement is
 missing, ... Each file gets its share, of all kinds of faults in turn. The tests that mirror the file run first, with
-its doctests, then tests/promises; with --slow, also those that take long, if nothing else has noticed. A test that
-fails without any fault is left out. Survivors are printed; those that no test could notice are explained in
+its doctests, then those of its room, then tests/promises; with --slow, all others. A test that fails without any fault
+is left out. Survivors are printed; those that no test could notice are explained in
 ``equivalent.py``.
 """
 
 import argparse
 import ast
 import contextlib
+import itertools
 import json
 import os
 import queue
@@ -24,7 +25,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -35,6 +35,7 @@ from equivalent import EXPLAINED
 
 HERE = Path(__file__).parents[2]
 SLOW = ("test_resumption.py", "test_benchmarks.py", "test_examples.py")  # in tests/promises, from short to long
+LIMIT = 300  # seconds that a list of tests may take
 MEMORY = 12 << 20  # KiB of address space that a mutant may take
 
 
@@ -45,21 +46,22 @@ class Mutant:
     file: str  # relative to minidense/
     line: int
     kind: str
-    before: str  # the piece of code, on one line
-    after: str
+    before: str  # that line
+    after: str  # what stands there instead; of a statement on several lines, instead of all of them
     start: int
     end: int
-    source_line: str
+    text: str  # what stands between the offsets instead
 
     def applied(self, source):
-        return source[: self.start] + self.after.encode() + source[self.end :]
+        return source[: self.start] + self.text.encode() + source[self.end :]
 
-    def explanation(self):
-        return EXPLAINED.get((self.file, self.source_line, f"{self.before} -> {self.after}"))
+    @property
+    def key(self):
+        """What stays the same where the line moves."""
+        return self.file, self.before, self.after
 
     def __str__(self):
-        place = f"minidense/{self.file}:{self.line}  {self.kind}"
-        return f"{place}\n    {self.source_line}\n  - {self.before}\n  + {self.after}"
+        return f"minidense/{self.file}:{self.line}  {self.kind}\n  - {self.before}\n  + {self.after}"
 
 
 COMPARISONS = {
@@ -82,25 +84,25 @@ class Finder(ast.NodeVisitor):
 
     def __init__(self, file, source):
         self.file, self.source, self.found = file, source, []
-        self.lines = source.splitlines(keepends=True)
-        self.starts = [0]
-        for line in self.lines:
-            self.starts.append(self.starts[-1] + len(line))
+        self.starts = list(itertools.accumulate(map(len, source.splitlines(keepends=True)), initial=0))
+
+    def span(self, node):
+        start, end = self.starts[node.lineno - 1], self.starts[node.end_lineno - 1]
+        return start + node.col_offset, end + node.end_col_offset
 
     def add(self, kind, node, after):
         """``after`` is a node, or a text that stands for it."""
-        start = self.starts[node.lineno - 1] + node.col_offset
-        end = self.starts[node.end_lineno - 1] + node.end_col_offset
+        start, end = self.span(node)
         if isinstance(after, ast.expr):
             after = f"({ast.unparse(after)})" if isinstance(after, COMPOUND) else ast.unparse(after)
-        before = " ".join(self.source[start:end].decode().split())
-        line = self.lines[node.lineno - 1].decode().strip()
-        mutant = Mutant(self.file, node.lineno, kind, before, after, start, end, line)
-        try:
-            ast.parse(mutant.applied(self.source))
-        except SyntaxError:
-            return
-        self.found.append(mutant)
+        self.add_text(kind, node, start, end, after)
+
+    def add_text(self, kind, node, start, end, text):
+        changed = self.source[:start] + text.encode() + self.source[end:]
+        before, after = (code.split(b"\n")[node.lineno - 1].decode().strip() for code in (self.source, changed))
+        with contextlib.suppress(SyntaxError):
+            ast.parse(changed)
+            self.found.append(Mutant(self.file, node.lineno, kind, before, after, start, end, text))
 
     # ------------------------------------------------------------------ what is passed over
 
@@ -132,14 +134,8 @@ class Finder(ast.NodeVisitor):
             self.visit(statement)
 
     def decorator(self, node):
-        start = self.starts[node.lineno - 1] + node.col_offset
-        before = self.source[start : self.starts[node.end_lineno - 1] + node.end_col_offset].decode()
-        line = self.lines[node.lineno - 1].decode().strip()
-        # "@" is in front of the expression: an identity takes its place
-        after = "(lambda undecorated: undecorated)"
-        self.found.append(
-            Mutant(self.file, node.lineno, "decorator removed", before, after, start, start + len(before), line)
-        )
+        start, end = self.span(node)
+        self.add_text("decorator removed", node, start - 1, end, "@(lambda undecorated: undecorated)")
 
     def visit_If(self, node):
         if "TYPE_CHECKING" in ast.unparse(node.test):
@@ -227,7 +223,11 @@ class Finder(ast.NodeVisitor):
 
     def visit_Subscript(self, node):
         self.key(node.slice)
-        self.generic_visit(node)
+        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int):
+            self.add("number", node.slice, ast.Constant(node.slice.value + 1))  # shape[-1] often is shape[1]
+        else:
+            self.visit(node.slice)
+        self.visit(node.value)
 
     def visit_Dict(self, node):
         for key in node.keys:
@@ -286,12 +286,11 @@ def chosen(count, seed, only):
 
 
 class Trial:
-    """Copies of the repository to run mutants in, and one without a fault, which says what fails anyway and how long
-    the tests take."""
+    """Copies of the repository to run mutants in, and one without a fault, which says what fails anyway."""
 
     def __init__(self, folder, jobs, slow):
         self.slow, self.copies, self.lock, self.serial = slow, queue.SimpleQueue(), Lock(), 0
-        self.usual = {}
+        self.anyway = {}
         for name in ["sound", *map(str, range(jobs))]:
             copy = Path(folder) / name
             for part in (
@@ -315,16 +314,20 @@ class Trial:
 
     def stages(self, file):
         """The lists of tests that a mutant of this file meets, one after the other."""
-        path = Path(file)
-        mirror = sorted((HERE / "tests" / path.parent).glob(f"test_{path.stem}.py"))
-        promises = sorted((HERE / "tests/promises").glob("test_*.py"))
-        fast = [each for each in promises if each.name not in SLOW]
-        slow = [[HERE / "tests/promises" / name] for name in SLOW if self.slow]
-        for tests in ([*mirror, HERE / "minidense" / file], fast, *slow):
-            yield [str(each.relative_to(HERE)) for each in tests]
+        folder = self.sound / "tests" / Path(file).parent
+        everything = [each for each in (self.sound / "tests").rglob("test_*.py") if each.name not in SLOW]
+        seen = {*folder.glob(f"test_{Path(file).stem}.py")}
+        yield [*map(str, sorted(path.relative_to(self.sound) for path in seen)), f"minidense/{file}"]
+        promises = (self.sound / "tests/promises").glob("*.py")
+        for further in (folder.glob("*.py"), promises, everything if self.slow else []):
+            now = [path for path in further if path in everything and path not in seen]
+            seen.update(now)
+            yield sorted(str(path.relative_to(self.sound)) for path in now)
+        if self.slow:
+            yield from ([f"tests/promises/{name}"] for name in SLOW)
 
-    def pytest(self, copy, tests, limit, *options):
-        """(exit code, or None after ``limit`` seconds; what was printed)."""
+    def pytest(self, copy, tests, *options):
+        """(exit code, or None where it takes too long; what was printed)."""
         command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-rfE", "-p", "no:randomly", *options, *tests]
         environment = os.environ | {"PYTHONPATH": str(copy), "CI": "true", "COLUMNS": "2000", "PYTHONHASHSEED": "0"}
         process = subprocess.Popen(
@@ -338,7 +341,7 @@ class Trial:
             start_new_session=True,
         )
         try:
-            output, _ = process.communicate(timeout=limit)
+            output, _ = process.communicate(timeout=LIMIT)
             return process.returncode, output
         except subprocess.TimeoutExpired:
             return None, ""
@@ -347,17 +350,15 @@ class Trial:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def as_usual(self, tests):
-        """(what fails without a fault, the time in seconds) of these tests."""
+    def fails_anyway(self, test):
+        """Whether that test fails without a fault."""
         with self.lock:
-            if tuple(tests) not in self.usual:
-                start = time.perf_counter()
-                _, output = self.pytest(self.sound, tests, None)
-                failing = [found[2] for found in re.finditer(r"(?m)^(FAILED|ERROR) (.+?)( - .*)?$", output)]
-                self.usual[tuple(tests)] = failing, time.perf_counter() - start
-                if failing:
-                    print("left out, as they fail without a fault:", *failing, sep="\n  ", file=sys.stderr)
-            return self.usual[tuple(tests)]
+            if test not in self.anyway:
+                code, _ = self.pytest(self.sound, [test])
+                self.anyway[test] = bool(code)
+                if code:
+                    print(f"left out, as it fails without a fault: {test}\n", flush=True)
+            return self.anyway[test]
 
     def caught(self, mutant):
         """Who noticed, as text; None for a survivor."""
@@ -366,15 +367,17 @@ class Trial:
         source = target.read_bytes()
         try:
             self._write(target, mutant.applied(source))
-            for tests in self.stages(mutant.file):
-                failing, seconds = self.as_usual(tests)
-                options = [f"--deselect={test}" for test in failing]
-                code, output = self.pytest(copy, tests, 20 + 5 * seconds, "-x", *options)
-                if code is None:
-                    return f"{tests[0]}: takes too long"
-                if code not in (0, 5):  # 5: no tests
-                    found = re.search(r"(?m)^(FAILED|ERROR) (.+?)( - .*)?$", output)
-                    return found[2] if found else f"{tests[0]}: exit code {code}"
+            for tests in filter(None, self.stages(mutant.file)):
+                while True:
+                    options = [f"--deselect={test}" for test, fails in [*self.anyway.items()] if fails]
+                    code, output = self.pytest(copy, tests, "-x", *options)
+                    if code is None:
+                        return f"{tests[0]}: takes too long"
+                    if code in (0, 5):  # 5: no tests
+                        break
+                    by = next(iter(failures(output)), f"{tests[0]}: exit code {code}")
+                    if "::" not in by or not self.fails_anyway(by):
+                        return by
             return None
         finally:
             self._write(target, source)
@@ -388,9 +391,8 @@ class Trial:
         os.utime(path, (self.serial, self.serial))
 
 
-def said(mutant):
-    """What stays the same of a mutant where its line moves."""
-    return mutant["file"], mutant["source_line"], mutant["before"], mutant["after"]
+def failures(output):
+    return [found[2] for found in re.finditer(r"(?m)^(FAILED|ERROR) (.+?)( - .*)?$", output)]
 
 
 def main():
@@ -401,15 +403,16 @@ def main():
         "--only", nargs="+", default=[""], metavar="FILE", help="files whose path contains one of these"
     )
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--slow", action="store_true", help="survivors also meet the tests that take long")
+    parser.add_argument("--slow", action="store_true", help="survivors meet all other tests too")
     parser.add_argument("--json", metavar="PATH", help="write all that was found there")
     parser.add_argument("--survivors", metavar="PATH", help="only those that survived in an earlier run's --json")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
     arguments = parser.parse_args()
-    mutants = chosen(arguments.count, arguments.seed, arguments.only)
+    mutants = chosen(10**6 if arguments.survivors else arguments.count, arguments.seed, arguments.only)
     if arguments.survivors:
-        survivors = {said(each) for each in json.loads(Path(arguments.survivors).read_text()) if not each["caught"]}
-        mutants = [mutant for mutant in mutants if said(asdict(mutant)) in survivors]
+        earlier = json.loads(Path(arguments.survivors).read_text())
+        survivors = {(each["file"], each["before"], each["after"]) for each in earlier if not each["caught"]}
+        mutants = [mutant for mutant in mutants if mutant.key in survivors]
     if arguments.list:
         print(*mutants, sep="\n")
         return
@@ -417,12 +420,12 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(arguments.jobs) as pool:
         trial = Trial(folder, arguments.jobs, arguments.slow)
         for mutant, by in zip(mutants, pool.map(trial.caught, mutants), strict=True):
-            why = None if by else mutant.explanation()
+            why = None if by else EXPLAINED.get(mutant.key)
             found.append({**asdict(mutant), "caught": by, "explained": why})
+            if arguments.json:
+                Path(arguments.json).write_text(json.dumps(found, indent=1))
             if by is None:
                 print(f"{mutant}\n  = {why or 'NOT NOTICED, and not explained'}\n", flush=True)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(found, indent=1))
     survived = [each for each in found if not each["caught"]]
     unexplained = sum(not each["explained"] for each in survived)
     print("kinds:", ", ".join(f"{kind} {n}" for kind, n in Counter(m.kind for m in mutants).most_common()))
