@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,23 +81,22 @@ def _shared(model: Any) -> dict[int, Any]:
 
 def _differences(twin: Any, new: Any) -> Iterator[str]:
     """Where the two models, which are of the same arguments, do not behave alike. Changes both."""
+    rng = np.random.default_rng(0)
     for layer, other in zip(_topmost_own(twin.network), _topmost_own(new.network), strict=True):
-        which = f"{twin.network.name_of(layer)}: {layer!r}"
-        shape, dtype = layer._record.input_shape or (), layer._record.dtype
-        x = np.random.default_rng(0).standard_normal((3, *shape)).astype(dtype)
+        x = rng.standard_normal((3, *(layer._record.input_shape or ()))).astype(twin.dtype)
         for training in (False, True):
-            if _outcome(layer, x, training) != _outcome(other, x, training):
+            if _outcome(partial(_forward, layer, x, training)) != _outcome(partial(_forward, other, x, training)):
                 when = "in training" if training else "at inference"
                 yield (
-                    f"{which} cannot be saved: made anew from its arguments, parameters and "
-                    f"buffers it gives other output {when}. {_WHAT_LASTS}"
+                    f"{twin.network.name_of(layer)}: {layer!r} cannot be saved: made anew from its arguments, "
+                    f"parameters and buffers it gives other output {when}. {_WHAT_LASTS}"
                 )
                 break
     optimizer = twin.optimizer
     if optimizer is not None and not optimizer._of_library:
         new.optimizer.decayed = optimizer.decayed
-        start, grad = np.random.default_rng(0).standard_normal((2, *twin.theta.shape)).astype(twin.dtype)
-        if _updated(optimizer, start, grad) != _updated(new.optimizer, start, grad):
+        theta, grad = rng.standard_normal((2, *twin.theta.shape)).astype(twin.dtype)
+        if _outcome(partial(_update, optimizer, theta, grad)) != _outcome(partial(_update, new.optimizer, theta, grad)):
             yield (
                 f"optimizer: {optimizer!r} cannot be saved: made anew from its arguments, iterations, learning rate "
                 f"and state it makes another update. What lasts from one update to the next belongs into self.state, "
@@ -110,31 +109,24 @@ def _topmost_own(layer: Layer) -> Iterator[Layer]:
         yield from [child] if not child._of_library else _topmost_own(child)
 
 
-def _outcome(layer: Layer, x: Array, training: bool) -> Any:
-    """The output's bytes and those of all buffers after it; where forward raises, the exception."""
-    try:
-        with _numpys_generator_kept(), np.errstate(all="ignore"):
-            y = forward_of(layer, training)(x.copy())
-    except Exception as error:
-        return type(error), str(error)
-    buffers = [part._record.views[d.name] for part in walk(layer) for d in part._record.buffers]
-    return [(a.shape, a.dtype.str, np.where(np.isnan(a), np.nan, a).tobytes()) for a in (y, *buffers)]
+def _forward(layer: Layer, x: Array, training: bool) -> list[Array]:
+    """The output, and all buffers after it."""
+    y = forward_of(layer, training)(x.copy())
+    return [y, *(part._record.views[d.name] for part in walk(layer) for d in part._record.buffers)]
 
 
-def _updated(optimizer: Optimizer, theta: Array, grad: Array) -> Any:
-    theta, grad = theta.copy(), grad.copy()
-    try:
-        with _numpys_generator_kept(), np.errstate(all="ignore"):
-            optimizer.update(theta, grad)
-    except Exception as error:
-        return type(error), str(error)
-    return theta.tobytes()
+def _update(optimizer: Optimizer, theta: Array, grad: Array) -> list[Array]:
+    optimizer.update(theta := theta.copy(), grad.copy())
+    return [theta]
 
 
-@contextmanager
-def _numpys_generator_kept() -> Iterator[None]:
+def _outcome(call: Callable[[], list[Array]]) -> Any:
+    """All that can be compared of the arrays, or the exception; NumPy's own generator stays as it is."""
     state = np.random.get_state()
     try:
-        yield
+        with np.errstate(all="ignore"):
+            return [(a.shape, a.dtype.str, np.where(np.isnan(a), np.nan, a).tobytes()) for a in call()]
+    except Exception as error:
+        return type(error), str(error)
     finally:
         np.random.set_state(state)

@@ -411,16 +411,16 @@ def _generator_to_data(generator: np.random.Generator, where: str) -> dict[str, 
             f"np.random.default_rng(seed)."
         )
     state: dict[str, Any] = {**bits.state, **bits.state["state"]}
-    seed = bits.seed_seq
-    own = _seed_to_data(seed) if isinstance(seed, np.random.SeedSequence) else None
-    return {**{name: int(state[name]) for name in _LIMITS}, "seed": own}
+    seed = _seed_to_data(bits.seed_seq) if isinstance(bits.seed_seq, np.random.SeedSequence) else None
+    return {name: int(state[name]) for name in _LIMITS} | {"seed": seed}
 
 
 def _generator_from_data(data: Any) -> np.random.Generator:
     """The generator in that state. ValueError for a state that no generator has."""
     state = checked(data, dict, "$generator")
-    whole = state.keys() == {*_LIMITS, "seed"} and all(type(state[name]) is int for name in _LIMITS)
-    if not whole or not all(0 <= state[name] < limit for name, limit in _LIMITS.items()) or not state["inc"] % 2:
+    whole = state.keys() == {*_LIMITS, "seed"}
+    whole = whole and all(type(state[name]) is int and 0 <= state[name] < limit for name, limit in _LIMITS.items())
+    if not whole or not state["inc"] % 2:
         raise ValueError("a random generator is in an impossible state")
     bits = np.random.PCG64(0 if state["seed"] is None else _seed_from_data(state["seed"]))
     bits.state = {**bits.state, **state, "state": {"state": state["state"], "inc": state["inc"]}}

@@ -121,18 +121,14 @@ def _manifest(model: Any, training: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------------- the parts
 
 
-def _read_name(data: Any, decoder: Decoder) -> str | None:
-    return None if data is None else str(checked(data, str, "the name"))
+def _write_layers(model: Model, encoder: Encoder) -> list[Any]:
+    layers = enumerate(model.network.children)
+    return [encoder.problems.noted(partial(encoder.value, each, f"layers/{i}", chained=True)) for i, each in layers]
 
 
-def _read_dtype(data: Any, decoder: Decoder) -> str:
-    if data not in ("float32", "float64"):
-        raise ValueError(f"there is no model of dtype {shown(data)}")
-    return str(data)
-
-
-def _write_shape(model: Model, encoder: Encoder) -> list[int] | None:
-    return list(model.network._record.input_shape or ()) if model.network.built else None
+def _read_layers(data: Any, decoder: Decoder) -> list[Any]:
+    items = [(item, f"layers/{i}") for i, item in enumerate(checked(data, list, "layers"))]
+    return [decoder.problems.noted(partial(decoder.layer, item, where), f"{where}: ") for item, where in items]
 
 
 def _read_shape(data: Any, decoder: Decoder) -> Shape | None:
@@ -142,18 +138,6 @@ def _read_shape(data: Any, decoder: Decoder) -> Shape | None:
     if not 0 < len(axes) <= 32 or not all(type(size) is int and 0 < size < 2**31 for size in axes):
         raise ValueError("its input's shape is none")
     return tuple(axes)
-
-
-def _write_layers(model: Model, encoder: Encoder) -> list[Any]:
-    return [
-        encoder.problems.noted(partial(encoder.value, layer, f"layers/{i}", chained=True))
-        for i, layer in enumerate(model.network.children)
-    ]
-
-
-def _read_layers(data: Any, decoder: Decoder) -> list[Any]:
-    items = [(item, f"layers/{i}") for i, item in enumerate(checked(data, list, "layers"))]
-    return [decoder.problems.noted(partial(decoder.layer, item, where), f"{where}: ") for item, where in items]
 
 
 def _by_name(network: Network, places: Mapping[str, Any]) -> dict[str, Layer]:
@@ -167,91 +151,84 @@ def _write_frozen(model: Model, encoder: Encoder) -> list[str]:
     return [name for name, layer in _by_name(model.network, encoder.layers).items() if not layer.trainable]
 
 
-def _read_frozen(data: Any, decoder: Decoder) -> list[str]:
-    names = checked(data, list, "frozen")
-    if not all(isinstance(name, str) for name in names) or len({*names}) < len(names):
-        raise ValueError("its names of frozen layers are no names")
-    return list(names)
-
-
 _GENERATORS = {"initial": np.random.SeedSequence, "shuffle": np.random.Generator, "noise": np.random.SeedSequence}
 
 
 def _write_generators(model: Model, encoder: Encoder) -> dict[str, Any]:
-    found = model.network.generators._asdict()
-    drawing = {
-        name: encoder.value(layer.rng, f"generators/{name}")
-        for name, layer in _by_name(model.network, encoder.layers).items()
-        if layer.draws and "rng" in vars(layer)
-    }
-    return {name: encoder.value(found[name], f"generators/{name}") for name in _GENERATORS} | {"layers": drawing}
+    layers = _by_name(model.network, encoder.layers).items()
+    found = {name: getattr(model.network.generators, name) for name in _GENERATORS}
+    found |= {name: layer.rng for name, layer in layers if layer.draws and "rng" in vars(layer)}
+    return {name: encoder.value(generator, f"generators/{name}") for name, generator in found.items()}
 
 
 def _read_generators(data: Any, decoder: Decoder) -> tuple[Generators, dict[str, np.random.Generator]]:
-    if checked(data, dict, "generators").keys() != {*_GENERATORS, "layers"}:
+    if not checked(data, dict, "generators").keys() >= _GENERATORS.keys():
         raise ValueError("its random generators are others")
-    found = {name: decoder.object(data[name], kind, "") for name, kind in _GENERATORS.items()}
-    drawing = checked(data["layers"], dict, "generators")
-    of_layers = {name: decoder.object(item, np.random.Generator, "") for name, item in drawing.items()}
-    return Generators(**found), of_layers
+    kinds = {**dict.fromkeys(data, np.random.Generator), **_GENERATORS}
+    found = {name: decoder.object(data[name], kind, f"generators/{name}") for name, kind in kinds.items()}
+    return Generators(**{name: found.pop(name) for name in _GENERATORS}), found
+
+
+def _write_thing(thing: Any, encoder: Encoder, where: str, **more: Any) -> dict[str, Any]:
+    """An optimizer or a loss: its arguments, and the attributes that it names in ``saved``."""
+    saved = encoder.value(state_dict(thing), f"{where}/saved")
+    return {"object": encoder.value(thing, where), "saved": saved, **more}
+
+
+def _read_thing(data: Any, kind: type, decoder: Decoder, where: str, *more: str) -> Any:
+    if checked(data, dict, where).keys() != {"object", "saved", *more}:
+        raise ValueError(f"its {where} has other parts")
+    thing = decoder.object(data["object"], kind, where)
+    load_state_dict(thing, decoder.object(data["saved"], dict, f"{where}/saved"))
+    return thing
+
+
+def _write_loss(model: Model, encoder: Encoder) -> dict[str, Any] | None:
+    return None if model.loss is None else _write_thing(model.loss, encoder, "loss")
+
+
+def _read_loss(data: Any, decoder: Decoder) -> Loss | None:
+    return None if data is None else _read_thing(data, Loss, decoder, "loss")
 
 
 def _write_optimizer(model: Model, encoder: Encoder) -> dict[str, Any] | None:
-    optimizer, theta = model.optimizer, model.network.theta if model.network.built else np.empty(0)
+    optimizer = model.optimizer
     if optimizer is None:
         return None
     for name, vector in optimizer.state.items():
-        if not model.network.built or not _is_like(vector, theta):
+        if not _is_like_theta(vector, model.network):
             raise ValueError(
                 f"optimizer: state[{name!r}] is no vector as long as the model's parameters, of their dtype; keep what "
                 f"else lasts in an attribute that the class names in `saved`."
             )
     rate = optimizer.learning_rate
     by_argument = callable(rate) and rate is optimizer.get_config().get("learning_rate")
-    return {
-        "object": encoder.value(optimizer, "optimizer"),
-        "iterations": int(optimizer.iterations),
-        "learning_rate": None if by_argument else encoder.value(rate, "optimizer/rate"),
-        "state": list(optimizer.state),
-        "saved": encoder.value(state_dict(optimizer), "optimizer/saved"),
-    }
+    more = {"learning_rate": None if by_argument else encoder.value(rate, "optimizer/rate")}
+    counts = {"iterations": int(optimizer.iterations), "state": list(optimizer.state)}
+    return _write_thing(optimizer, encoder, "optimizer", **counts, **more)
 
 
 def _read_optimizer(data: Any, decoder: Decoder) -> Optimizer | None:
     if data is None:
         return None
-    if checked(data, dict, "the optimizer").keys() != {"object", "iterations", "learning_rate", "state", "saved"}:
-        raise ValueError("its optimizer has other parts")
-    optimizer: Optimizer = decoder.object(data["object"], Optimizer, "optimizer")
-    if data["learning_rate"] is not None:
-        object.__setattr__(optimizer, "learning_rate", decoder.value(data["learning_rate"], "optimizer/rate"))
-    if type(data["iterations"]) is not int or not 0 <= data["iterations"] < 2**63:
-        raise ValueError(f"there is no optimizer of {shown(data['iterations'])} iterations")
-    optimizer.iterations = data["iterations"]
-    for name in checked(data["state"], list, "the optimizer's state"):
+    parts = "iterations", "learning_rate", "state"
+    optimizer: Optimizer = _read_thing(data, Optimizer, decoder, "optimizer", *parts)
+    iterations, rate, state = (data[part] for part in parts)
+    if rate is not None:
+        object.__setattr__(optimizer, "learning_rate", decoder.value(rate, "optimizer/rate"))
+    if type(iterations) is not int or not 0 <= iterations < 2**63:
+        raise ValueError(f"there is no optimizer of {shown(iterations)} iterations")
+    optimizer.iterations = iterations
+    for name in checked(state, list, "the optimizer's state"):
         if optimizer._of_library and name not in optimizer.vectors:
             raise ValueError(f"{optimizer!r} has no vector {shown(name)}")
         optimizer.state[checked(name, str, "a name")] = np.array(decoder.array(f"optimizer/{name}"))
-    load_state_dict(optimizer, decoder.object(data["saved"], dict, "optimizer/saved"))
     return optimizer
 
 
-def _write_loss(model: Model, encoder: Encoder) -> dict[str, Any] | None:
-    if model.loss is None:
-        return None
-    saved = encoder.value(state_dict(model.loss), "loss/saved")
-    return {"object": encoder.value(model.loss, "loss"), "saved": saved}
-
-
-def _read_loss(data: Any, decoder: Decoder) -> Loss | None:
-    if data is None:
-        return None
-    if checked(data, dict, "the loss").keys() != {"object", "saved"}:
-        raise ValueError("its loss has other parts")
-    saved = decoder.object(data["saved"], dict, "loss/saved")
-    loss: Loss = decoder.object(data["object"], Loss, "loss")
-    load_state_dict(loss, saved)
-    return loss
+def _is_like_theta(vector: Any, network: Network) -> bool:
+    of_theta = (network.theta.shape, network.theta.dtype) if network.built else None
+    return isinstance(vector, np.ndarray) and (vector.shape, vector.dtype) == of_theta
 
 
 def _write_metrics(model: Model, encoder: Encoder) -> list[Any]:
@@ -272,13 +249,11 @@ def _read_metrics(data: Any, decoder: Decoder) -> list[Metric]:
 
 
 def _write_history(model: Model, encoder: Encoder) -> Any:
-    if model.history is None:
-        return None
-    if not model.history.is_table():
+    if model.history is not None and not model.history.is_table():
         raise ValueError(
             "history: its columns are to be lists of numbers, as many as epochs, and it is to have nothing else."
         )
-    return encoder.value(vars(model.history), "history")
+    return None if model.history is None else encoder.value(vars(model.history), "history")
 
 
 def _read_history(data: Any, decoder: Decoder) -> History | None:
@@ -295,12 +270,16 @@ def _read_history(data: Any, decoder: Decoder) -> History | None:
     return history
 
 
+def _as_it_is(data: Any, decoder: Decoder) -> Any:
+    return data  # it is checked where the model is made
+
+
 _PARTS: dict[str, tuple[Callable[[Model, Encoder], Any], Callable[[Any, Decoder], Any]]] = {
-    "name": (lambda model, encoder: model.name, _read_name),
-    "dtype": (lambda model, encoder: model.network._record.dtype.name, _read_dtype),
-    "input_shape": (_write_shape, _read_shape),
+    "name": (lambda model, _: model.name, _as_it_is),
+    "dtype": (lambda model, _: model.network._record.dtype.name, _as_it_is),
+    "input_shape": (lambda m, _: list(m.network._record.input_shape or ()) if m.network.built else None, _read_shape),
     "layers": (_write_layers, _read_layers),
-    "frozen": (_write_frozen, _read_frozen),
+    "frozen": (_write_frozen, _as_it_is),
     "generators": (_write_generators, _read_generators),
     "optimizer": (_write_optimizer, _read_optimizer),
     "loss": (_write_loss, _read_loss),
@@ -407,13 +386,13 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
             problems.found += _misfits(network, found, exactly=True)
             problems.raise_if_any("its arrays")
             network.allocate(values=found)
-    layers = _by_name(network, decoder.layers)
+    layers, frozen = _by_name(network, decoder.layers), checked(read["frozen"], list, "frozen")
     drawing = {name for name, layer in layers.items() if layer.draws and (network.built or name in of_layers)}
-    if not layers.keys() >= {*read["frozen"]} or drawing != of_layers.keys():
+    if not layers.keys() >= {*frozen} or len({*frozen}) < len(frozen) or drawing != of_layers.keys():
         raise ValueError("its frozen layers or random generators are those of other layers")
     for name, layer in layers.items():
-        if layer.trainable == (name in read["frozen"]):
-            layer.__dict__["trainable"] = name not in read["frozen"]
+        if layer.trainable == (name in frozen):
+            layer.__dict__["trainable"] = name not in frozen
         if name in of_layers:
             layer.rng = of_layers[name]
     optimizer, loss = read["optimizer"], read["loss"]
@@ -421,17 +400,13 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
         raise ValueError("it has one of optimizer and loss, and not the other")
     if optimizer is not None:
         for name, vector in optimizer.state.items():
-            if not network.built or not _is_like(vector, network.theta):
+            if not _is_like_theta(vector, network):
                 raise ValueError(f"the optimizer's {shown(name)} is no vector as long as the model's parameters")
         model.compile(optimizer, loss, read["metrics"])
     elif read["metrics"]:
         raise ValueError("it has metrics, and no loss")
     model.history = read["history"]
     return model
-
-
-def _is_like(vector: Any, theta: Array) -> bool:
-    return isinstance(vector, np.ndarray) and (vector.shape, vector.dtype) == (theta.shape, theta.dtype)
 
 
 def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]:
@@ -442,9 +417,8 @@ def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]
     archive, network, problems = _opened(path), model.network, Problems()
     arrays = {name: array for name, array in archive.arrays.items() if _is_weight(name)}
     problems.found += _misfits(network, arrays)
-    problems.raise_if_any(f"{archive.path} does not fit the model")
     dtype, rounded = network._record.dtype, {}
-    for name, array in arrays.items():
+    for name, array in arrays.items() if not problems.found else ():
         with np.errstate(all="ignore"):
             rounded[name] = array.astype(dtype)
         if np.isinf(rounded[name]).sum() > np.isinf(array).sum():
