@@ -152,7 +152,7 @@ def call_of(kind: type, config: Mapping[str, Any], text_of: Callable[[Any], str]
 
 
 def _short(value: Any) -> str:
-    return f"<array of shape {value.shape}>" if getattr(value, "shape", ()) else repr(value)
+    return f"<array of shape {value.shape}>" if isinstance(value, np.ndarray) and value.ndim else repr(value)
 
 
 def saved_names(kind: type[Configurable]) -> list[str]:
