@@ -198,7 +198,7 @@ class Layer(Configurable):
         self._check_name(name)
         self._record.buffers.append(Declaration(name, shape, get_initializer(initializer)))
 
-    def child(self, name: str, layer: Any, input_shape: Shape) -> Shape:
+    def child(self, name: str, layer: Any, input_shape: int | Shape) -> Shape:
         """Declare ``layer`` (a Layer or a Sequential) as ``self.<name>``, and build it; call it in ``build``.
 
         Returns its output shape. Its parameters are part of the same network. ``forward`` and ``backward`` call
@@ -214,7 +214,7 @@ class Layer(Configurable):
         self._check_name(name, mine=mine)
         adopt(self, name, child)
         self.__dict__[name] = child
-        return declare(child, input_shape)
+        return declare(child, whole_numbers(f"{type(self).__name__}: input_shape of {name}", input_shape))
 
     def workspace(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """An uninitialised array to write a result into.

@@ -33,6 +33,7 @@ def backward_of(layer: Layer) -> Callable[[Array], Any]:
 def forward_as_child(layer: Layer, x: Array, training: bool = False) -> Array:
     """What ``self.f.forward(x, training)`` calls, whether or not the child f takes ``training``."""
     layer._record.backward_due = True
+    x = _fitting(layer, "forward: x", x, layer._record.input_shape or ())
     if not layer._of_library:
         return _guarded_forward(layer, training, x)
     forward: Any = type(layer).forward
@@ -43,7 +44,16 @@ def forward_as_child(layer: Layer, x: Array, training: bool = False) -> Array:
 def backward_as_child(layer: Layer, dy: Array) -> Any:
     """What ``self.f.backward(dy)`` calls."""
     layer._record.backward_due = False
+    dy = _fitting(layer, "backward: dy", dy, layer._record.output_shape or ())
     return _backward(layer, dy) if layer._of_library else _guarded_backward(layer, dy)
+
+
+def _fitting(layer: Layer, what: str, array: Any, shape: Shape) -> Array:
+    """What a child is given, in the model's dtype. Raises ValueError for rows of another shape than it is built for."""
+    found = np.shape(array)
+    if not found or found[1:] != shape:
+        raise ValueError(f"{layer._where}: {what}: expected shape (n, {', '.join(map(str, shape))}), got {found}.")
+    return np.asarray(array, layer._record.dtype)
 
 
 def _backward(layer: Layer, dy: Array) -> Any:

@@ -409,3 +409,30 @@ def test_a_child_that_backward_leaves_out_is_an_error():
     skipping = Skips()
     skipping.skip = True  # at the first step
     md.Sequential([skipping], rng=0).compile("sgd", "mse").fit(x, x, verbose=0)
+
+
+@pytest.mark.parametrize("kind", [lambda: md.LayerNormalization(), lambda: Scale()])
+def test_a_child_is_given_what_it_is_built_for(kind):
+    class Cuts(md.Layer):
+        cut = "forward"
+
+        def build(self, input_shape):
+            return self.child("f", kind(), 3 if self.cut == "int" else input_shape)
+
+        def forward(self, x, training):
+            y = self.f.forward(x[:, :1] if self.cut == "forward" else x.astype("float64"), training)
+            assert y.dtype == self.dtype
+            return y
+
+        def backward(self, dy):
+            return self.f.backward(dy[:, :1] if self.cut == "backward" else dy.astype("float64"))
+
+    for cut in ("forward", "backward", "nothing", "int"):
+        layer = Cuts()
+        layer.cut = cut
+        model, x = md.Sequential([layer], rng=0).compile("sgd", "mse"), np.eye(4, 3)
+        if cut in ("nothing", "int"):
+            model.fit(x, x, verbose=0)
+        else:
+            with pytest.raises(ValueError, match=rf"layer 0/f: {cut}: d?[xy]: expected shape \(n, 3\), got \(4, 1\)"):
+                model.fit(x, x, verbose=0)
