@@ -347,6 +347,15 @@ def test_a_forged_state_is_refused_before_anything_is_set(change, message):
         assert vars(thing) == before
 
 
+@pytest.mark.parametrize("name", ["count", "best"])
+def test_whole_numbers_that_no_float_can_be_computed_with_are_refused(name):
+    for value in (2**1000 - 1, 1 - 2**1000):
+        check_state_dict(Deeper(), {**GOOD, name: value})
+    for value in (2**1000, -(2**1000)):
+        with pytest.raises(ValueError, match=f"Deeper: {name} is of the kind"):
+            check_state_dict(Deeper(), {**GOOD, name: value})
+
+
 WRONG = {
     "bool": 1,
     "int": 1.5,
