@@ -1,4 +1,4 @@
-"""The metrics: exact whatever the batch size, with weights as copies, and as scikit-learn computes them."""
+"""Metrics: exact for any batch size, with weights as numbers of copies, and equal to scikit-learn's."""
 
 import copy
 import itertools
@@ -116,7 +116,7 @@ def test_auc_is_the_share_of_pairs_in_order(n, seed):
 
 
 def test_equal_scores_at_place_k_all_count():
-    """What is among the k largest does not depend on which of two equal classes has the lower number."""
+    """Which classes are among the k largest does not depend on the order of classes with equal scores."""
     p = np.array([[0.4, 0.2, 0.2, 0.2]])
     for label in range(4):
         assert value_of(md.TopKAccuracy(2), np.array([label]), p) == 1
