@@ -1,6 +1,6 @@
 """Writes the golden files of this version's layout; run once for each layout, never again for the same one.
 
-A file is small, for it is attacked bit by bit, and holds one of everything that a file can hold.
+A file is small, because tests flip each of its bits, and contains one of everything that a file can contain.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""Attacks on model files: every truncation, every flipped bit, and structured mutations, most of them well signed.
+"""Attacks on model files: every truncation, every flipped bit, and structured mutations, most with a correct digest.
 
     python tests/stress/attacks.py                 all of it: some minutes
-    python tests/stress/attacks.py --sample 2000   so many of each kind, as the tests do
+    python tests/stress/attacks.py --sample 2000   2000 of each kind, as the tests do
 
 A load may give a model that is what the file says, or one CorruptFileError or ValueError. Everything else counts as
 a failure: another error, a model that is not what the file says, code that runs, an import, another file opened, a
@@ -41,7 +41,7 @@ FORBIDDEN = ("exec", "compile", "import", "os.", "subprocess.", "socket.", "ctyp
 
 
 class Watch:
-    """Notes what a load does besides loading."""
+    """Records what a load does besides loading."""
 
     def __init__(self):
         self.target, self.seen = None, []
@@ -55,7 +55,7 @@ class Watch:
 
 
 class Bench:
-    """Loads files, and says what came of it."""
+    """Loads files, and reports the outcome."""
 
     def __init__(self, folder, slowest=SLOWEST):
         self.slowest = slowest
@@ -101,7 +101,7 @@ class Bench:
             if peak > 2 * len(data) + SPARE_MEMORY:
                 self.failures.append((kind, f"{peak:,} bytes of memory for a file of {len(data):,}"))
         elif seconds > self.slowest:
-            found, seconds = self.attempt(data)  # once may be somebody else's work
+            found, seconds = self.attempt(data)  # once may be due to another process
             if seconds > self.slowest:
                 self.failures.append((kind, f"{seconds:.2f} s, {len(data):,} bytes"))
         if self.watch.seen:
@@ -213,7 +213,7 @@ def deep(n, inside="0"):
 
 
 class Mutator:
-    """Draws one mutation after the other."""
+    """Draws mutations one by one."""
 
     def __init__(self, rng):
         self.rng = rng
