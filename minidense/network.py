@@ -156,6 +156,8 @@ class Network(Chain, library=True):
         if self.built:
             yield self._record.output_shape or ()
             return
+        if self.outer is not None:
+            raise RuntimeError("this model is part of another one, which is not built: build the outermost model.")
         if not self.children:
             raise ValueError("the model has no layers; add some: model.add(md.Dense(10)).")
         with self._undone_if_failed():
@@ -210,12 +212,13 @@ class Network(Chain, library=True):
         views: dict[int, dict[str, Array]] = {}
         gradients: dict[int, dict[str, Array]] = {}
         shared: list[tuple[Array, Array]] = []
-        networks: list[tuple[Network, slice, slice]] = []
+        networks: list[tuple[Network, slice, slice, list[tuple[Array, Array]]]] = []
 
         def lay_out(layer: Layer, place: int, buffer_place: int) -> tuple[int, int]:
             """Give the layer its slices of the vectors, from these positions on; return the positions after them."""
             begin, start = (place, buffer_place), self.generators.start_of_layer(layer._record.path or ())
             mine, mine_d = views.setdefault(id(layer), {}), gradients.setdefault(id(layer), {})
+            shared_before = len(shared)
             for d in layer._record.params:
                 if d.owner is None:
                     piece, place = slice(place, place + d.size), place + d.size
@@ -234,7 +237,8 @@ class Network(Chain, library=True):
             for child in layer._record.children.values():
                 place, buffer_place = lay_out(child, place, buffer_place)
             if isinstance(layer, Network):
-                networks.append((layer, slice(begin[0], place), slice(begin[1], buffer_place)))
+                pieces = slice(begin[0], place), slice(begin[1], buffer_place)
+                networks.append((layer, *pieces, shared[shared_before:]))
             return place, buffer_place
 
         lay_out(self, 0, 0)
@@ -242,9 +246,10 @@ class Network(Chain, library=True):
             bind(layer, views[id(layer)], gradients[id(layer)])
             if layer.draws and "rng" not in layer.__dict__:
                 layer.rng = self.generators.noise_of_layer(layer._record.path or ())
-        for network, piece, buffer_piece in networks:
+        for network, piece, buffer_piece, pairs in networks:
             network._theta, network._grad, network._buffers = theta[piece], grad[piece], buffers[buffer_piece]
-        self._kept, self._shared = np.empty_like(buffers), shared
+            network._kept = np.empty_like(network._buffers)
+            network._shared = [pair for pair in pairs if np.may_share_memory(pair[0], network._grad)]
         self._simple = all(layer._record.simple for layer in self.children)
 
     def _starting_values(
@@ -264,7 +269,7 @@ class Network(Chain, library=True):
         inside = {id(layer) for layer in walk(self)}
         for layer in walk(self):
             for name, value in vars(layer).items():
-                for other in held(value) if name not in ("_record", "_config", "_given", "_facade") else ():
+                for other in held(value) if name not in ("_record", "_config", "_facade") else ():
                     if id(other) not in inside:
                         raise ValueError(
                             f"{layer._where}: the attribute {name!r} holds {other!r}, which is not in this model and "
@@ -300,6 +305,10 @@ class Network(Chain, library=True):
         """The buffers at the last ``snapshot_buffers``."""
         return self._kept
 
+    def inference(self, workspaces: bool = False) -> Callable[[Array], Array]:
+        """``inference`` with all layers of the network."""
+        return inference(self.children, workspaces)
+
     def reuse_workspaces(self) -> None:
         """Until ``pass_is_over(forget=True)``, let each layer's ``workspace`` return the same arrays again."""
         for layer in walk(self):
@@ -314,7 +323,7 @@ class Network(Chain, library=True):
 
     def one_thread(self, rows: int) -> AbstractContextManager[None]:
         """A block with one BLAS thread, for inference on ``rows`` rows."""
-        return one_thread_for(rows * self.theta.size if self._simple else math.inf)
+        return one_thread_for(rows * self._theta.size if self._simple and self._theta is not None else math.inf)
 
     def helpers_for(self, rows: int, pieces: int) -> int:
         """How many helper threads may be used for inference on ``rows`` rows, in ``pieces`` pieces."""

@@ -89,6 +89,7 @@ class Optimizer(Configurable):
 
     def apply(self, theta: Array, grad: Array) -> None:
         """``update`` under the current floating-point settings. Whatever can fail comes before any change."""
+        self.__dict__["iterations"] = int(self.iterations)  # powers of a NumPy integer are rounded otherwise
         eta = self.rate
         if self.global_clipnorm is not None:
             grad = self._clipped(grad)

@@ -69,7 +69,7 @@ class ModelCheckpoint(Monitor, library=True):
     def files(self) -> list[str]:
         """The files that it has written and that are to stay, the oldest first."""
         folder, pattern = _folder_and_pattern(self.path)
-        inside = [name for name in self._names if not os.path.isabs(name) and ".." not in name.split("/")]
+        inside = [name for name in self._names if ".." not in name.split("/")]
         return [os.path.join(folder, name) for name in inside if pattern.fullmatch(name)]  # a file may say anything
 
     def on_save_point(self, run: Any) -> Callable[[], None] | None:

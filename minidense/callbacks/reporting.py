@@ -122,7 +122,7 @@ class GradientHealth(Callback, library=True):
     """For each ReLU, which units have been active."""
 
     def __init__(self) -> None:
-        self._steps, self._ratios, self._alive = 0, {}, {}
+        self.on_epoch_begin(0, {})
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         self._steps, self._ratios, self._alive = 0, {}, {}

@@ -85,13 +85,11 @@ class Configurable(metaclass=_Remembering):
     dicts of them. Those named by base classes are saved too."""
 
     _config: Mapping[str, Any] = MappingProxyType({})  # while the constructor runs
-    _given: Mapping[str, Any]
-    """Where an argument has been set since: those that the constructor was given."""
     _of_library: ClassVar[bool] = False
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if not isinstance(cls.saved, tuple | list):
+        if not isinstance(cls.saved, tuple | list) or not all(isinstance(name, str) for name in cls.saved):
             raise TypeError(
                 f"{cls.__name__}: saved: expected a tuple of names, got {shown(cls.saved)}; a tuple with one name "
                 f"needs a comma: saved = ('best',)."
@@ -127,27 +125,34 @@ class Configurable(metaclass=_Remembering):
         """Set the attribute to what the constructor makes of ``value``, with all other arguments unchanged."""
         config = {**self._config, name: value}
         made = type(self).from_config(config)
-        self.__dict__.setdefault("_given", self._config)
         self.__dict__["_config"] = config
         object.__setattr__(self, name, vars(made).get(name, value))
 
     def __repr__(self) -> str:
-        parts: list[str] = []
-        parameters = signature_of(type(self)).parameters
-        for name, value in self.get_config().items():
-            if name not in parameters:  # a get_config of the class's own may say more
-                continue
-            kind, default = parameters[name].kind, parameters[name].default
-            text = f"<array of shape {value.shape}>" if getattr(value, "shape", ()) else repr(value)
-            if kind is inspect.Parameter.VAR_POSITIONAL:
-                parts += map(repr, value)
-            elif kind is inspect.Parameter.VAR_KEYWORD:
-                parts += [f"{keyword}={item!r}" for keyword, item in value.items()]
-            elif default is inspect.Parameter.empty:
-                parts.append(text)
-            elif value is not default and text != repr(default):
-                parts.append(f"{name}={text}")
-        return f"{type(self).__name__}({', '.join(parts)})"
+        return call_of(type(self), self.get_config(), _short)
+
+
+def call_of(kind: type, config: Mapping[str, Any], text_of: Callable[[Any], str]) -> str:
+    """The call of a constructor as text, ``Dropout(0.5)``, without the arguments that equal their defaults."""
+    parts: list[str] = []
+    parameters = signature_of(kind).parameters
+    for name, value in config.items():
+        if name not in parameters:  # an overridden get_config may have more
+            continue
+        way, default = parameters[name].kind, parameters[name].default
+        if way is inspect.Parameter.VAR_POSITIONAL:
+            parts += map(text_of, value)
+        elif way is inspect.Parameter.VAR_KEYWORD:
+            parts += [f"{keyword}={text_of(item)}" for keyword, item in value.items()]
+        elif default is inspect.Parameter.empty:
+            parts.append(text_of(value))
+        elif value is not default and (text := text_of(value)) != text_of(default):
+            parts.append(f"{name}={text}")
+    return f"{kind.__name__}({', '.join(parts)})"
+
+
+def _short(value: Any) -> str:
+    return f"<array of shape {value.shape}>" if isinstance(value, np.ndarray) and value.ndim else repr(value)
 
 
 def saved_names(kind: type[Configurable]) -> list[str]:
@@ -157,7 +162,7 @@ def saved_names(kind: type[Configurable]) -> list[str]:
 
 
 def state_dict(thing: Configurable) -> dict[str, Any]:
-    """The state dict of ``thing``: the attributes named in ``saved``. Raises ValueError if one is missing.
+    """The state dict of ``thing``: the attributes named in ``saved``. ValueError if one is missing or cannot be saved.
 
     >>> class Counter(Configurable):
     ...     saved = ("count",)
@@ -171,6 +176,7 @@ def state_dict(thing: Configurable) -> dict[str, Any]:
             guess = nearest(name, vars(thing))
             raise ValueError(f"{thing!r} names {name!r} in `saved`, but has no such attribute.{guess}")
         state[name] = getattr(thing, name)
+        _check_is_state(type(thing), name, state[name])
     return state
 
 
@@ -196,9 +202,23 @@ def check_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
     if others := [name for name in state if name not in names]:
         raise ValueError(f"{kind.__name__} does not save {shown(others[0])}, which is in the file.")
     for name, value in state.items():
+        _check_is_state(kind, name, value)
         expected = _annotated(kind, name)
         if not _is_of(value, expected):
             raise ValueError(f"{kind.__name__}: {name} must be of type {expected}; the file has {shown(value)}.")
+
+
+def _check_is_state(kind: type, name: str, value: Any, depth: int = 0) -> None:
+    """Raise ValueError for functions, classes, layers, models and the like, which cannot be part of a state dict."""
+    if isinstance(value, list | tuple | dict):
+        if depth < 50:  # anything nested more deeply cannot be saved anyway
+            for item in value.values() if isinstance(value, dict) else value:
+                _check_is_state(kind, name, item, depth + 1)
+    elif callable(value) or isinstance(value, Configurable) or hasattr(value, "_as_layer"):
+        raise ValueError(
+            f"{kind.__name__}: {name} in `saved`: expected numbers, bools, strings, arrays, or lists and dicts of "
+            f"them, got {shown(value)}."
+        )
 
 
 def _annotated(kind: type, name: str) -> str:

@@ -1,9 +1,9 @@
 """Python values as JSON and arrays, and back: data only, nothing that a file could make run.
 
 What JSON does not know is an object whose first key begins with ``$``: ``{"$tuple": [1, 2]}``. Objects of the
-library and of the user's are their class's name and their constructor's arguments, and those that have been set since:
-``{"$object": "Dropout", "config": {"rate": 0.5}, "changed": {"rate": 0.4}}``. Names are looked up in tables that are
-fixed, or in the one that the caller passes; nothing is imported, and nothing is found by a path.
+library and of the user's are their class's name and their constructor's arguments as they are now:
+``{"$object": "Dropout", "config": {"rate": 0.5}}``. Names are looked up in tables that are fixed, or in the one that
+the caller passes; nothing is imported, and nothing is found by a path.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 from minidense.core.arguments import checked, shown
-from minidense.core.configurable import LIBRARY, Configurable
+from minidense.core.configurable import LIBRARY, Configurable, call_of
 from minidense.core.errors import CorruptFileError, Problems
 from minidense.core.types import Array
-from minidense.layers.base import Layer, parent_of, walk
-from minidense.layers.composite import Composite
+from minidense.layers.base import Layer, walk
+from minidense.layers.composite import Chain
 from minidense.layers.dense import Dense
 from minidense.layers.initializers import INITIALIZERS
 from minidense.losses import Loss
@@ -34,45 +34,34 @@ from minidense.schedules import Schedule
 
 _PLAIN = (type(None), bool, int, str)
 _KINDS = (Layer, Optimizer, Loss, Metric, Schedule)  # of the library's objects, those that can be in a file
+_NAMED: dict[str, Mapping[str, Any]] = {"object": LIBRARY, "function": INITIALIZERS}  # what needs no caller's help
 _MANY = 16  # a list of so many numbers is an array
 _LONGEST = 1_000_000  # numbers in all lists of a file: as Python's numbers they take four times the memory
 _DEEPEST = 50
+_MOST_LAYERS = 4_000  # each takes some kilobytes and a third of a millisecond to make
 _LARGEST_SEED = 64  # in words of 32 bits, for entropy and for the spawn key
 
 
 class Encoder:
     """Turns values into JSON; notes their arrays in ``arrays`` and what is not the library's own in ``custom``.
 
-    network: whose layers it will meet. layers: those that it is to refer to by name. states: whether it matters where
-    random generators stand, and which arguments were set after the constructor had been called.
-    Raises TypeError or ValueError for what a Decoder could not turn back.
+    network: whose layers it will meet. Raises TypeError or ValueError for what a Decoder could not turn back.
     """
 
-    def __init__(
-        self, network: Network | None = None, layers: Mapping[str, Any] | None = None, states: bool = True
-    ) -> None:
+    def __init__(self, network: Network | None = None) -> None:
         self.arrays: dict[str, Array] = {}
         self.custom: dict[str, Any] = {}
         self.problems = Problems()
         """For the caller: what could not be encoded."""
-        self.layers: dict[str, Any] = dict(layers or {})
+        self.layers: dict[str, Layer] = {}
         """The layers met so far, by their place in the file: the first ones' is also their name in the network."""
-        self.generators: dict[str, np.random.Generator] = {}
-        """The random generators met so far, by their place."""
-        self._network, self._states = network, states
-        self._known = {id(network_of(layer)): place for place, layer in self.layers.items()}
+        self._network = network
         self._own = {id(layer) for layer in walk(network)} if network is not None else set()
-        self._inside: Layer | None = None  # the layer whose arguments are being encoded
-        self._in_chain = False
+        self._met: dict[int, tuple[str, Any]] = {}  # layers and generators with their places, by id
         self._listed = self._depth = 0
 
-    def layer(self, layer: Layer, where: str) -> Any:
-        """A layer that stands in a chain, where an activation that it had is a layer of its own."""
-        with self._within(None, in_chain=True):
-            return self.value(layer, where)
-
-    def value(self, value: Any, where: str) -> Any:
-        """``value`` as JSON. where: its place, by which its arrays are named."""
+    def value(self, value: Any, where: str, chained: bool = False) -> Any:
+        """``value`` as JSON. where: its place, by which its arrays are named. chained: it is a layer in a chain."""
         kind = type(value)
         if kind in _PLAIN:
             return value
@@ -82,11 +71,11 @@ class Encoder:
             raise ValueError(f"{where[:80]}...: nested more than {_DEEPEST} levels deep, or within itself.")
         self._depth += 1
         try:
-            return self._composed(value, kind, where)
+            return self._composed(value, kind, where, chained)
         finally:
             self._depth -= 1
 
-    def _composed(self, value: Any, kind: type, where: str) -> Any:
+    def _composed(self, value: Any, kind: type, where: str, chained: bool) -> Any:
         if kind is list:
             return self._list(value, where)
         if kind is tuple:
@@ -97,15 +86,15 @@ class Encoder:
             pairs = enumerate(value.items())
             return {"$dict": [[self.value(k, f"{where}/key"), self.value(v, f"{where}/{i}")] for i, (k, v) in pairs]}
         if isinstance(value, np.generic) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
-            return {"$number": value.dtype.str, "value": self.value(value.item(), where)}
+            return {"$number": [value.dtype.str, self.value(value.item(), where)]}
         if kind is np.ndarray and (value.dtype.kind == "U" or (value.dtype.kind in "biuf" and value.itemsize <= 8)):
             return {"$array": self._place(value, where)}
         if kind is np.random.Generator:
-            return self._generator(value, where)
+            return {"$generator": self._generator(value, where)}
         if kind is np.random.SeedSequence:
             return {"$seed": _seed_to_data(value)}
         if isinstance(value, Layer) or isinstance(getattr(value, "network", None), Network):
-            return self._layer(value, network_of(value), where)
+            return self._layer(value, network_of(value), where, chained)
         if isinstance(value, Configurable):
             return self._object(value, where)
         if isinstance(value, FunctionType | type | np.ufunc) or inspect.isbuiltin(value):
@@ -116,59 +105,41 @@ class Encoder:
             f"them can; so can functions, PCG64 generators, layers, and whatever else is a Configurable.{hint}"
         )
 
-    def _layer(self, given: Any, layer: Layer, where: str) -> dict[str, Any]:
+    def _layer(self, given: Any, layer: Layer, where: str, chained: bool) -> dict[str, Any]:
         """A layer, or a model as the network in it; the second time, by its place."""
-        if id(layer) in self._known:
-            return {"$layer": self._known[id(layer)]}
-        own = id(layer) in self._own
-        if own and self._inside is not None and not _is_within(layer, self._inside):
-            raise ValueError(
-                f"{where}: {self._inside!r} refers to {layer._where}, which comes later, or which another layer makes "
-                f"in build; a file has only what is an argument of a layer before it."
-            )
-        lost = self._network is not None and not (own and self._network._record.input_shape is not None)
+        if id(layer) in self._met:
+            return {"$layer": self._met[id(layer)][0]}
+        network = self._network
+        lost = network is not None and not (id(layer) in self._own and network._record.input_shape is not None)
         if lost and any(part._record.arrays for part in walk(layer)):
             raise ValueError(
                 f"{where}: {layer!r} has parameters which would be lost, for they are not part of the model; of copied "
                 f"layers they are once model.build(input_shape) has been called."
             )
-        if isinstance(layer, Network):
-            with self._within(layer, in_chain=True):
-                parts = [self.value(child, f"{where}/{i}") for i, child in enumerate(layer.children)]
-            facade = layer._facade if given is layer else given
-            data = {"$network": {"name": getattr(facade, "name", None), "layers": parts}}
+        if isinstance(layer, Chain) and layer._of_library:
+            parts = [self.value(child, f"{where}/{i}", chained=True) for i, child in enumerate(layer.children)]
+            data: dict[str, Any] = {"$chain": parts}
+            if isinstance(layer, Network):
+                facade = layer._facade if given is layer else given
+                data = {"$network": {"name": getattr(facade, "name", None), "layers": parts}}
         else:
-            data = self._object(layer, where)
-        place = _free(where, self.layers)
-        self.layers[place], self._known[id(layer)] = layer, place
+            data = self._object(layer, where, chained)
+        place = _new_place(where, self.layers)
+        self.layers[place], self._met[id(layer)] = layer, (place, layer)
         return data
 
-    def _object(self, thing: Configurable, where: str) -> dict[str, Any]:
+    def _object(self, thing: Configurable, where: str, chained: bool = False) -> dict[str, Any]:
         """An object by its class and its arguments."""
         kind = type(thing)
         if kind._of_library and not issubclass(kind, _KINDS):
             raise TypeError(f"{where}: {thing!r} cannot be saved as part of something.")
         data = self._named(kind, "object", where)
-        config, changed = _arguments(thing, self._in_chain)
-        of_arguments = thing if isinstance(thing, Layer) and not isinstance(thing, Dense) else self._inside
-        with self._within(of_arguments, in_chain=kind._of_library and isinstance(thing, Composite)):
-            data["config"] = {name: self.value(value, _part(where, name)) for name, value in config.items()}
-            if changed and self._states:
-                data["changed"] = {name: self.value(value, _part(where, name)) for name, value in changed.items()}
-        return data
-
-    @contextmanager
-    def _within(self, layer: Layer | None, in_chain: bool) -> Iterator[None]:
-        before = self._inside, self._in_chain
-        self._inside, self._in_chain = layer, in_chain
-        try:
-            yield
-        finally:
-            self._inside, self._in_chain = before
+        config = arguments(thing, chained).items()
+        return data | {"config": {name: self.value(value, _part(where, name)) for name, value in config}}
 
     def _named(self, thing: Any, kind: str, where: str) -> dict[str, Any]:
         name = thing.__name__
-        if _NAMED.get(kind, {}).get(name) is thing:
+        if _NAMED[kind].get(name) is thing:
             return {f"${kind}": name}
         if not name.isidentifier():
             raise TypeError(
@@ -180,15 +151,13 @@ class Encoder:
         return {f"$custom_{kind}": name}
 
     def _generator(self, generator: np.random.Generator, where: str) -> dict[str, Any]:
-        if id(generator) in self._known:
+        if id(generator) in self._met:
             raise ValueError(
-                f"{where}: it is the same random generator as {self._known[id(generator)]}, and would be another when "
+                f"{where}: it is the same random generator as {self._met[id(generator)][0]}, and would be another when "
                 f"loaded; give each its own: rng.spawn(2)."
             )
-        data = _generator_to_data(generator, where)
-        place = self._known[id(generator)] = _free(where, self.generators)
-        self.generators[place] = generator
-        return {"$generator": data if self._states else None}
+        self._met[id(generator)] = where, generator
+        return _generator_to_data(generator, where)
 
     def _place(self, array: Array, where: str) -> str:
         """Note an array under a name that a file's member can have, and no other has."""
@@ -198,33 +167,24 @@ class Encoder:
 
     def _list(self, values: list[Any], where: str) -> Any:
         kinds = set(map(type, values)) if len(values) >= _MANY else set()
-        if kinds == {float}:
-            return {"$floats": self._column(np.array(values), where)}
-        if kinds == {int} and all(abs(value) < 2**63 for value in values):
-            return {"$ints": self._column(np.array(values, np.int64), where)}
-        return [self.value(value, f"{where}/{i}") for i, value in enumerate(values)]
-
-    def _column(self, numbers: Array, where: str) -> str:
-        self._listed += len(numbers)
+        if kinds != {float} and (kinds != {int} or not all(abs(value) < 2**63 for value in values)):
+            return [self.value(value, f"{where}/{i}") for i, value in enumerate(values)]
+        self._listed += len(values)
         if self._listed > _LONGEST:
             raise ValueError(f"{where}: lists of more than {_LONGEST:,} numbers; keep them as arrays.")
-        return self._place(numbers, where)
+        return {"$list": self._place(np.array(values, np.float64 if kinds == {float} else np.int64), where)}
 
 
-def _arguments(thing: Configurable, in_chain: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The arguments that the constructor was given, and those that have been set since.
+def arguments(thing: Configurable, chained: bool) -> dict[str, Any]:
+    """The constructor's arguments as they are now.
 
     An activation of a Dense is a layer of its own in a chain. But the arguments of a layer of the user's, which will
     make a chain of them again, have it as it was.
     """
     config = thing.get_config()
-    given = {**config, **vars(thing).get("_given", {})} if type(thing).get_config is Configurable.get_config else config
-    changed = {name: value for name, value in config.items() if value is not given[name]}
-    if isinstance(thing, Dense) and "activation" in config:
-        changed.pop("activation", None)
-        if in_chain:
-            given["activation"] = config["activation"]
-    return given, changed
+    if isinstance(thing, Dense) and not chained and "activation" in config:
+        config["activation"] = thing._config.get("activation")
+    return config
 
 
 def network_of(thing: Any) -> Layer:
@@ -233,11 +193,40 @@ def network_of(thing: Any) -> Layer:
     return layer
 
 
-def _is_within(layer: Layer, other: Layer) -> bool:
-    parent: Layer | None = layer
-    while parent is not None and parent is not other:
-        parent = parent_of(parent)
-    return parent is other
+def described(thing: Any, chained: bool = False, met: dict[int, str] | None = None) -> str:
+    """A value in words, which are the same for what is made of the same arguments: ``Dropout(0.5)``.
+
+    Of an array they have a checksum, of a random generator not where it stands. chained: it is a layer in a chain.
+    met: the words of layers by id; what refers to one of them has the same.
+    """
+    met = {} if met is None else met
+    if not isinstance(thing, Layer) and isinstance(getattr(thing, "network", None), Network):
+        thing = thing.network
+    if id(thing) in met:
+        return met[id(thing)]
+    text = _described(thing, chained, lambda value, chained=False: described(value, chained, met))
+    if isinstance(thing, Layer):
+        met[id(thing)] = text
+    return text
+
+
+def _described(thing: Any, chained: bool, of: Callable[..., str]) -> str:
+    if isinstance(thing, np.ndarray) and not thing.dtype.hasobject:
+        bits = zlib.crc32(np.asarray(thing, thing.dtype.newbyteorder("=")).tobytes())
+        return f"<array of shape {thing.shape}, {thing.dtype.name}, with the checksum {bits:08x}>"
+    if isinstance(thing, list | tuple):
+        ends = "[]" if isinstance(thing, list) else "()"
+        return ends[0] + ", ".join(map(of, thing)) + ends[1]
+    if isinstance(thing, dict):
+        return "{" + ", ".join(f"{of(key)}: {of(value)}" for key, value in thing.items()) + "}"
+    if isinstance(thing, Chain) and thing._of_library:
+        children = ", ".join(of(child, True) for child in thing.children)
+        return f"Sequential([{children}])" if isinstance(thing, Network) else f"[{children}]"
+    if isinstance(thing, Configurable):
+        return call_of(type(thing), arguments(thing, chained), of)
+    if isinstance(thing, (*_PLAIN, float, np.generic)):
+        return repr(thing)
+    return str(getattr(thing, "__qualname__", type(thing).__qualname__))
 
 
 def _part(where: str, key: str) -> str:
@@ -250,28 +239,28 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
     return name
 
 
+def _new_place(where: str, layers: Mapping[str, Any]) -> str:
+    if len(layers) == _MOST_LAYERS:
+        raise ValueError(f"{where[:80]}: more than {_MOST_LAYERS:,} layers.")
+    return _free(where, layers)
+
+
 class Decoder:
     """Turns JSON into values; arrays come from ``arrays``, each once, and names from the library and ``custom``.
 
-    make: gives the model of a list of layers and a name. layers: those that are referred to by name.
-    Raises ValueError for JSON that no Encoder has made, CorruptFileError for arrays that are not as it says, and what
-    constructors raise.
+    make: gives the model of a list of layers and a name. Raises ValueError for JSON that no Encoder has made,
+    CorruptFileError for arrays that are not as it says, and what constructors raise.
     """
 
     def __init__(
-        self,
-        arrays: Mapping[str, Array],
-        custom: Mapping[str, Any],
-        make: Callable[..., Any] | None = None,
-        layers: Mapping[str, Any] | None = None,
+        self, arrays: Mapping[str, Array], custom: Mapping[str, Any], make: Callable[..., Any] = Network
     ) -> None:
         self.unused = dict(arrays)
-        self.layers: dict[str, Any] = dict(layers or {})
-        """The layers made so far, by their place."""
+        self.layers: dict[str, Any] = {}
+        """The layers and models made so far, by their place."""
         self.problems = Problems()
         """For the caller: what could not be made."""
-        self._custom, self._make = custom, make or (lambda layers, name: Network(layers))
-        self._in_chain = False
+        self._custom, self._make = custom, make
         self._listed = self._depth = 0
 
     def array(self, name: Any) -> Array:
@@ -280,12 +269,23 @@ class Decoder:
             raise CorruptFileError(f"the array {shown(name)} is missing, or referred to twice.")
         return self.unused.pop(name)
 
+    def object(self, data: Any, kind: type, where: str) -> Any:
+        """The object of that kind that ``data`` describes, made anew."""
+        made = self.value(data, where)
+        if not isinstance(made, kind):
+            raise ValueError(f"{shown(made)} is no {kind.__name__}")
+        return made
+
     def layer(self, data: Any, where: str) -> Any:
         """The layer, or the model, that stands in a chain."""
-        described = isinstance(data, dict) and data.keys() & {"$object", "$custom_object"}
-        made = self._chained(lambda: self.object(data, Layer, where) if described else self.value(data, where), True)
-        if not hasattr(made, "_as_layer"):
+        made = self.value(data, where)
+        layer = made if isinstance(made, Layer) else getattr(made, "network", None)
+        if not isinstance(layer, Layer):
             raise ValueError(f"{shown(made)} is no Layer")
+        if len(layer._expand()) > 1:
+            if layer._of_library:
+                raise ValueError(f"{made!r} stands for several layers")
+            layer._settle()  # the activation that it makes itself is the next layer
         return made
 
     def value(self, data: Any, where: str) -> Any:
@@ -307,81 +307,54 @@ class Decoder:
 
     def _tagged(self, tag: str, data: dict[str, Any], where: str) -> Any:
         content = data[tag]
-        if tag in ("$object", "$custom_object"):
-            return self.object(data, (*_KINDS, *([Configurable] if tag == "$custom_object" else [])), where)
-        if tag == "$number" and data.keys() == {"$number", "value"}:
-            return _number(content, self.value(data["value"], where))
+        if data.keys() == {tag, "config"} and tag in ("$object", "$custom_object"):
+            return self._object(content, self._found(tag, content), data["config"], where)
         if len(data) == 1:
             match tag:
                 case "$float" if content in ("nan", "inf", "-inf"):
                     return float(content)
+                case "$number":
+                    number, item = _items(content, tag)
+                    return _number(number, self.value(item, where))
                 case "$tuple":
-                    return tuple(self.value(item, f"{where}/{i}") for i, item in enumerate(checked(content, list, tag)))
+                    return tuple(self.value(item, f"{where}/{i}") for i, item in enumerate(_items(content, tag)))
                 case "$dict":
-                    return dict(self._pairs(checked(content, list, tag), where))
+                    pairs = enumerate(_items(pair, tag) for pair in _items(content, tag))
+                    return {self.value(k, f"{where}/key"): self.value(v, f"{where}/{i}") for i, (k, v) in pairs}
                 case "$array":
-                    return _own(self.array(content))
-                case "$floats" | "$ints":
-                    return self._column(content, np.float64 if tag == "$floats" else np.int64)
+                    array = self.array(content)  # a copy is aligned, and can be written to
+                    return array.astype(array.dtype.newbyteorder("="), order="K", copy=True)
+                case "$list":
+                    return self._list(content)
                 case "$generator":
                     return _generator_from_data(content)
                 case "$seed":
                     return _seed_from_data(content)
                 case "$function" | "$custom_function":
                     return self._found(tag, content)
-                case "$network":
-                    return self._network(content, where)
+                case "$chain":
+                    return self._noted(Chain(self._chain(content, where)), where)
+                case "$network" if isinstance(content, dict) and content.keys() == {"name", "layers"}:
+                    return self._noted(self._make(self._chain(content["layers"], where), name=content["name"]), where)
                 case "$layer" if isinstance(content, str) and content in self.layers:
                     return self.layers[content]
         raise ValueError(f"its manifest has {shown(tag)}: {shown(content)}, which means nothing here")
 
-    def object(self, data: Any, kind: type | tuple[type, ...], where: str) -> Any:
-        """The object of that kind that ``data`` describes, made anew."""
-        tag = next(iter(checked(data, dict, "an object")), "")
-        if tag not in ("$object", "$custom_object") or not {tag, "config"} <= data.keys() <= {tag, "config", "changed"}:
-            raise ValueError("its manifest has an object that is not of a class and its arguments")
-        of_kind: Any = self._found(tag, data[tag])
-        fits = isinstance(of_kind, type) and issubclass(of_kind, kind) and not issubclass(of_kind, Network)
-        if not fits:
-            wanted = " or ".join(base.__name__ for base in (kind if isinstance(kind, tuple) else (kind,)))
-            raise ValueError(f"{data[tag]} is no {wanted}")
+    def _object(self, name: str, kind: Any, config: Any, where: str) -> Any:
+        fits = isinstance(kind, type) and issubclass(kind, Configurable)
+        if not fits or (kind._of_library and (not issubclass(kind, _KINDS) or issubclass(kind, Chain))):
+            raise ValueError(f"{name} is no {' or '.join(each.__name__ for each in _KINDS)}, made of its arguments")
+        given = checked(config, dict, "config")
+        thing = kind.from_config({name: self.value(item, _part(where, name)) for name, item in given.items()})
+        return self._noted(thing, where) if isinstance(thing, Layer) else thing
 
-        def arguments(part: str) -> dict[str, Any]:
-            given = checked(data.get(part, {}), dict, part)
-            return {name: self.value(item, _part(where, name)) for name, item in given.items()}
+    def _chain(self, items: Any, where: str) -> list[Any]:
+        return [self.layer(item, f"{where}/{i}") for i, item in enumerate(_items(items, "$chain"))]
 
-        of_chain = of_kind._of_library and issubclass(of_kind, Composite)
-        config, changed = self._chained(lambda: (arguments("config"), arguments("changed")), of_chain)
-        if of_kind._of_library and not issubclass(of_kind, Layer) and any(map(is_initializer, config.values())):
-            raise ValueError(f"{data[tag]} takes no initializer")
-        thing = of_kind.from_config(config)
-        for name, value in changed.items():
-            if name not in thing._config:
-                raise ValueError(f"{data[tag]} has no argument {shown(name)}")
-            setattr(thing, name, value)
-        if isinstance(thing, Layer):
-            if self._in_chain and len(thing._expand()) > 1 and not of_kind._of_library:
-                thing._settle()  # the activation that it makes itself is the next layer
-            if self._in_chain and len(thing._expand()) > 1:
-                raise ValueError(f"{thing!r} stands for several layers")
-            self.layers[_free(where, self.layers)] = thing
-        return thing
-
-    def _network(self, data: Any, where: str) -> Any:
-        if checked(data, dict, "$network").keys() != {"name", "layers"}:
-            raise ValueError("its manifest has a model that is not of a name and layers")
-        items = checked(data["layers"], list, "layers")
-        layers = [self.layer(item, f"{where}/{i}") for i, item in enumerate(items)]
-        made = self._make(layers, name=data["name"])
-        self.layers[_free(where, self.layers)] = made
+    def _noted(self, made: Any, where: str) -> Any:
+        """``made``, a layer or a model, which can be referred to from now on."""
+        self.layers[_new_place(where, self.layers)] = made
         return made
-
-    def _chained(self, call: Callable[[], Any], in_chain: bool) -> Any:
-        before, self._in_chain = self._in_chain, in_chain
-        try:
-            return call()
-        finally:
-            self._in_chain = before
 
     def _found(self, tag: str, name: Any) -> Any:
         table = self._custom if tag.startswith("$custom_") else _NAMED[tag[1:]]
@@ -389,21 +362,12 @@ class Decoder:
             raise ValueError(f"{shown(name)} is unknown here")
         return table[name]
 
-    def _pairs(self, pairs: list[Any], where: str) -> Iterator[tuple[Any, Any]]:
-        for i, pair in enumerate(pairs):
-            key, value = checked(pair, list, "$dict")
-            yield self.value(key, f"{where}/key"), self.value(value, f"{where}/{i}")
-
-    def _column(self, name: Any, dtype: Any) -> list[Any]:
+    def _list(self, name: Any) -> list[Any]:
         array = self.array(name)
         self._listed += array.size
-        if array.ndim != 1 or array.dtype != dtype or self._listed > _LONGEST:
+        if array.ndim != 1 or array.dtype not in (np.float64, np.int64) or self._listed > _LONGEST:
             raise ValueError(f"the list {shown(name)} is an array of shape {array.shape}, {array.dtype}")
         return list(array.tolist())
-
-
-_NAMED: dict[str, Mapping[str, Any]] = {"object": LIBRARY, "function": INITIALIZERS}
-"""What a file can name without the caller's help."""
 
 
 def unknown_names(data: Any, custom: Mapping[str, Any]) -> tuple[list[str], list[str]]:
@@ -421,14 +385,8 @@ def unknown_names(data: Any, custom: Mapping[str, Any]) -> tuple[list[str], list
     return sorted(strange), sorted(missing)
 
 
-def is_initializer(value: Any) -> bool:
-    """Whether it is one of the library's."""
-    return any(value is initializer for initializer in INITIALIZERS.values())
-
-
-def _own(array: Array) -> Array:
-    """A copy in the machine's byte order, aligned, that can be written to."""
-    return array.astype(array.dtype.newbyteorder("="), order="K", copy=True)
+def _items(data: Any, tag: str) -> list[Any]:
+    return list(checked(data, list, tag))
 
 
 def _number(kind: Any, value: Any) -> Any:
@@ -465,12 +423,7 @@ def _generator_from_data(data: Any) -> np.random.Generator:
     if not whole or not all(0 <= state[name] < limit for name, limit in _LIMITS.items()) or not state["inc"] % 2:
         raise ValueError("a random generator is in an impossible state")
     bits = np.random.PCG64(0 if state["seed"] is None else _seed_from_data(state["seed"]))
-    bits.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": state["state"], "inc": state["inc"]},
-        "has_uint32": state["has_uint32"],
-        "uinteger": state["uinteger"],
-    }
+    bits.state = {**bits.state, **state, "state": {"state": state["state"], "inc": state["inc"]}}
     return np.random.Generator(bits)
 
 

@@ -7,11 +7,12 @@ also its iterations, learning rate and vectors. Reading refuses a file with all 
 from __future__ import annotations
 
 import difflib  # noqa: F401 - errors guess names with it, and nothing is to be imported once a file is open
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.random  # which is imported where it is used first, too
@@ -23,8 +24,8 @@ from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.core.version import __version__
 from minidense.files.archive import Archive, read_archive, write_archive
-from minidense.files.behaviour import check_layers, check_optimizer, remade
-from minidense.files.codec import Decoder, Encoder, is_initializer, network_of, unknown_names
+from minidense.files.behaviour import check_own
+from minidense.files.codec import Decoder, Encoder, network_of, unknown_names
 from minidense.layers.base import Layer, walk
 from minidense.losses import Loss
 from minidense.metrics import Metric
@@ -84,57 +85,40 @@ def custom_of(model: Model) -> dict[str, Any]:
 
 def encoded(model: Model, training: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Array]]:
     """The manifest and the arrays of a model. Raises ValueError for what could not be loaded again."""
-    network = model.network
-    encoder = Encoder(network)
+    archive, encoder = _in_memory(model, training)
+    if not encoder.problems.found and any(isinstance(thing, type) for thing in encoder.custom.values()):
+
+        def made_anew(twin: Model) -> Any:
+            written, coder = _in_memory(twin)
+            read_back = written._replace(manifest=json.loads(json.dumps(written.manifest)))
+            return _made_of(read_back, coder.custom, type(twin))[0]
+
+        with one_thread():  # which others would change between the outputs that are compared
+            check_own(model, made_anew, encoder.problems)
+    encoder.problems.raise_if_any("the model cannot be saved")
+    return archive.manifest, archive.arrays
+
+
+def _in_memory(model: Model, training: dict[str, Any] | None = None) -> tuple[Archive, Encoder]:
+    """What a file would hold, as a file would give it; the encoder has all that is wrong."""
+    network, encoder = model.network, Encoder(model.network)
     description = _written(model, encoder)
     run = encoder.problems.noted(lambda: encoder.value(training, "training"))
-    if not encoder.problems.found:
-        _check_own(model, encoder)
-    encoder.problems.raise_if_any("the model cannot be saved")
     vectors = {} if model.optimizer is None else {f"optimizer/{k}": v for k, v in model.optimizer.state.items()}
     weights = network.named_arrays() if network.built else {}
-    return _manifest(description, run), weights | vectors | encoder.arrays
+    arrays = weights | vectors | encoder.arrays
+    return Archive("the model made anew", _manifest(description, run), arrays), encoder
 
 
 def _written(model: Model, encoder: Encoder) -> dict[str, Any]:
-    return {part.name: encoder.problems.noted(partial(part.write, model, encoder)) for part in _PARTS}
+    return {name: encoder.problems.noted(partial(write, model, encoder)) for name, (write, _) in _PARTS.items()}
 
 
 def _manifest(model: Any, training: Any) -> dict[str, Any]:
     return {"format": FORMAT, "library": __version__, "model": model, "training": training}
 
 
-def _check_own(model: Model, encoder: Encoder) -> None:
-    """Note what is not the library's own and could not be made anew as it is."""
-    make, problems = type(model), encoder.problems
-    with one_thread():  # which others would change between the outputs that are compared
-        check_layers(model.network, encoder.layers, make, problems)
-    if encoder.custom:
-        for where, thing in [("loss", model.loss), *((f"metrics/{i}", m) for i, m in enumerate(model.metrics))]:
-            if thing is not None:
-                problems.noted(partial(remade, thing, where, encoder.layers, make))
-    if model.optimizer is not None and not model.optimizer._of_library:
-        theta = model.network.theta if model.network.built else np.zeros(5, model.network._record.dtype)
-
-        def made_anew(optimizer: Optimizer) -> Optimizer:
-            coder = Encoder()
-            said = _write_optimizer(optimizer, coder, theta)
-            vectors = {f"optimizer/{name}": vector for name, vector in optimizer.state.items()}
-            return _read_optimizer(said, Decoder(coder.arrays | vectors, coder.custom))
-
-        with one_thread():
-            problems.noted(partial(check_optimizer, model.optimizer, theta, made_anew))
-
-
 # ---------------------------------------------------------------------- the parts
-
-
-class Part(NamedTuple):
-    """An entry of the manifest's model. Both functions raise ValueError or TypeError."""
-
-    name: str
-    write: Callable[[Model, Encoder], Any]
-    read: Callable[[Any, Decoder], Any]
 
 
 def _read_name(data: Any, decoder: Decoder) -> str | None:
@@ -161,8 +145,10 @@ def _read_shape(data: Any, decoder: Decoder) -> Shape | None:
 
 
 def _write_layers(model: Model, encoder: Encoder) -> list[Any]:
-    layers = enumerate(model.network.children)
-    return [encoder.problems.noted(partial(encoder.layer, layer, f"layers/{i}")) for i, layer in layers]
+    return [
+        encoder.problems.noted(partial(encoder.value, layer, f"layers/{i}", chained=True))
+        for i, layer in enumerate(model.network.children)
+    ]
 
 
 def _read_layers(data: Any, decoder: Decoder) -> list[Any]:
@@ -188,61 +174,57 @@ def _read_frozen(data: Any, decoder: Decoder) -> list[str]:
     return list(names)
 
 
+_GENERATORS = {"initial": np.random.SeedSequence, "shuffle": np.random.Generator, "noise": np.random.SeedSequence}
+
+
 def _write_generators(model: Model, encoder: Encoder) -> dict[str, Any]:
-    said = {
-        name: encoder.value(generator, f"generators/{name}")
-        for name, generator in model.network.generators._asdict().items()
-    }
+    found = model.network.generators._asdict()
     drawing = {
         name: encoder.value(layer.rng, f"generators/{name}")
         for name, layer in _by_name(model.network, encoder.layers).items()
         if layer.draws and "rng" in vars(layer)
     }
-    return {**said, "layers": drawing}
+    return {name: encoder.value(found[name], f"generators/{name}") for name in _GENERATORS} | {"layers": drawing}
 
 
 def _read_generators(data: Any, decoder: Decoder) -> tuple[Generators, dict[str, np.random.Generator]]:
-    kinds = {"initial": np.random.SeedSequence, "shuffle": np.random.Generator, "noise": np.random.SeedSequence}
-    if checked(data, dict, "generators").keys() != {*kinds, "layers"}:
+    if checked(data, dict, "generators").keys() != {*_GENERATORS, "layers"}:
         raise ValueError("its random generators are others")
-    found = {name: decoder.value(data[name], f"generators/{name}") for name in kinds}
+    found = {name: decoder.object(data[name], kind, "") for name, kind in _GENERATORS.items()}
     drawing = checked(data["layers"], dict, "generators")
-    of_layers = {name: decoder.value(item, f"generators/{name}") for name, item in drawing.items()}
-    whole = all(isinstance(found[name], kind) for name, kind in kinds.items())
-    if not whole or not all(isinstance(generator, np.random.Generator) for generator in of_layers.values()):
-        raise ValueError("its random generators are others")
+    of_layers = {name: decoder.object(item, np.random.Generator, "") for name, item in drawing.items()}
     return Generators(**found), of_layers
 
 
-def _write_optimizer(optimizer: Optimizer, encoder: Encoder, theta: Array | None) -> dict[str, Any]:
+def _write_optimizer(model: Model, encoder: Encoder) -> dict[str, Any] | None:
+    optimizer, theta = model.optimizer, model.network.theta if model.network.built else np.empty(0)
+    if optimizer is None:
+        return None
     for name, vector in optimizer.state.items():
-        if (
-            not isinstance(vector, np.ndarray)
-            or theta is None
-            or (vector.shape, vector.dtype) != (theta.shape, theta.dtype)
-        ):
+        if not model.network.built or not _is_like(vector, theta):
             raise ValueError(
                 f"optimizer: state[{name!r}] is no vector as long as the model's parameters, of their dtype; keep what "
                 f"else lasts in an attribute that the class names in `saved`."
             )
-    rate, argument = optimizer.learning_rate, optimizer.get_config().get("learning_rate")
+    rate = optimizer.learning_rate
+    by_argument = callable(rate) and rate is optimizer.get_config().get("learning_rate")
     return {
         "object": encoder.value(optimizer, "optimizer"),
         "iterations": int(optimizer.iterations),
-        "learning_rate": None if callable(rate) and rate is argument else encoder.value(rate, "optimizer/rate"),
+        "learning_rate": None if by_argument else encoder.value(rate, "optimizer/rate"),
         "state": list(optimizer.state),
         "saved": encoder.value(state_dict(optimizer), "optimizer/saved"),
     }
 
 
-def _read_optimizer(data: Any, decoder: Decoder) -> Optimizer:
+def _read_optimizer(data: Any, decoder: Decoder) -> Optimizer | None:
+    if data is None:
+        return None
     if checked(data, dict, "the optimizer").keys() != {"object", "iterations", "learning_rate", "state", "saved"}:
         raise ValueError("its optimizer has other parts")
     optimizer: Optimizer = decoder.object(data["object"], Optimizer, "optimizer")
     if data["learning_rate"] is not None:
         object.__setattr__(optimizer, "learning_rate", decoder.value(data["learning_rate"], "optimizer/rate"))
-    if is_initializer(optimizer.learning_rate):
-        raise ValueError(f"{shown(optimizer.learning_rate)} is no learning rate")
     if type(data["iterations"]) is not int or not 0 <= data["iterations"] < 2**63:
         raise ValueError(f"there is no optimizer of {shown(data['iterations'])} iterations")
     optimizer.iterations = data["iterations"]
@@ -250,12 +232,8 @@ def _read_optimizer(data: Any, decoder: Decoder) -> Optimizer:
         if optimizer._of_library and name not in optimizer.vectors:
             raise ValueError(f"{optimizer!r} has no vector {shown(name)}")
         optimizer.state[checked(name, str, "a name")] = np.array(decoder.array(f"optimizer/{name}"))
-    load_state_dict(optimizer, checked(decoder.value(data["saved"], "optimizer/saved"), dict, "saved"))
+    load_state_dict(optimizer, decoder.object(data["saved"], dict, "optimizer/saved"))
     return optimizer
-
-
-def _read_optional(read: Callable[[Any, Decoder], Any]) -> Callable[[Any, Decoder], Any]:
-    return lambda data, decoder: None if data is None else read(data, decoder)
 
 
 def _write_loss(model: Model, encoder: Encoder) -> dict[str, Any] | None:
@@ -265,18 +243,32 @@ def _write_loss(model: Model, encoder: Encoder) -> dict[str, Any] | None:
     return {"object": encoder.value(model.loss, "loss"), "saved": saved}
 
 
-def _read_loss(data: Any, decoder: Decoder) -> Loss:
+def _read_loss(data: Any, decoder: Decoder) -> Loss | None:
+    if data is None:
+        return None
     if checked(data, dict, "the loss").keys() != {"object", "saved"}:
         raise ValueError("its loss has other parts")
-    saved = checked(decoder.value(data["saved"], "loss/saved"), dict, "saved")
+    saved = decoder.object(data["saved"], dict, "loss/saved")
     loss: Loss = decoder.object(data["object"], Loss, "loss")
     load_state_dict(loss, saved)
     return loss
 
 
+def _write_metrics(model: Model, encoder: Encoder) -> list[Any]:
+    metrics = enumerate(model.metrics)
+    return [{"object": encoder.value(metric, f"metrics/{i}"), "name": str(metric.name)} for i, metric in metrics]
+
+
 def _read_metrics(data: Any, decoder: Decoder) -> list[Metric]:
-    items = enumerate(checked(data, list, "metrics"))
-    return [decoder.object(item, Metric, f"metrics/{i}") for i, item in items]
+    found = []
+    for i, item in enumerate(checked(data, list, "metrics")):
+        if checked(item, dict, "a metric").keys() != {"object", "name"}:
+            raise ValueError("its metrics have other parts")
+        metric: Metric = decoder.object(item["object"], Metric, f"metrics/{i}")
+        if metric.name != checked(item["name"], str, "a metric's name"):
+            metric.name = item["name"]  # it was set after the metric was made
+        found.append(metric)
+    return found
 
 
 def _write_history(model: Model, encoder: Encoder) -> Any:
@@ -289,9 +281,11 @@ def _write_history(model: Model, encoder: Encoder) -> Any:
     return encoder.value(vars(model.history), "history")
 
 
-def _read_history(data: Any, decoder: Decoder) -> History:
+def _read_history(data: Any, decoder: Decoder) -> History | None:
+    if data is None:
+        return None
     kinds = {"history": dict, "epoch": list, "params": dict}
-    values = checked(decoder.value(data, "history"), dict, "the history")
+    values = decoder.object(data, dict, "history")
     if values.keys() != kinds.keys() or not all(isinstance(values[name], kind) for name, kind in kinds.items()):
         raise ValueError("its history has other parts")
     history = History()
@@ -301,30 +295,22 @@ def _read_history(data: Any, decoder: Decoder) -> History:
     return history
 
 
-_PARTS = (
-    Part("name", lambda model, encoder: model.name, _read_name),
-    Part("dtype", lambda model, encoder: model.network._record.dtype.name, _read_dtype),
-    Part("input_shape", _write_shape, _read_shape),
-    Part("layers", _write_layers, _read_layers),
-    Part("frozen", _write_frozen, _read_frozen),
-    Part("generators", _write_generators, _read_generators),
-    Part(
-        "optimizer",
-        lambda model, encoder: (
-            model.optimizer
-            and _write_optimizer(model.optimizer, encoder, model.network.theta if model.network.built else None)
-        ),
-        _read_optional(_read_optimizer),
-    ),
-    Part("loss", _write_loss, _read_optional(_read_loss)),
-    Part(
-        "metrics",
-        lambda model, encoder: [encoder.value(metric, f"metrics/{i}") for i, metric in enumerate(model.metrics)],
-        _read_metrics,
-    ),
-    Part("history", _write_history, _read_optional(_read_history)),
-)
-"""All that a model is, but for its parameters and buffers, which the network names."""
+_PARTS: dict[str, tuple[Callable[[Model, Encoder], Any], Callable[[Any, Decoder], Any]]] = {
+    "name": (lambda model, encoder: model.name, _read_name),
+    "dtype": (lambda model, encoder: model.network._record.dtype.name, _read_dtype),
+    "input_shape": (_write_shape, _read_shape),
+    "layers": (_write_layers, _read_layers),
+    "frozen": (_write_frozen, _read_frozen),
+    "generators": (_write_generators, _read_generators),
+    "optimizer": (_write_optimizer, _read_optimizer),
+    "loss": (_write_loss, _read_loss),
+    "metrics": (_write_metrics, _read_metrics),
+    "history": (_write_history, _read_history),
+}
+"""All that a model is, but for its parameters and buffers, which the network names: how it is written, and read.
+
+Either raises ValueError or TypeError.
+"""
 
 
 # ---------------------------------------------------------------------- reading
@@ -337,12 +323,26 @@ def read_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     """
     if not isinstance(custom_objects, Mapping | None):
         raise TypeError(f"custom_objects: expected a dict from name to class, got {custom_objects!r}.")
-    archive = opened(path)
-    check_names(archive, "model", custom_objects or {})
-    return model_in(archive, decoder_of(archive, custom_objects or {}, make), make)
+    return read_file(path, custom_objects or {}, make)[0]
 
 
-def opened(path: str | os.PathLike[str]) -> Archive:
+def read_file(
+    path: str | os.PathLike[str], custom: Mapping[str, Any], make: Callable[..., Any], resuming: bool = False
+) -> tuple[Any, Any]:
+    """The model in a file and, for ``resuming``, where its training run stood, if it has one."""
+    archive = _opened(path)
+    for part in ("model", "training") if resuming else ("model",):
+        _check_names(archive, part, custom, resuming)
+    model, decoder = _made_of(archive, custom, make)
+    if not resuming:
+        return model, None
+    with _file_named(archive.path):
+        state = decoder.problems.noted(lambda: decoder.value(archive.manifest["training"], "training"))
+        decoder.problems.raise_if_any(f"{archive.path} cannot be loaded")
+    return model, state
+
+
+def _opened(path: str | os.PathLike[str]) -> Archive:
     """A verified file of this layout. ValueError for one of another."""
     archive = read_archive(path)
     version, written = archive.manifest.get("format"), f"written by minidense {shown(archive.manifest.get('library'))}"
@@ -351,8 +351,6 @@ def opened(path: str | os.PathLike[str]) -> Archive:
             f"{archive.path}: {written} in the layout {version}; this one knows the layout {FORMAT}. Install a newer "
             f"minidense."
         )
-    if type(version) is int and 0 < version < FORMAT:
-        raise ValueError(f"{archive.path}: {written}, in layout {version}, which this one does not read.")
     if version != FORMAT or archive.manifest.keys() != _manifest(None, None).keys():
         raise CorruptFileError(f"{archive.path}: its manifest is not one of minidense's.")
     if archive.manifest["model"] is None and not all(map(_is_weight, archive.arrays)):
@@ -360,7 +358,7 @@ def opened(path: str | os.PathLike[str]) -> Archive:
     return archive
 
 
-def check_names(archive: Archive, part: str, custom: Mapping[str, Any], resuming: bool = False) -> None:
+def _check_names(archive: Archive, part: str, custom: Mapping[str, Any], resuming: bool) -> None:
     """ValueError where the file names what is neither the library's nor in ``custom``."""
     strange, missing = unknown_names(archive.manifest[part], custom)
     problems = Problems()
@@ -377,26 +375,24 @@ def check_names(archive: Archive, part: str, custom: Mapping[str, Any], resuming
     problems.raise_if_any(f"{archive.path} cannot be loaded")
 
 
-def decoder_of(archive: Archive, custom: Mapping[str, Any], make: Callable[..., Any]) -> Decoder:
-    return Decoder(archive.arrays, custom, make)
-
-
-def model_in(archive: Archive, decoder: Decoder, make: Callable[..., Any]) -> Any:
-    """The model that a file describes. Raises CorruptFileError, and ValueError with all that cannot be made."""
+def _made_of(archive: Archive, custom: Mapping[str, Any], make: Callable[..., Any]) -> tuple[Any, Decoder]:
+    """The model that a file describes, and what read it. CorruptFileError, or ValueError with all that is wrong."""
     said, path = archive.manifest["model"], archive.path
     if said is None:
         raise ValueError(f"{path} has weights only: make the model, and call model.load_weights({path!r}).")
-    if not isinstance(said, dict) or list(said) != [part.name for part in _PARTS]:
+    if not isinstance(said, dict) or list(said) != list(_PARTS):
         raise CorruptFileError(f"{path}: its description of the model has other parts.")
+    decoder = Decoder(archive.arrays, custom, make)
     problems = decoder.problems
-    with file_named(path):
-        read = {part.name: problems.noted(partial(part.read, said[part.name], decoder)) for part in _PARTS}
+    with _file_named(path):
+        read = {name: problems.noted(partial(part, said[name], decoder)) for name, (_, part) in _PARTS.items()}
         problems.raise_if_any(f"{path} cannot be loaded")
         model = problems.noted(lambda: _made(read, decoder, make))
         problems.raise_if_any(f"{path} cannot be loaded")
-        if left := sorted(name for name in decoder.unused if not name.startswith(_TRAINING)):
+        of_run = _TRAINING if archive.manifest["training"] is not None else ()
+        if left := sorted(name for name in decoder.unused if not name.startswith(of_run)):
             raise CorruptFileError(f"it has arrays that belong to nothing: {', '.join(left[:5])[:300]}.")
-    return model
+    return model, decoder
 
 
 def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> Any:
@@ -425,7 +421,7 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
         raise ValueError("it has one of optimizer and loss, and not the other")
     if optimizer is not None:
         for name, vector in optimizer.state.items():
-            if not network.built or (vector.shape, vector.dtype) != (network.theta.shape, network.theta.dtype):
+            if not network.built or not _is_like(vector, network.theta):
                 raise ValueError(f"the optimizer's {shown(name)} is no vector as long as the model's parameters")
         model.compile(optimizer, loss, read["metrics"])
     elif read["metrics"]:
@@ -434,12 +430,16 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
     return model
 
 
+def _is_like(vector: Any, theta: Array) -> bool:
+    return isinstance(vector, np.ndarray) and (vector.shape, vector.dtype) == (theta.shape, theta.dtype)
+
+
 def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]:
     """The parameters and buffers of a file, in the dtype of a model that has the same names and shapes.
 
     Raises ValueError with all that does not fit, CorruptFileError and OSError. Nothing has changed then.
     """
-    archive, network, problems = opened(path), model.network, Problems()
+    archive, network, problems = _opened(path), model.network, Problems()
     arrays = {name: array for name, array in archive.arrays.items() if _is_weight(name)}
     problems.found += _misfits(network, arrays)
     problems.raise_if_any(f"{archive.path} does not fit the model")
@@ -474,7 +474,7 @@ def _is_weight(name: str) -> bool:
 
 
 @contextmanager
-def file_named(path: str) -> Iterator[None]:
+def _file_named(path: str) -> Iterator[None]:
     """Have errors name the file, and be those that a file may raise."""
     try:
         yield

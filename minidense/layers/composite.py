@@ -80,7 +80,7 @@ class Chain(Composite, library=True):
     @property
     def children(self) -> list[Layer]:
         """The layers, first to last."""
-        return list(self._record.children.values())
+        return list((self._record.former or self._record.children).values())  # while it is built, the former ones
 
     def append(self, layers: Sequence[Layer]) -> None:
         """Add layers, already expanded, at the end. They are not built yet."""
@@ -90,7 +90,10 @@ class Chain(Composite, library=True):
             layer._settle()
 
     def get_config(self) -> dict[str, Any]:
-        return {"layers": self.children}
+        return {"layers": self.children} if self._of_library else super().get_config()
+
+    def __repr__(self) -> str:
+        return repr(self.children) if self._of_library else super().__repr__()
 
     def build(self, input_shape: Shape) -> Shape:
         for name, layer in self._record.former.items():
@@ -124,11 +127,6 @@ def as_one_layer(layers: Any) -> Layer:
     return Chain(layers) if isinstance(layers, list | tuple) else as_layer(layers)
 
 
-def _as_given(layer: Layer) -> Layer | list[Layer]:
-    """What ``as_one_layer`` makes the same of."""
-    return layer.children if type(layer) is Chain else layer
-
-
 class Residual(Composite, library=True):
     """``y = x + f(x)``, ``dx = dy + f.backward(dy)``, where f is the layers in sequence (He et al., 2016).
 
@@ -146,7 +144,8 @@ class Residual(Composite, library=True):
         self.f = as_one_layer(layers)
 
     def get_config(self) -> dict[str, Any]:
-        return {"layers": _as_given(self.f)}
+        config = super().get_config()
+        return config | {"layers": self.f} if "layers" in config else config
 
     def build(self, input_shape: Shape) -> Shape:
         shape = self.child("f", self.f, input_shape)
@@ -187,7 +186,8 @@ class Concatenate(Composite, library=True):
         self.__dict__.update(zip(self._names, map(as_one_layer, branches), strict=True))
 
     def get_config(self) -> dict[str, Any]:
-        return {"branches": [_as_given(getattr(self, name)) for name in self._names]}
+        config = super().get_config()
+        return config | {"branches": [getattr(self, name) for name in self._names]} if "branches" in config else config
 
     def build(self, input_shape: Shape) -> Shape:
         shapes = [self.child(name, getattr(self, name), input_shape) for name in self._names]

@@ -43,33 +43,38 @@ class _OpenBLAS:
         self.name, self.core_type = "", ""
         try:
             # Looking up a name in a library also searches the libraries it is linked to.
-            library = ctypes.CDLL(str(importlib.import_module("numpy._core._multiarray_umath").__file__))
+            path = str(importlib.import_module("numpy._core._multiarray_umath").__file__)
+            library, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
         except (ImportError, OSError):
             return
         for prefix, suffix in (("scipy_", "64_"), ("", "64_"), ("scipy_", ""), ("", "")):
             try:
-                self._take(library, prefix, suffix)
+                self._take(library, quick, prefix, suffix)
             except AttributeError:
                 continue
             return
 
-    def _take(self, library: ctypes.CDLL, prefix: str, suffix: str) -> None:
-        def function(name: str, result: Any, *arguments: Any) -> Any:
-            found = library[f"{prefix}{name}{suffix}"]
+    def _take(self, library: ctypes.CDLL, quick: ctypes.PyDLL, prefix: str, suffix: str) -> None:
+        """quick: the same library, whose functions are called without releasing the GIL."""
+
+        def function(of: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
+            found = of[f"{prefix}{name}{suffix}"]
             found.restype, found.argtypes = result, arguments
             return found
 
-        config = function("openblas_get_config", ctypes.c_char_p)().decode()
+        config = function(quick, "openblas_get_config", ctypes.c_char_p)().decode()
         integer = ctypes.c_int64 if "USE64BITINT" in config else ctypes.c_int32
         pointer = ctypes.c_void_p
         axpy = {
-            char: function(f"cblas_{char_of_blas}axpy", None, integer, real, pointer, integer, pointer, integer)
+            char: function(
+                library, f"cblas_{char_of_blas}axpy", None, integer, real, pointer, integer, pointer, integer
+            )
             for char, char_of_blas, real in (("f", "s", ctypes.c_float), ("d", "d", ctypes.c_double))
         }
         self.name = " ".join(config.split()[:2])
-        self.core_type = function("openblas_get_corename", ctypes.c_char_p)().decode()
-        self.get_threads = function("openblas_get_num_threads", ctypes.c_int)
-        self.set_threads = function("openblas_set_num_threads", None, ctypes.c_int)
+        self.core_type = function(quick, "openblas_get_corename", ctypes.c_char_p)().decode()
+        self.get_threads = function(quick, "openblas_get_num_threads", ctypes.c_int)
+        self.set_threads = function(quick, "openblas_set_num_threads", None, ctypes.c_int)
         self.axpy = axpy
 
 

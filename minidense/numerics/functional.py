@@ -1,4 +1,8 @@
-"""Sigmoid, softmax, log-sum-exp and the like, computed so that no finite input overflows."""
+"""Sigmoid, softmax, log-sum-exp and the like, computed so that no finite input overflows.
+
+What layers compute at each step, such as ``sigmoid``, leaves NumPy's floating-point settings as they are: in a program
+that lets underflow raise, a direct call raises it.
+"""
 
 from __future__ import annotations
 

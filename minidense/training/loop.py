@@ -14,6 +14,7 @@ from minidense.core.errors import Problems, warn
 from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Block, Step
+from minidense.layers.base import walk
 from minidense.numerics import blas
 from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
@@ -62,6 +63,8 @@ class Run:
         self.epoch = self.step = self.steps_made = 0
         """The number of completed epochs, of completed batches of the current epoch, and of all batches so far."""
         self._order_from: Any = None
+        self._words: dict[str, str] = {}
+        """A description of the model when the run began, if it may be saved: only a model of the same can resume it."""
         self._watched = callbacks.per_batch
         self._unreported: Array | None = None
         """The scores of an unfinished block that are not in the report yet; only if callbacks see each step."""
@@ -190,21 +193,22 @@ class Run:
     def _check(self) -> None:
         """Raise ValueError if the run cannot resume, or could not be saved by its callbacks. Changes nothing."""
         saved = self.saved
-        if saved is not None:
-            from minidense.files import checkpoint
+        if saved is not None or self.callbacks.saves:
+            from minidense.files import checkpoint, model_file
 
-            problems = Problems()
-            problems.found += checkpoint.differences(self.model, saved.model) + self._differences(saved.state)
-            problems.raise_if_any(f"cannot resume from {saved.path}")
-            if (there := saved.state["BLAS"]) != self._blas:
-                warn(
-                    f"{saved.path} was computed by {there}, and is resumed by {self._blas}: the last bits of what "
-                    f"follows may differ from those of a run without a break."
-                )
-        if self.callbacks.saves:
-            from minidense.files import model_file
-
-            model_file.check_savable(self.model, {"callbacks": self.callbacks.state()})
+            self._words = checkpoint.words_of(self.model)
+            if saved is not None:
+                problems, theirs = Problems(), saved.state.get("words")
+                problems.found += checkpoint.differences(self.model, self._words, saved.model, theirs)
+                problems.found += self._differences(saved.state)
+                problems.raise_if_any(f"cannot resume from {saved.path}")
+                if (there := saved.state["BLAS"]) != self._blas:
+                    warn(
+                        f"{saved.path} was computed by {there[:80]}, and is resumed by {self._blas}: the last bits of "
+                        f"what follows may differ from those of a run without a break."
+                    )
+            if self.callbacks.saves:
+                model_file.check_savable(self.model, {"callbacks": self.callbacks.state()})
         assert self.model.optimizer is not None
         self.model.optimizer.check_owner(self.model)
         if saved is not None:  # last, for it reads on in a source of the user's
@@ -233,6 +237,8 @@ class Run:
         """Go to the position of the saved run. Called after ``on_train_begin``."""
         if self.saved is not None:
             state = self.saved.state
+            for layer, other in zip(walk(self.model.network), walk(self.saved.model.network), strict=True):
+                vars(layer)["trainable"] = other.trainable  # only now: a run freezes what was frozen when it began
             self.epoch, self.step, self.steps_made = state["epoch"], state["step"], state["steps_made"]
             self.report.resume(state["report"])
             self._running.resume(state["running"])
@@ -283,7 +289,7 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """The state of the run, as plain values and arrays."""
-        order_from = np.random.Generator(np.random.PCG64())
+        order_from = np.random.Generator(np.random.PCG64(0))  # any seed, so that equal runs write equal files
         order_from.bit_generator.state = self._order_from if self.step and self.shuffled else self._shuffle_state
         return {
             "number": self.number,
@@ -291,6 +297,7 @@ class Run:
             "step": self.step,
             "steps_made": self.steps_made,
             "order_from": order_from,
+            "words": self._words,
             "facts": self.facts,
             "BLAS": self._blas,
             "stopped": self.model.stop_training,
@@ -338,7 +345,19 @@ class Run:
         return len(history.epoch) == epochs and history.epoch == list(range(epochs))
 
 
-_PARTS = ["number", "epoch", "step", "steps_made", "order_from", "facts", "BLAS", "stopped", "report", "running"]
+_PARTS = [
+    "number",
+    "epoch",
+    "step",
+    "steps_made",
+    "order_from",
+    "words",
+    "facts",
+    "BLAS",
+    "stopped",
+    "report",
+    "running",
+]
 _PARTS += ["unreported", "callbacks"]
 
 

@@ -347,6 +347,15 @@ def test_a_forged_state_is_refused_before_anything_is_set(change, message):
         assert vars(thing) == before
 
 
+@pytest.mark.parametrize("name", ["count", "best"])
+def test_whole_numbers_that_no_float_can_be_computed_with_are_refused(name):
+    for value in (2**1000 - 1, 1 - 2**1000):
+        check_state_dict(Deeper(), {**GOOD, name: value})
+    for value in (2**1000, -(2**1000)):
+        with pytest.raises(ValueError, match=f"Deeper: {name} must be of type"):
+            check_state_dict(Deeper(), {**GOOD, name: value})
+
+
 WRONG = {
     "bool": 1,
     "int": 1.5,
@@ -363,7 +372,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind in LIBRARY.values() for name in saved_names(kind)], ids=str
+    ("kind", "name"),
+    [(kind, name) for kind in LIBRARY.values() for name in saved_names(kind)],
+    ids=lambda part: getattr(part, "__name__", part),
 )
 def test_each_attribute_of_the_librarys_classes_is_of_a_kind(kind, name):
     """Whatever a forged file has for it, no value of another type is accepted."""
@@ -406,3 +417,23 @@ def test_annotations_that_say_nothing_let_everything_pass():
         c: tuple[int, ...] = ()
 
     load_state_dict(Loose(), {"a": "x", "b": [1], "c": 5})
+
+
+@pytest.mark.parametrize("value", [len, Configurable, Configurable(), {"deep": [len]}])
+def test_functions_and_objects_are_no_state(value):
+    class Keeps(Configurable):
+        saved = ("kept",)
+        kept = 0
+
+    keeps = Keeps()
+    with pytest.raises(ValueError, match="Keeps: kept in `saved`: expected numbers, bools, strings, arrays"):
+        load_state_dict(keeps, {"kept": value})
+    assert keeps.kept == 0
+    keeps.kept = value
+    with pytest.raises(ValueError, match="Keeps: kept in `saved`: expected numbers, bools, strings, arrays"):
+        state_dict(keeps)
+
+
+def test_saved_gives_names():
+    with pytest.raises(TypeError, match="saved: expected a tuple of names"):
+        type("Wrong", (Configurable,), {"saved": (1,)})

@@ -55,6 +55,11 @@ def saved(made, path):
     return checkpoint.read_checkpoint(path, checkpoint.custom_of(made), md.Sequential)
 
 
+def differences(mine, theirs, their_words=None):
+    """Those of a run of one model and a file's, whose run began as it is, or as these words say."""
+    return checkpoint.differences(mine, checkpoint.words_of(mine), theirs, their_words or checkpoint.words_of(theirs))
+
+
 def test_the_run_comes_back(tmp_path):
     path = tmp_path / "run.npz"
     trained = model()
@@ -88,13 +93,15 @@ def test_the_number_of_a_run(tmp_path):
 
 
 def test_what_training_changes_is_no_difference(tmp_path):
-    trained = model(loss=Counting(), metrics=())
+    trained = model(loss=Counting(), metrics=()).build(4)
+    began = checkpoint.words_of(trained)
     trained.fit(X, random.normal(size=(40, 3)), verbose=0)
     trained.layers[2].f.children[1].rate = 0.2
     trained.optimizer.learning_rate = 0.5
     theirs, _ = saved(trained, tmp_path / "run.npz")
     mine = model(loss=Counting(), metrics=()).build(4)
-    assert checkpoint.differences(mine, theirs) == []
+    assert differences(mine, theirs, began) == []
+    assert "layer 2 is Residual([Dense(5), Dropout(0.2)]) in the file" in differences(mine, theirs)[1]
     objects = [*mine.layers, mine.optimizer, mine.loss, mine.theta]
     checkpoint.take_over(mine, theirs)
     assert [*mine.layers, mine.optimizer, mine.loss] == objects[:-1]
@@ -130,6 +137,12 @@ def frozen():
     return made
 
 
+def renamed():
+    made = model()
+    made.metrics[1].name = "F"
+    return made
+
+
 DIFFERENT = {
     "dtype": (lambda: model(dtype="float64"), "the dtype is 'float64' in the file, and 'float32' here"),
     "layers": (lambda: model(parts=[md.Dense(3)]), "the number of layers is 1 in the file, and 5 here"),
@@ -152,7 +165,8 @@ DIFFERENT = {
         r"the loss is SoftmaxCrossEntropy\(reduction='sum'\) in the file, and SoftmaxCrossEntropy\(\) here",
     ),
     "the number of metrics": (lambda: model(metrics=["f1"]), "the number of metrics is 1 in the file, and 2 here"),
-    "a metric": (lambda: model(metrics=["f1", "auc"]), r"a metric is F1\(\) in the file, and Accuracy\(\) here"),
+    "a metric": (lambda: model(metrics=["f1", "auc"]), r"metric 0 is F1\(\) in the file, and Accuracy\(\) here"),
+    "a metric's name": (renamed, r"the name of metric 1 is 'F' in the file, and 'f1' here"),
 }
 
 
@@ -161,9 +175,40 @@ def test_differences(case, tmp_path):
     make, message = DIFFERENT[case]
     theirs, _ = saved(make().build(4), tmp_path / "run.npz")
     mine = model().build(4)
-    found = "\n".join(checkpoint.differences(mine, theirs))
+    found = "\n".join(differences(mine, theirs))
     assert re.search(message, found), found
-    assert checkpoint.differences(mine, mine) == []
+    assert differences(mine, mine) == []
+
+
+def test_a_model_that_is_not_what_its_words_say(tmp_path):
+    """Before any array is taken over: a file may say what it likes."""
+    mine, others = model().build(4), model(parts=[*layers()[:-1], md.Dense(4)]).build(4)
+    for theirs in (others, model(md.SGD()).build(4), model(metrics=()).build(4), model(parts=layers()[:2]).build(4)):
+        read, _ = saved(theirs, tmp_path / "run.npz")
+        found = differences(mine, read, checkpoint.words_of(mine))
+        assert found == ["its model is not the one that its run began with"]
+    assert differences(mine, mine, 5) == ["what it says about the model is incomplete"]
+    assert "the loss is a dict in the file" in differences(mine, mine, {"the loss": {str(i): i for i in range(99)}})[5]
+
+
+def test_arguments_that_callbacks_have_set_are_taken_over(tmp_path):
+    """Numbers, text, lists and arrays, and what is frozen; but for layers, which are taken one by one."""
+
+    class Any(Noise):
+        def __init__(self, size, table=None):
+            self.size, self.table = size, table
+
+        def forward(self, x):
+            return x
+
+    trained, mine = (model(parts=[Any([1, 2], np.ones(3)), md.Dense(3)]).build(4) for _ in range(2))
+    layer = trained.layers[0]
+    layer.size, layer.table, trained.loss.label_smoothing = (3, "x"), np.arange(4.0), 0.1
+    theirs, _ = saved(trained, tmp_path / "run.npz")
+    checkpoint.take_over(mine, theirs)
+    assert mine.layers[0].size == (3, "x")
+    assert (mine.layers[0].table == np.arange(4.0)).all()
+    assert mine.loss.label_smoothing == 0.1
 
 
 def test_what_is_ones_own_is_found():

@@ -342,9 +342,15 @@ def test_what_belongs_to_the_outermost_model_is_refused():
     for name, call in calls.items():
         with pytest.raises(RuntimeError, match=f"part of another one: call {name} on the outermost model"):
             call()
+    never_compiled = md.Sequential([md.Dense(4)])
+    outer = md.Sequential([never_compiled])
+    with pytest.raises(RuntimeError, match="part of another one: compile and train the outermost model"):
+        outer.layers[0].fit(X, Y)
     with pytest.raises(ValueError, match="pass rng to the outermost model"):
         md.Sequential([md.Sequential([md.Dense(3)], rng=0)])
-    with pytest.raises(ValueError, match="pass dtype to the outermost model"):
+    with pytest.raises(
+        ValueError, match=r"Sequential\(\[Dense\(3\)\]\), layer 0: .* pass dtype to the outermost model"
+    ):
         md.Sequential([md.Sequential([md.Dense(3)], dtype="float64")]).build(4)
     assert md.Sequential([md.Sequential([md.Dense(3)])], dtype="float64").build(4).theta.dtype == "float64"
 
@@ -400,7 +406,7 @@ def test_a_child_keeps_its_activation_when_it_is_built_again():
     layer = Within()
     parts = built()
     gc.collect()  # the model that had it is no more
-    assert built() == parts == ["Chain(layers=[Dense(3), ReLU()])", "Dense(3)", "ReLU()"]
+    assert built() == parts == ["[Dense(3), ReLU()]", "Dense(3)", "ReLU()"]
 
 
 def test_shapes_that_do_not_fit_are_told():

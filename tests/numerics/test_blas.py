@@ -188,6 +188,7 @@ def test_what_is_said_of_the_library():
 
 def test_another_library_is_named_and_left_alone(monkeypatch):
     monkeypatch.setattr(blas.ctypes, "CDLL", _Empty)
+    monkeypatch.setattr(blas.ctypes, "PyDLL", _Empty)
     monkeypatch.setattr(blas.np, "show_config", lambda mode: {"Build Dependencies": {"blas": {"name": "accelerate"}}})
     monkeypatch.setattr(blas, "_openblas", blas._OpenBLAS())
     with one_thread():

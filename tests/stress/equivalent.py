@@ -1,3 +1,29 @@
-"""Mutants that no test can notice: by (file, source line, "before -> after"), why."""
+"""Mutants that no test can notice, and why: by file, the line as it is, and the line of the mutant."""
 
-EXPLAINED: dict[tuple[str, str, str], str] = {}
+EXPLAINED = {
+    (
+        "callbacks/reporting.py",
+        "dynamic_ncols=True,",
+        "dynamic_ncols=False,",
+    ): "Whether the bar follows a terminal's width: nothing but its look depends on it.",
+    (
+        "core/arguments.py",
+        "close = difflib.get_close_matches(str(name)[:80].lower(), list(known), n=1)",
+        "close = difflib.get_close_matches(str(name)[:81].lower(), list(known), n=1)",
+    ): "A bound on the time it takes: no name is nearly as long.",
+    (
+        "core/rng.py",
+        'key = [part if isinstance(part, int) else 2**32 + int.from_bytes(part.encode(), "big") for part in path]',
+        'key = [part if isinstance(part, int) else (-2)**32 + int.from_bytes(part.encode(), "big") for part in path]',
+    ): "The same number.",
+    (
+        "data/arrays.py",
+        'if x.dtype.kind == "f" and isinstance(x, np.ndarray) and x.nbytes <= CHECK_BYTES:',
+        "if x.dtype.kind == 'f_' and isinstance(x, np.ndarray) and x.nbytes <= CHECK_BYTES:",
+    ): "A short cut: the blocks below it are then one block, which is checked alike.",
+    (
+        "layers/base.py",
+        "return False",
+        "return True",
+    ): "Is not reached: Layer itself has both attributes that are asked for.",
+}

@@ -6,8 +6,8 @@ python tests/stress/mutants.py --count 300 --seed 1          more, and others
 
 A mutant is made by a rule (``Finder``): a comparison or a sign is turned, a number is off by one, a statement is
 missing, ... Each file gets its share, of all kinds of faults in turn. The tests that mirror the file run first, with
-its doctests, then those of its folder, then tests/promises, then all others; with --slow, also those that take long. A
-test that fails without any fault is left out. Survivors are printed; those that no test could notice are explained in
+its doctests, then those of its folder, then tests/promises; with --slow, all others. A test that fails without any
+fault is left out. Survivors are printed; those that no test could notice are explained in
 ``equivalent.py``.
 """
 
@@ -25,7 +25,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -36,6 +35,7 @@ from equivalent import EXPLAINED
 
 HERE = Path(__file__).parents[2]
 SLOW = ("test_resumption.py", "test_benchmarks.py", "test_examples.py")  # in tests/promises, from short to long
+LIMIT = 300  # seconds that a list of tests may take
 MEMORY = 12 << 20  # KiB of address space that a mutant may take
 
 
@@ -286,12 +286,11 @@ def chosen(count, seed, only):
 
 
 class Trial:
-    """Copies of the repository to run mutants in, and one without a fault, which says what fails anyway and how long
-    the tests take."""
+    """Copies of the repository to run mutants in, and one without a fault, which says what fails anyway."""
 
     def __init__(self, folder, jobs, slow):
         self.slow, self.copies, self.lock, self.serial = slow, queue.SimpleQueue(), Lock(), 0
-        self.usual = {}
+        self.anyway = {}
         for name in ["sound", *map(str, range(jobs))]:
             copy = Path(folder) / name
             for part in (
@@ -315,19 +314,20 @@ class Trial:
 
     def stages(self, file):
         """The lists of tests that a mutant of this file meets, one after the other."""
-        folder = HERE / "tests" / Path(file).parent
-        everything = [each for each in (HERE / "tests").rglob("test_*.py") if each.name not in SLOW]
+        folder = self.sound / "tests" / Path(file).parent
+        everything = [each for each in (self.sound / "tests").rglob("test_*.py") if each.name not in SLOW]
         seen = {*folder.glob(f"test_{Path(file).stem}.py")}
-        yield [*map(str, sorted(path.relative_to(HERE) for path in seen)), f"minidense/{file}"]
-        for further in (folder.glob("*.py"), (HERE / "tests/promises").glob("*.py"), everything):
+        yield [*map(str, sorted(path.relative_to(self.sound) for path in seen)), f"minidense/{file}"]
+        promises = (self.sound / "tests/promises").glob("*.py")
+        for further in (folder.glob("*.py"), promises, everything if self.slow else []):
             now = [path for path in further if path in everything and path not in seen]
             seen.update(now)
-            yield sorted(str(path.relative_to(HERE)) for path in now)
+            yield sorted(str(path.relative_to(self.sound)) for path in now)
         if self.slow:
             yield from ([f"tests/promises/{name}"] for name in SLOW)
 
-    def pytest(self, copy, tests, limit, *options):
-        """(exit code, or None after ``limit`` seconds; what was printed)."""
+    def pytest(self, copy, tests, *options):
+        """(exit code, or None where it takes too long; what was printed)."""
         command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-rfE", "-p", "no:randomly", *options, *tests]
         environment = os.environ | {"PYTHONPATH": str(copy), "CI": "true", "COLUMNS": "2000", "PYTHONHASHSEED": "0"}
         process = subprocess.Popen(
@@ -341,7 +341,7 @@ class Trial:
             start_new_session=True,
         )
         try:
-            output, _ = process.communicate(timeout=limit)
+            output, _ = process.communicate(timeout=LIMIT)
             return process.returncode, output
         except subprocess.TimeoutExpired:
             return None, ""
@@ -350,20 +350,15 @@ class Trial:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def as_usual(self, tests):
-        """(what fails without a fault, the time in seconds) of these tests."""
-        failing, seconds = [], 0.0
-        for test in tests:
-            with self.lock:
-                if test not in self.usual:
-                    start = time.perf_counter()
-                    _, output = self.pytest(self.sound, [test], None)
-                    self.usual[test] = failures(output), time.perf_counter() - start
-                    if self.usual[test][0]:
-                        print("left out, as it fails without a fault:", *self.usual[test][0], sep="\n  ", flush=True)
-            failing += self.usual[test][0]
-            seconds += self.usual[test][1]
-        return failing, seconds
+    def fails_anyway(self, test):
+        """Whether that test fails without a fault."""
+        with self.lock:
+            if test not in self.anyway:
+                code, _ = self.pytest(self.sound, [test])
+                self.anyway[test] = bool(code)
+                if code:
+                    print(f"left out, as it fails without a fault: {test}\n", flush=True)
+            return self.anyway[test]
 
     def caught(self, mutant):
         """Who noticed, as text; None for a survivor."""
@@ -373,13 +368,16 @@ class Trial:
         try:
             self._write(target, mutant.applied(source))
             for tests in filter(None, self.stages(mutant.file)):
-                failing, seconds = self.as_usual(tests)
-                options = [f"--deselect={test}" for test in failing]
-                code, output = self.pytest(copy, tests, 20 + 5 * seconds, "-x", *options)
-                if code is None:
-                    return f"{tests[0]}: takes too long"
-                if code not in (0, 5):  # 5: no tests
-                    return next(iter(failures(output)), f"{tests[0]}: exit code {code}")
+                while True:
+                    options = [f"--deselect={test}" for test, fails in [*self.anyway.items()] if fails]
+                    code, output = self.pytest(copy, tests, "-x", *options)
+                    if code is None:
+                        return f"{tests[0]}: takes too long"
+                    if code in (0, 5):  # 5: no tests
+                        break
+                    by = next(iter(failures(output)), f"{tests[0]}: exit code {code}")
+                    if "::" not in by or not self.fails_anyway(by):
+                        return by
             return None
         finally:
             self._write(target, source)
@@ -405,7 +403,7 @@ def main():
         "--only", nargs="+", default=[""], metavar="FILE", help="files whose path contains one of these"
     )
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--slow", action="store_true", help="survivors meet the tests that take long too")
+    parser.add_argument("--slow", action="store_true", help="survivors meet all other tests too")
     parser.add_argument("--json", metavar="PATH", help="write all that was found there")
     parser.add_argument("--survivors", metavar="PATH", help="only those that survived in an earlier run's --json")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
@@ -424,10 +422,10 @@ def main():
         for mutant, by in zip(mutants, pool.map(trial.caught, mutants), strict=True):
             why = None if by else EXPLAINED.get(mutant.key)
             found.append({**asdict(mutant), "caught": by, "explained": why})
+            if arguments.json:
+                Path(arguments.json).write_text(json.dumps(found, indent=1))
             if by is None:
                 print(f"{mutant}\n  = {why or 'NOT NOTICED, and not explained'}\n", flush=True)
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(found, indent=1))
     survived = [each for each in found if not each["caught"]]
     unexplained = sum(not each["explained"] for each in survived)
     print("kinds:", ", ".join(f"{kind} {n}" for kind, n in Counter(m.kind for m in mutants).most_common()))
