@@ -14,6 +14,7 @@ import numpy as np
 
 from minidense.core.arguments import lookup, real_number, whole_number
 from minidense.core.configurable import Configurable
+from minidense.core.interrupts import quiet
 from minidense.core.types import Array
 
 
@@ -68,11 +69,13 @@ class MeanMetric(Metric):
     def reset(self) -> None:
         self._sum, self._weight = 0.0, 0.0
 
+    @quiet
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
         values = self.rows(y_true, y_pred)
         self._sum += float(values.sum(dtype=np.float64) if weights is None else np.vdot(values, weights))
         self._weight += len(values) if weights is None else float(weights.sum(dtype=np.float64))
 
+    @quiet
     def result(self) -> float:
         return self._sum / self._weight if self._weight else float("nan")
 
@@ -185,6 +188,7 @@ class R2(Metric, library=True):
     def reset(self) -> None:
         self._weight, self._mean, self._spread, self._error = 0.0, np.zeros(1), np.zeros(1), np.zeros(1)
 
+    @quiet
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
         y = _targets(y_true, y_pred).reshape(len(y_pred), -1).astype(np.float64)
         w = np.ones((len(y), 1)) if weights is None else weights.astype(np.float64)[:, None]
@@ -199,6 +203,7 @@ class R2(Metric, library=True):
         self._mean = self._mean + gap * weight / total
         self._weight = total
 
+    @quiet
     def result(self) -> float:
         ratio = self._error / np.where(self._spread, self._spread, 1)
         return float(np.where(self._spread, 1 - ratio, self._error == 0).mean())
@@ -224,6 +229,7 @@ class _Counted(Metric):
     def reset(self) -> None:
         self._true_positives, self._predicted, self._actual = np.zeros(1), np.zeros(1), np.zeros(1)
 
+    @quiet
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
         k = y_pred.shape[1]
         if k > 1 and np.ndim(y_true) == 1:
@@ -236,6 +242,7 @@ class _Counted(Metric):
         self._predicted = self._predicted + w @ predicted
         self._actual = self._actual + w @ actual
 
+    @quiet
     def result(self) -> float:
         counts = self._true_positives, self._predicted, self._actual
         if self.average == "micro":
@@ -334,6 +341,7 @@ class AUC(_Collecting, library=True):
 
     name = "auc"
 
+    @quiet
     def result(self) -> float:
         y_true, y_pred, weights = self._all()
         if y_pred.shape[1] > 1 and y_true.ndim == 1:
@@ -368,6 +376,7 @@ class FunctionMetric(_Collecting, library=True):
         self.name = getattr(function, "__name__", type(function).__name__)
         self.takes_weights = "sample_weight" in inspect.signature(function).parameters
 
+    @quiet
     def result(self) -> float:
         y_true, y_pred, weights = self._all()
         if weights is None:

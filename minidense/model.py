@@ -19,11 +19,11 @@ from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features, check_features, check_weights
 from minidense.data.batches import SLICE_ROWS, check_batch_size
-from minidense.layers.base import Layer
+from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metric
-from minidense.network import Network, inference
+from minidense.network import Network
 from minidense.numerics.helpers import each
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.teaching.summary import Summary, summary
@@ -151,6 +151,7 @@ class Sequential:
         return self.network.theta
 
     @theta.setter
+    @quiet
     def theta(self, values: Any) -> None:
         theta = self.network.theta
         if np.shape(values) != theta.shape:
@@ -349,7 +350,7 @@ class Sequential:
         input that does not fit and RuntimeError before the model is built.
         """
         input_shape, output_shape = self._built_shapes()
-        layers, dtype = self.network.children, self.dtype
+        dtype = self.dtype
         x = as_features(x)
         check_features(x, input_shape, dtype)
         size = check_batch_size(batch_size, len(x))
@@ -357,12 +358,12 @@ class Sequential:
             size = SLICE_ROWS
         if size == len(x) and isinstance(x, np.ndarray):
             with self.network.one_thread(len(x)):
-                y = inference(layers)(np.ascontiguousarray(x, dtype))
-            return y if y is not x and y.flags.owndata and layers[-1]._of_library else y.copy()
+                y = self.network.inference()(np.ascontiguousarray(x, dtype))
+            return y if y is not x and y.flags.owndata and self.network.children[-1]._of_library else y.copy()
         y = np.empty((len(x), *output_shape), dtype)
 
         def worker() -> Callable[[tuple[int, Array]], None]:
-            infer = inference(layers, workspaces=True)
+            infer = self.network.inference(workspaces=True)
 
             def compute(piece: tuple[int, Array]) -> None:
                 start, rows = piece
@@ -442,8 +443,9 @@ class Sequential:
             if array.shape != view.shape:
                 raise ValueError(f"weights[{i}]: expected shape {view.shape} for {name}, got {array.shape}.")
             check_features(np.atleast_2d(array), np.atleast_2d(array).shape[1:], self.dtype, f"weights[{i}]")
-        for array, view in zip(arrays, targets.values(), strict=True):
-            view[...] = array
+        with self._exclusively(within=True):
+            for array, view in zip(arrays, targets.values(), strict=True):
+                view[...] = array
 
     @property
     def count_params(self) -> int:
@@ -481,8 +483,10 @@ class Sequential:
         """
         from minidense.files import model_file  # here, for only those who save should wait for what it imports
 
-        if type(self) is not Sequential:
-            raise ValueError(f"a {type(self).__name__} would come back as a Sequential; use save_weights instead.")
+        inside = [layer._facade for layer in walk(self.network) if isinstance(layer, Network) and layer._facade]
+        for kind in map(type, (self, *inside)):
+            if kind is not Sequential:
+                raise ValueError(f"a {kind.__name__} would come back as a Sequential; use save_weights instead.")
         with self._exclusively(within=True):
             model_file.write_model(path, self)
 
@@ -552,6 +556,8 @@ class Sequential:
 
     def _compiled(self) -> tuple[Optimizer, Loss]:
         if self.optimizer is None or self.loss is None:
+            if self.network.outer is not None:
+                raise RuntimeError("this model is part of another one: compile and train the outermost model.")
             raise RuntimeError(
                 "the model is not compiled: call model.compile(optimizer=md.SGD(0.1), loss=md.SoftmaxCrossEntropy())."
             )

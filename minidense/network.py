@@ -155,6 +155,8 @@ class Network(Chain, library=True):
         if self.built:
             yield self._record.output_shape or ()
             return
+        if self.outer is not None:
+            raise RuntimeError("this model is part of another one, which is not built: build the outermost model.")
         if not self.children:
             raise ValueError("the model has no layers; add some: model.add(md.Dense(10)).")
         with self._undone_if_failed():
@@ -209,12 +211,13 @@ class Network(Chain, library=True):
         views: dict[int, dict[str, Array]] = {}
         gradients: dict[int, dict[str, Array]] = {}
         shared: list[tuple[Array, Array]] = []
-        networks: list[tuple[Network, slice, slice]] = []
+        networks: list[tuple[Network, slice, slice, list[tuple[Array, Array]]]] = []
 
         def lay_out(layer: Layer, place: int, buffer_place: int) -> tuple[int, int]:
             """Cut the vectors into the layer's pieces, from these places on; return where the next one's begin."""
             begin, start = (place, buffer_place), self.generators.start_of_layer(layer._record.path or ())
             mine, mine_d = views.setdefault(id(layer), {}), gradients.setdefault(id(layer), {})
+            shared_before = len(shared)
             for d in layer._record.params:
                 if d.owner is None:
                     piece, place = slice(place, place + d.size), place + d.size
@@ -233,7 +236,8 @@ class Network(Chain, library=True):
             for child in layer._record.children.values():
                 place, buffer_place = lay_out(child, place, buffer_place)
             if isinstance(layer, Network):
-                networks.append((layer, slice(begin[0], place), slice(begin[1], buffer_place)))
+                pieces = slice(begin[0], place), slice(begin[1], buffer_place)
+                networks.append((layer, *pieces, shared[shared_before:]))
             return place, buffer_place
 
         lay_out(self, 0, 0)
@@ -241,9 +245,10 @@ class Network(Chain, library=True):
             bind(layer, views[id(layer)], gradients[id(layer)])
             if layer.draws and "rng" not in layer.__dict__:
                 layer.rng = self.generators.noise_of_layer(layer._record.path or ())
-        for network, piece, buffer_piece in networks:
+        for network, piece, buffer_piece, pairs in networks:
             network._theta, network._grad, network._buffers = theta[piece], grad[piece], buffers[buffer_piece]
-        self._kept, self._shared = np.empty_like(buffers), shared
+            network._kept = np.empty_like(network._buffers)
+            network._shared = [pair for pair in pairs if np.may_share_memory(pair[0], network._grad)]
         self._simple = all(layer._record.simple for layer in self.children)
 
     def _starting_values(
@@ -298,6 +303,10 @@ class Network(Chain, library=True):
     def buffers_held(self) -> Array:
         """The buffers at the last ``hold_buffers``."""
         return self._kept
+
+    def inference(self, workspaces: bool = False) -> Callable[[Array], Array]:
+        """The function from x to the output that ``inference`` below gives of all layers."""
+        return inference(self.children, workspaces)
 
     def reuse_workspaces(self) -> None:
         """From now on each layer's ``workspace`` gives the same arrays again, until ``forget``."""

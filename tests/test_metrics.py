@@ -275,3 +275,33 @@ def test_arguments_are_checked_when_set_and_metrics_without_take_none():
         md.R2(3)
     with pytest.raises(TypeError, match=r"Accuracy takes no keyword 'k'. It takes no arguments."):
         md.Accuracy(k=3)
+
+
+# ---------------------------------------------------------------------- NumPy's floating-point settings
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e200, 1e308])
+@pytest.mark.parametrize("name", METRICS)
+def test_numpys_settings_change_nothing(name, scale):
+    """Weights, and what is no class or probability, of a size at which squares, sums and products leave float64."""
+    metric, data = METRICS[name]
+    rng = np.random.default_rng(0)
+    y_true, y_pred = data(rng, 20, 3)
+    weights = rng.random(20) * scale
+    if data is numbers:
+        y_true, y_pred = y_true / 10 * scale, y_pred / 10 * scale
+    found = []
+    for setting in ("ignore", "raise"):
+        twin = copy.deepcopy(metric)
+        with np.errstate(all=setting):
+            for half in (slice(0, 9), slice(9, 20)):
+                twin.update(y_true[half], y_pred[half], weights[half])
+            found.append(np.float64(twin.result()).tobytes())
+    assert found[0] == found[1]
+
+
+def test_numpys_settings_change_nothing_for_a_function():
+    metric = FunctionMetric(lambda y_true, y_pred: ((y_true - y_pred) ** 2).sum())
+    with np.errstate(all="raise"):
+        metric.update(np.array([1e200]), np.array([-1e200]))
+        assert metric.result() == math.inf

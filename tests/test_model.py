@@ -173,7 +173,35 @@ def test_fit_of_a_model_that_is_being_fitted_is_an_error(digits_like):
     model.fit(*digits_like, verbose=0)  # and the lock is free again
 
 
+def test_weights_are_not_set_beside_a_fit_but_in_its_callbacks(digits_like):
+    model, refused = make(), []
+
+    def elsewhere():
+        try:
+            model.set_weights(model.get_weights())
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    def beside(epoch, logs):
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        model.set_weights([np.zeros_like(w) for w in model.get_weights()])
+
+    model.fit(*digits_like, callbacks=[md.callbacks.LambdaCallback(on_epoch_end=beside)], verbose=0)
+    assert len(refused) == 1
+    assert "in another thread" in refused[0]
+    assert not model.theta.any()
+
+
 # ------------------------------------------------------------------ theta and copies
+
+
+def test_theta_is_assigned_under_any_settings():
+    model = md.Sequential([md.Dense(1)]).build(1)
+    with np.errstate(all="raise"):
+        model.theta = [1e-300, 1e300]
+    assert model.theta.tolist() == [0, np.inf]
 
 
 def assert_views(model):
@@ -425,3 +453,14 @@ def test_a_dropout_added_to_a_built_model_trains(digits_like, fitted):
     mask = model.layers[1]
     y = mask.forward(np.ones((1000, 3), "float32"), training=True)
     assert set(np.unique(y)) == {0, 2}
+
+
+def test_a_model_of_another_class_within_the_model_is_not_saved(tmp_path):
+    class Mine(md.Sequential):
+        pass
+
+    model = md.Sequential([md.Residual(Mine([md.Dense(3)])), md.Dense(2)]).build(3)
+    with pytest.raises(ValueError, match="a Mine would come back as a Sequential; use save_weights instead"):
+        model.save(tmp_path / "model.npz")
+    assert not any(tmp_path.iterdir())
+    model.save_weights(tmp_path / "weights.npz")

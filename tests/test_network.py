@@ -197,3 +197,62 @@ def test_layers_that_outlive_their_model_can_join_another():
     model = md.Sequential([dense, block, md.Dense(2)], rng=1).build(4)
     assert all(map(np.array_equal, values, model.get_weights()))
     assert_whole(model.network)
+
+
+def test_a_model_cannot_be_added_to_itself():
+    model = md.Sequential([md.Dense(4)])
+    with pytest.raises(ValueError, match="would be part of itself"):
+        model.add(model)
+    assert len(model.layers) == 1
+    model.build(4)
+    around = md.Sequential([md.Dense(4)])
+    around.add(md.Residual(around))
+    with pytest.raises(ValueError, match="would be part of itself"):
+        around.build(4)
+
+
+class Tied(md.Layer):
+    """y = x W^T, with the W of another layer."""
+
+    def __init__(self, encoder):
+        self.encoder = encoder
+
+    def build(self, input_shape):
+        self.param("W", shared=(self.encoder, "W"))
+        return self.encoder.input_shape
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.W.T
+
+    def backward(self, dy):
+        self.dW = dy.T @ self.x
+        return dy @ self.W
+
+
+def test_a_model_within_a_model_computes_the_whole_gradient():
+    x = np.random.default_rng(0).normal(size=(7, 6))
+    encoder = md.Dense(3)
+    inner = md.Sequential([encoder, Tied(encoder), md.BatchNormalization()]).compile("sgd", "mse")
+    outer = md.Sequential([inner], rng=0, dtype="float64").compile("sgd", "mse")
+    with pytest.raises(RuntimeError, match="part of another one, which is not built"):
+        inner.loss_and_grad(x, x)
+    outer.build(6)
+    loss = outer.loss_and_grad(x, x)
+    expected = outer.grad.copy()
+    assert np.any(expected)
+    moving = outer.network.buffers.copy()
+    outer.grad[:] = 0
+    assert inner.loss_and_grad(x, x) == loss
+    assert np.array_equal(outer.grad, expected)
+    assert np.array_equal(outer.network.buffers, moving)
+    outer.grad[:] = 0
+    inner.backward(2 * (inner.forward(x, training=True) - x) / x.size)
+    assert np.allclose(outer.grad, expected, rtol=0, atol=1e-13)  # sums of some ten terms of about 1
+    assert not np.array_equal(outer.network.buffers, moving)
+
+
+def test_inference_of_a_network_is_its_prediction():
+    model = md.Sequential([md.Dense(4), md.Dropout(0.5), md.Dense(2)], rng=0).build(3)
+    x = np.ones((5, 3), "float32")
+    assert np.array_equal(model.network.inference()(x), model.predict(x))

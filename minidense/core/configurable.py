@@ -89,7 +89,7 @@ class Configurable(metaclass=_Remembering):
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if not isinstance(cls.saved, tuple | list):
+        if not isinstance(cls.saved, tuple | list) or not all(isinstance(name, str) for name in cls.saved):
             raise TypeError(
                 f"{cls.__name__}: saved: expected a tuple of names, got {shown(cls.saved)}; a tuple of one "
                 f"name ends in a comma: saved = ('best',)."
@@ -152,7 +152,7 @@ def call_of(kind: type, config: Mapping[str, Any], text_of: Callable[[Any], str]
 
 
 def _short(value: Any) -> str:
-    return f"<array of shape {value.shape}>" if getattr(value, "shape", ()) else repr(value)
+    return f"<array of shape {value.shape}>" if isinstance(value, np.ndarray) and value.ndim else repr(value)
 
 
 def saved_names(kind: type[Configurable]) -> list[str]:
@@ -162,7 +162,7 @@ def saved_names(kind: type[Configurable]) -> list[str]:
 
 
 def state_dict(thing: Configurable) -> dict[str, Any]:
-    """The attributes that ``thing`` names in ``saved``. Raises ValueError where it does not have one of them.
+    """The attributes that ``thing`` names in ``saved``. ValueError where it lacks one, or one is no state.
 
     >>> class Counter(Configurable):
     ...     saved = ("count",)
@@ -176,6 +176,7 @@ def state_dict(thing: Configurable) -> dict[str, Any]:
             guess = nearest(name, vars(thing))
             raise ValueError(f"{thing!r} names {name!r} in `saved`, and has no such attribute.{guess}")
         state[name] = getattr(thing, name)
+        _check_is_state(type(thing), name, state[name])
     return state
 
 
@@ -201,9 +202,23 @@ def check_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
     if others := [name for name in state if name not in names]:
         raise ValueError(f"{kind.__name__} does not save {shown(others[0])}, which the file has.")
     for name, value in state.items():
+        _check_is_state(kind, name, value)
         expected = _annotated(kind, name)
         if not _is_of(value, expected):
             raise ValueError(f"{kind.__name__}: {name} is of the kind {expected}; the file has {shown(value)}.")
+
+
+def _check_is_state(kind: type, name: str, value: Any, depth: int = 0) -> None:
+    """ValueError for what an argument may be and a state may not: functions, classes, layers, models and the like."""
+    if isinstance(value, list | tuple | dict):
+        if depth < 50:  # what is nested more deeply cannot be saved anyway
+            for item in value.values() if isinstance(value, dict) else value:
+                _check_is_state(kind, name, item, depth + 1)
+    elif callable(value) or isinstance(value, Configurable) or hasattr(value, "_as_layer"):
+        raise ValueError(
+            f"{kind.__name__}: {name} in `saved`: expected numbers, flags, text, arrays, or lists and dicts of "
+            f"them, got {shown(value)}."
+        )
 
 
 def _annotated(kind: type, name: str) -> str:

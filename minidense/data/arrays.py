@@ -72,7 +72,7 @@ def as_features(x: Any, what: str = "x") -> Rows:
         raise TypeError(
             f"{what}: expected a dense array, got {type(x).__name__}; use x.toarray() if it fits in memory."
         )
-    lazy = not isinstance(x, np.ndarray) and not hasattr(x, "to_numpy") and hasattr(x, "__getitem__")
+    lazy = not isinstance(x, np.ndarray | np.generic) and not hasattr(x, "to_numpy") and hasattr(x, "__getitem__")
     array: Rows
     if isinstance(x, Blockwise):
         array = x

@@ -38,6 +38,7 @@ _NAMED: dict[str, Mapping[str, Any]] = {"object": LIBRARY, "function": INITIALIZ
 _MANY = 16  # a list of so many numbers is an array
 _LONGEST = 1_000_000  # numbers in all lists of a file: as Python's numbers they take four times the memory
 _DEEPEST = 50
+_MOST_LAYERS = 4_000  # each takes some kilobytes and a third of a millisecond to make
 _LARGEST_SEED = 64  # in words of 32 bits, for entropy and for the spawn key
 
 
@@ -123,7 +124,7 @@ class Encoder:
                 data = {"$network": {"name": getattr(facade, "name", None), "layers": parts}}
         else:
             data = self._object(layer, where, chained)
-        place = _free(where, self.layers)
+        place = _new_place(where, self.layers)
         self.layers[place], self._met[id(layer)] = layer, (place, layer)
         return data
 
@@ -238,6 +239,12 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
     return name
 
 
+def _new_place(where: str, layers: Mapping[str, Any]) -> str:
+    if len(layers) == _MOST_LAYERS:
+        raise ValueError(f"{where[:80]}: more than {_MOST_LAYERS:,} layers.")
+    return _free(where, layers)
+
+
 class Decoder:
     """Turns JSON into values; arrays come from ``arrays``, each once, and names from the library and ``custom``.
 
@@ -346,7 +353,7 @@ class Decoder:
 
     def _noted(self, made: Any, where: str) -> Any:
         """``made``, a layer or a model, which can be referred to from now on."""
-        self.layers[_free(where, self.layers)] = made
+        self.layers[_new_place(where, self.layers)] = made
         return made
 
     def _found(self, tag: str, name: Any) -> Any:

@@ -389,7 +389,8 @@ def _made_of(archive: Archive, custom: Mapping[str, Any], make: Callable[..., An
         problems.raise_if_any(f"{path} cannot be loaded")
         model = problems.noted(lambda: _made(read, decoder, make))
         problems.raise_if_any(f"{path} cannot be loaded")
-        if left := sorted(name for name in decoder.unused if not name.startswith(_TRAINING)):
+        of_run = _TRAINING if archive.manifest["training"] is not None else ()
+        if left := sorted(name for name in decoder.unused if not name.startswith(of_run)):
             raise CorruptFileError(f"it has arrays that belong to nothing: {', '.join(left[:5])[:300]}.")
     return model, decoder
 

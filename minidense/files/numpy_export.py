@@ -31,22 +31,25 @@ from minidense.numerics import functional
 from minidense.numerics.blas import one_thread
 
 _FILE = '''\
-"""{title}, written by minidense {version}: ``predict(x)`` gives what the model gave.
-
-To the bit, where BLAS has one thread (OPENBLAS_NUM_THREADS=1); otherwise to rounding.
+"""{title}, written by minidense {version}: ``predict(x)`` gives what the model gave, to the bit.
 
 x: (n, {d}) numbers. Returns (n, {k}), {dtype}. It needs NumPy, and nothing else.
 """
 
 import base64
+import contextlib
+import ctypes
 import functools
+import importlib
 import math
+import threading
 
 import numpy as np
 
 Array = np.ndarray
 
 
+@np.errstate(all="ignore")
 def predict(x, batch_size=1024):
     """The output for each row of x, computed ``batch_size`` rows at a time."""
     x = np.asarray(x)
@@ -55,10 +58,39 @@ def predict(x, batch_size=1024):
     if not x.ndim or not len(x) or x.shape[1:] != {input_shape}:
         raise ValueError(f"x: expected shape (n, {d}), got {{x.shape}}.")
     starts = range(0, len(x), batch_size)
-    return np.concatenate([layers(np.ascontiguousarray(x[i : i + batch_size], "{dtype}")) for i in starts])
+    with _one_blas_thread():
+        return np.concatenate([layers(np.ascontiguousarray(x[i : i + batch_size], "{dtype}")) for i in starts])
 
 
-{functions}def _array(dtype, shape, text):
+{functions}def _blas_threads():
+    """OpenBLAS's functions that get and set its number of threads, on which the last bits of a product may depend."""
+    with contextlib.suppress(Exception):  # another BLAS: its threads stay as they are
+        library = ctypes.PyDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
+        for name in ("scipy_openblas_%s_num_threads64_", "openblas_%s_num_threads64_", "openblas_%s_num_threads"):
+            if hasattr(library, name % "set"):
+                return library[name % "get"], library[name % "set"]
+    return (lambda: 1), (lambda n: None)
+
+
+_get_threads, _set_threads = _blas_threads()
+_lock, _within = threading.Lock(), []
+
+
+@contextlib.contextmanager
+def _one_blas_thread():
+    with _lock:
+        _within.append(_within[0] if _within else _get_threads())
+        _set_threads(1)
+    try:
+        yield
+    finally:
+        with _lock:
+            threads = _within.pop()
+            if not _within:
+                _set_threads(threads)
+
+
+def _array(dtype, shape, text):
     return np.frombuffer(base64.b64decode(text), dtype).reshape(shape)
 
 
@@ -70,9 +102,9 @@ ARRAYS = {{
 def export_numpy(path: str | os.PathLike[str], network: Network, title: str) -> None:
     """Write a Python file with a function ``predict`` that gives what the network gives at inference, to the bit.
 
-    With one BLAS thread, that is, which the network always has, and a file that needs only NumPy cannot ask for.
-    The file is run on three random rows before it is put in place. Raises RuntimeError before the network is built,
-    and TypeError, naming the layer, where a layer does not say what it computes, or says something else.
+    Both have one BLAS thread. The file is run on three random rows before it is put in place. Raises RuntimeError
+    before the network is built, and TypeError, naming the layer, where a layer does not say what it computes, or says
+    something else.
     """
     dtype, functions = network.theta.dtype, _Functions(network)
     sources = [functions.of(layer) for layer in walk(network)] + _library_functions(functions.called)

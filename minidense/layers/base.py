@@ -74,6 +74,8 @@ class Record:
         """Whether anybody will look at what ``backward`` returns."""
         self.backward_seen = False
         """Whether a backward pass has written all gradients."""
+        self.backward_due = False
+        """Of a child: whether its forward has been called since its backward."""
         self.touched: set[str] | None = None
         """During the first backward pass: the gradients that were set or read."""
 
@@ -196,7 +198,7 @@ class Layer(Configurable):
         self._check_name(name)
         self._record.buffers.append(Declaration(name, shape, get_initializer(initializer)))
 
-    def child(self, name: str, layer: Any, input_shape: Shape) -> Shape:
+    def child(self, name: str, layer: Any, input_shape: int | Shape) -> Shape:
         """Declare ``layer`` (a Layer or a Sequential) as ``self.<name>``, and build it; call it in ``build``.
 
         Returns its output shape. Its parameters are part of the same network. ``forward`` and ``backward`` call
@@ -212,7 +214,7 @@ class Layer(Configurable):
         self._check_name(name, mine=mine)
         adopt(self, name, child)
         self.__dict__[name] = child
-        return declare(child, input_shape)
+        return declare(child, whole_numbers(f"{type(self).__name__}: input_shape of {name}", input_shape))
 
     def workspace(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """An uninitialised array to write a result into.
@@ -372,10 +374,7 @@ class Layer(Configurable):
         raise AttributeError(f"{self._where} has no attribute {name!r}. {hint}", name=name, obj=self)
 
     def __getstate__(self) -> dict[str, Any]:
-        outermost: Any = self
-        while (parent := parent_of(outermost)) is not None:
-            outermost = parent
-        if (exclusive := vars(outermost).get("exclusive")) is not None:
+        if (exclusive := vars(outermost(self)).get("exclusive")) is not None:
             exclusive.check()  # a copy of what another thread is changing would be torn
         record = self._record.copy()
         dropped = {*record.views, *record.gradients, *_caches(self), "forward", "backward", "_workspaces"}
@@ -456,17 +455,30 @@ def parent_of(layer: Layer) -> Layer | None:
     return None if parent is None else parent()
 
 
+def outermost(layer: Layer) -> Layer:
+    """The layer or network that this one is part of, and that is part of no other."""
+    while (parent := parent_of(layer)) is not None:
+        layer = parent
+    return layer
+
+
 def check_free(layers: Iterable[Layer], parent: Layer) -> None:
     """Raise ValueError for a layer that has a place already, or would have two."""
     seen = {id(child) for child in parent._record.children.values()}
     for layer in layers:
         owner = parent_of(layer)
         if id(layer) in seen or (owner is not None and owner is not parent):
-            place = "in this model already" if owner is None or owner is parent else "part of another model"
+            here = owner is None or outermost(owner) is outermost(parent)
+            place = "in this model already" if here else "part of another model"
             raise ValueError(
                 f"{layer._where} is {place}; a layer has one place and one set of parameters. Make a new one, or "
                 f"use copy.deepcopy(layer) to start from its values."
             )
+        around: Layer | None = parent
+        while around is not None:
+            if around is layer:
+                raise ValueError(f"{layer._where} would be part of itself; use copy.deepcopy(model) for a second one.")
+            around = parent_of(around)
         seen.add(id(layer))
 
 

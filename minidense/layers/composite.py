@@ -80,7 +80,7 @@ class Chain(Composite, library=True):
     @property
     def children(self) -> list[Layer]:
         """The layers, first to last."""
-        return list(self._record.children.values())
+        return list((self._record.former or self._record.children).values())  # the former ones, while it is built
 
     def append(self, layers: Sequence[Layer]) -> None:
         """Add layers, which have been expanded, at the end. They are not built yet."""

@@ -7,7 +7,7 @@ from typing import Any
 from minidense.core.arguments import whole_number
 from minidense.core.types import Array, Shape
 from minidense.layers.activations import get_activation
-from minidense.layers.base import Layer
+from minidense.layers.base import Layer, parent_of
 from minidense.layers.composite import Chain
 from minidense.layers.initializers import Initializer, get_initializer
 from minidense.numerics.functional import column_sums
@@ -57,6 +57,14 @@ class Dense(Layer, library=True):
         """The constructor's arguments; in a chain, where the activation is the next layer, without that."""
         config = super().get_config()
         return config | {"activation": None} if "activation" in config and self.activation is None else config
+
+    def _set_argument(self, name: str, value: Any) -> None:
+        placed, built = parent_of(self) is not None, bool(self._record.views)
+        if (name == "activation" and placed) or (name in ("units", "use_bias") and built):
+            if repr(value) not in (repr(self._config[name]), repr(self.get_config().get(name))):
+                raise AttributeError(f"{self._where}: {name} cannot be set once it is in a model; make a new layer.")
+        else:
+            super()._set_argument(name, value)
 
     def _as_layer(self) -> Layer:
         return self if self.activation is None else Chain([self])

@@ -6,7 +6,7 @@ argument changed in place, and gradients that were never written are errors that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ def backward_of(layer: Layer) -> Callable[[Array], Any]:
 
 def forward_as_child(layer: Layer, x: Array, training: bool = False) -> Array:
     """What ``self.f.forward(x, training)`` calls, whether or not the child f takes ``training``."""
+    layer._record.backward_due = True
+    x = _fitting(layer, "forward: x", x, layer._record.input_shape or ())
     if not layer._of_library:
         return _guarded_forward(layer, training, x)
     forward: Any = type(layer).forward
@@ -41,7 +43,17 @@ def forward_as_child(layer: Layer, x: Array, training: bool = False) -> Array:
 
 def backward_as_child(layer: Layer, dy: Array) -> Any:
     """What ``self.f.backward(dy)`` calls."""
+    layer._record.backward_due = False
+    dy = _fitting(layer, "backward: dy", dy, layer._record.output_shape or ())
     return _backward(layer, dy) if layer._of_library else _guarded_backward(layer, dy)
+
+
+def _fitting(layer: Layer, what: str, array: Any, shape: Shape) -> Array:
+    """What a child is given, in the model's dtype. Raises ValueError for rows of another shape than it is built for."""
+    found = np.shape(array)
+    if not found or found[1:] != shape:
+        raise ValueError(f"{layer._where}: {what}: expected shape (n, {', '.join(map(str, shape))}), got {found}.")
+    return np.asarray(array, layer._record.dtype)
 
 
 def _backward(layer: Layer, dy: Array) -> Any:
@@ -69,7 +81,7 @@ def _guarded_forward(layer: Layer, training: bool, x: Array) -> Array:
 
 def _guarded_backward(layer: Layer, dy: Array) -> Array:
     record = layer._record
-    for gradient in record.gradients.values():
+    for gradient in _gradients(layer):  # its children's too, for it may not call them at each step
         gradient.fill(-0.0)  # `self.dW += ...` begins with nothing: -0.0 is what adding does not change
     try:
         dx = _backward(layer, dy) if record.backward_seen else _first_backward(layer, dy)
@@ -79,8 +91,15 @@ def _guarded_backward(layer: Layer, dy: Array) -> Array:
     return _as_expected(layer, "backward", dx, (len(dy), *(record.input_shape or ())))
 
 
+def _gradients(layer: Layer) -> Iterator[Array]:
+    """The gradients of the layer and its children."""
+    yield from layer._record.gradients.values()
+    for child in layer._record.children.values():
+        yield from _gradients(child)
+
+
 def _first_backward(layer: Layer, dy: Array) -> Any:
-    """``backward``, and an error for a gradient that it neither changed nor asked for.
+    """``backward``, and an error for a gradient that it neither changed nor asked for, or a child that it left out.
 
     A gradient can be all -0.0 because that is what it is. So, this once, the attributes are taken away: whoever sets
     or reads one comes by the layer's ``__setattr__`` or ``__getattr__``, which notes it, unless the author's own do.
@@ -98,6 +117,12 @@ def _first_backward(layer: Layer, dy: Array) -> Any:
     for name, gradient in record.gradients.items():
         if name not in touched and (np.signbit(gradient) & (gradient == 0)).all():
             raise ValueError(f"{layer._where}: backward never wrote the gradient {name}: set self.{name} = ...")
+    for name, child in record.children.items():
+        if child._record.backward_due and child.trainable and any(True for _ in _gradients(child)):
+            raise ValueError(
+                f"{layer._where}: forward called self.{name}.forward, and backward never called self.{name}.backward, "
+                f"so that it would not be trained. If that is what you want: self.{name}.trainable = False."
+            )
     record.backward_seen = True
     return dx
 

@@ -1,4 +1,8 @@
-"""The functions of the mathematics, computed so that no finite input overflows."""
+"""The functions of the mathematics, computed so that no finite input overflows.
+
+What layers compute at each step, such as ``sigmoid``, obeys NumPy's floating-point settings as they are: a program that
+has underflow raise sees it raised where it calls these by itself.
+"""
 
 from __future__ import annotations
 

@@ -289,7 +289,7 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Where the run stands, as plain values and arrays."""
-        order_from = np.random.Generator(np.random.PCG64())
+        order_from = np.random.Generator(np.random.PCG64(0))  # any seed, so that equal runs write equal files
         order_from.bit_generator.state = self._order_from if self.step and self.shuffled else self._shuffle_state
         return {
             "number": self.number,

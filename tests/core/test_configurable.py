@@ -440,3 +440,23 @@ def test_annotations_that_say_nothing_let_everything_pass():
         c: tuple[int, ...] = ()
 
     load_state_dict(Loose(), {"a": "x", "b": [1], "c": 5})
+
+
+@pytest.mark.parametrize("value", [len, Configurable, Configurable(), {"deep": [len]}])
+def test_functions_and_objects_are_no_state(value):
+    class Keeps(Configurable):
+        saved = ("kept",)
+        kept = 0
+
+    keeps = Keeps()
+    with pytest.raises(ValueError, match="Keeps: kept in `saved`: expected numbers, flags, text, arrays"):
+        load_state_dict(keeps, {"kept": value})
+    assert keeps.kept == 0
+    keeps.kept = value
+    with pytest.raises(ValueError, match="Keeps: kept in `saved`: expected numbers, flags, text, arrays"):
+        state_dict(keeps)
+
+
+def test_saved_gives_names():
+    with pytest.raises(TypeError, match="saved: expected a tuple of names"):
+        type("Wrong", (Configurable,), {"saved": (1,)})

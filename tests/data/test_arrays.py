@@ -190,3 +190,9 @@ def test_wrong_weights(weights, error, message):
 
 def test_weights_may_all_be_0_where_it_is_said():
     assert check_weights(np.zeros(3), 3, all_zero=True).tolist() == [0, 0, 0]
+
+
+def test_a_numpy_scalar_is_an_array_without_axes():
+    assert as_features(np.float32(3)).shape == ()
+    with pytest.raises(ValueError, match=r"x: expected shape \(n, 6\), got \(\)"):
+        check_features(as_features(np.float32(3)), (6,), np.dtype("float32"))

@@ -253,6 +253,21 @@ def test_forged_data_is_refused(case):
         Decoder({"a": np.zeros(2), "i": np.zeros(2, "i4")}, {}).value(data, "x")
 
 
+def test_a_file_has_so_many_layers_and_no_more(monkeypatch):
+    monkeypatch.setattr("minidense.files.codec._MOST_LAYERS", 3)
+    three = [md.ReLU(), md.Residual([md.ReLU()])]
+    with pytest.raises(ValueError, match="x/1: more than 3 layers"):
+        there_and_back(three)
+    assert repr(there_and_back(three[:1])) == "[ReLU()]"
+    with pytest.raises(ValueError, match="x/3: more than 3 layers"):
+        Decoder({}, {}).value([{"$object": "ReLU", "config": {}}] * 4, "x")
+
+
+def test_the_repr_of_layers_within_layers_is_made_in_no_time():
+    layer = functools.reduce(lambda inner, _: md.Residual(inner), range(40), md.ReLU())
+    assert repr(layer) == "Residual(" * 40 + "ReLU()" + ")" * 40
+
+
 def test_all_unknown_names_are_found_however_deep():
     data = [
         {"x": {"$object": "Dense", "config": {"a": {"$custom_object": "Mine", "config": {}}}}},

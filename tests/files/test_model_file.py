@@ -2,22 +2,26 @@
 
 import copy
 import functools
+import hashlib
 import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
-from forge import npy, sealed, taken_apart
+from forge import npy, sealed, taken_apart, zipped
 from snapshots import picture
 
 import minidense as md
 from minidense import schedules
 from minidense.files import archive, model_file
 
+GOLDEN = Path(__file__).parent.parent / "golden"
 random = np.random.default_rng(3)
 X = random.normal(size=(40, 4)).astype("float32")
 Y = random.integers(0, 3, 40)
@@ -278,6 +282,53 @@ def test_a_file_of_another_layout(layout, message, tmp_path):
         md.load_model(tmp_path / "other.npz")
 
 
+LAYOUT_1 = b'{"format": 1, "library": "0.0.9", "model": null, "arrays": {}}'
+
+
+def test_a_file_of_the_first_layout_is_refused_by_name(tmp_path):
+    """It ended in the digest of its manifest, and so it is known before anything in it is looked at."""
+    seal = b"minidense; SHA-256 of manifest.json: " + hashlib.sha256(LAYOUT_1).hexdigest().encode()
+    (tmp_path / "old.npz").write_bytes(zipped([("manifest.json", LAYOUT_1)], seal))
+    message = "old.npz: written by an earlier minidense, in layout 1, which this one does not read; train or save"
+    for read in (md.load_model, md.Sequential([md.Dense(3)], rng=0).build(4).load_weights):
+        with pytest.raises(ValueError, match=message) as caught:
+            read(tmp_path / "old.npz")
+        assert not isinstance(caught.value, md.CorruptFileError)
+
+
+def test_golden_files_load_and_predict_as_they_did():
+    """Files of this layout that an earlier version has written. On another processor the last bits may be others."""
+    golden = np.load(GOLDEN / "predictions-2.npz")
+    model, weights = md.load_model(GOLDEN / "model-2.npz"), runpy.run_path(str(GOLDEN / "make_files.py"))["model"]()
+    weights.build(3).load_weights(GOLDEN / "weights-2.npz")
+    for each in (model, weights):
+        assert each.theta.tobytes() == golden["end"].tobytes()
+        np.testing.assert_allclose(each.predict(golden["x"]), golden["y"], rtol=1e-5)
+    assert (model.name, model.optimizer.iterations, model.layers[3].trainable) == ("golden", 6, False)
+    assert repr(model.layers[2]) == "Residual([Dense(2), Tanh(), Dropout(0.25)])"
+    assert list(model.history.history) == ["loss", "accuracy", "val_loss", "val_accuracy"]
+
+
+def test_a_golden_checkpoint_is_resumed(tmp_path, recwarn):
+    """To the end that it had; where it was computed by another BLAS, there is a warning."""
+    make, golden = runpy.run_path(str(GOLDEN / "make_files.py")), np.load(GOLDEN / "predictions-2.npz")
+    model, stop = make["model"](), md.callbacks.EarlyStopping(patience=9, restore_best_weights=True)
+    model.layers[3].trainable = False
+    rows = make["X"], make["Y"]
+    data = {"batch_size": 8, "epochs": 2, "validation_data": (rows[0][:8], rows[1][:8]), "verbose": 0}
+    model.fit(*rows, callbacks=[stop], resume=GOLDEN / "checkpoint-2.npz", **data)
+    np.testing.assert_allclose(model.theta, golden["end"], rtol=1e-3, atol=1e-5)
+    assert model.history.epoch == [0, 1]
+
+
+def test_a_sample_of_the_attacks():
+    """All 300,000 are in tests/stress/attacks.py."""
+    command = [sys.executable, "tests/stress/attacks.py", "--sample", "600", "--untimed"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    assert ran.stdout.endswith(" attacks, 0 failures\n")
+
+
 def test_weights_alone(tmp_path):
     path = tmp_path / "weights.npz"
 
@@ -447,6 +498,9 @@ def test_arrays_of_a_training_run_are_left_alone(tmp_path):
     assert "values/training/scores" in arrays
     (tmp_path / "run.npz").write_bytes(sealed(manifest, arrays))
     assert md.load_model(tmp_path / "run.npz").built
+    (tmp_path / "run.npz").write_bytes(sealed(manifest | {"training": None}, arrays))
+    with pytest.raises(md.CorruptFileError, match="arrays that belong to nothing: values/training/scores"):
+        md.load_model(tmp_path / "run.npz")
 
 
 def test_errors_in_ones_own_classes_are_of_the_file(tmp_path):

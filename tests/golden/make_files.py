@@ -1,6 +1,6 @@
-"""Writes the golden files of this version's layout; run once for each layout, never again for the same one.
+"""Writes the golden files of this version's layout: ``make_files.py 2``; once for a layout, never again for the same.
 
-A file is small, for it is attacked bit by bit, and holds one of everything that a file can hold.
+The files are small, for they are attacked bit by bit, and hold one of nearly everything that a file can hold.
 """
 
 import sys
@@ -17,14 +17,14 @@ Y = np.arange(24) % 2
 
 
 def model():
-    layers = [md.Dense(2), md.BatchNormalization(), md.LeakyReLU(0.1), md.Dropout(0.25), md.Dense(2), md.Softmax()]
-    rate = md.schedules.WarmUp(md.schedules.CosineDecay(0.05, 50), 5)
-    return md.Sequential(layers, rng=1, name="golden").compile(md.Adam(rate), metrics=["accuracy"])
+    layers = [md.Dense(2), md.BatchNormalization(), md.Residual([md.Dense(2, "tanh"), md.Dropout(0.25)]), md.Dense(2)]
+    rate = md.schedules.WarmUp(md.schedules.PiecewiseConstantDecay(list(range(1, 17)), [0.05] * 17), 5)
+    return md.Sequential([*layers, md.Softmax()], rng=1, name="golden").compile(md.Adam(rate), metrics=["accuracy"])
 
 
 def main(layout):
     made = model()
-    made.layers[4].trainable = False
+    made.layers[3].trainable = False
     stop = md.callbacks.EarlyStopping(patience=9, restore_best_weights=True)
     checkpoint = md.callbacks.ModelCheckpoint(HERE / f"checkpoint-{layout}.npz", every="5 steps")
     data = {"batch_size": 8, "epochs": 2, "validation_data": (X[:8], Y[:8]), "verbose": 0}

@@ -342,9 +342,15 @@ def test_what_belongs_to_the_outermost_model_is_refused():
     for name, call in calls.items():
         with pytest.raises(RuntimeError, match=f"part of another one: call {name} on the outermost model"):
             call()
+    never_compiled = md.Sequential([md.Dense(4)])
+    outer = md.Sequential([never_compiled])
+    with pytest.raises(RuntimeError, match="part of another one: compile and train the outermost model"):
+        outer.layers[0].fit(X, Y)
     with pytest.raises(ValueError, match="leave rng to the outermost one"):
         md.Sequential([md.Sequential([md.Dense(3)], rng=0)])
-    with pytest.raises(ValueError, match="leave dtype to the outermost model"):
+    with pytest.raises(
+        ValueError, match=r"Sequential\(\[Dense\(3\)\]\), layer 0: .* leave dtype to the outermost model"
+    ):
         md.Sequential([md.Sequential([md.Dense(3)], dtype="float64")]).build(4)
     assert md.Sequential([md.Sequential([md.Dense(3)])], dtype="float64").build(4).theta.dtype == "float64"
 

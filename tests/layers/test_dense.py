@@ -84,3 +84,18 @@ def test_a_subclass_with_another_forward_is_not_taken_for_rowwise():
 def test_a_subclass_of_dense_can_be_the_first_layer():
     model = md.Sequential([Centered(3)], rng=0).compile()
     model.fit(np.random.default_rng(0).normal(size=(8, 4)), [0, 1] * 4, verbose=0)
+
+
+def test_what_a_model_is_made_by_cannot_be_set_later():
+    model = md.Sequential([md.Dense(4, activation="tanh"), md.Dense(3)], rng=0)
+    first, last = model.layers[0], model.layers[-1]
+    with pytest.raises(AttributeError, match=r"Dense\(3\), layer 2: activation cannot be set once it is in a model"):
+        last.activation = "relu"
+    first.units = 5  # it is not built yet
+    model.build(6)
+    for name, value in {"units": 7, "use_bias": False, "activation": "relu"}.items():
+        with pytest.raises(AttributeError, match=rf"Dense\(5\), layer 0: {name} cannot be set once it is in a model"):
+            setattr(first, name, value)
+    first.units, first.use_bias, first.activation = 5, True, None  # what they are
+    assert model.predict(np.ones((2, 6))).shape == (2, 3)
+    assert first.W.shape == (6, 5)

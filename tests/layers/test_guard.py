@@ -367,3 +367,72 @@ def test_a_gradient_of_another_shape_is_told():
 
     with pytest.raises(ValueError, match=r"Wrong\(\), layer 0: dg must have shape \(4,\), got \(12, 4\)"):
         md.Sequential([Wrong(), md.Dense(3)]).compile("sgd").fit(X, Y, verbose=0)
+
+
+class Skips(md.Layer):
+    """y = x + f(x), or y = x, as ``skip`` says."""
+
+    skip = False
+
+    def build(self, input_shape):
+        return self.child("f", md.Dense(3), input_shape)
+
+    def forward(self, x, training):
+        return x if self.skip else x + self.f.forward(x, training)
+
+    def backward(self, dy):
+        return dy if self.skip else dy + self.f.backward(dy)
+
+
+def test_a_child_that_is_not_called_has_no_gradient_left_from_before():
+    layer = Skips()
+    model = md.Sequential([layer], rng=0).compile("sgd", "mse")
+    x = np.ones((4, 3), "float32")
+    model.loss_and_grad(x, 0 * x)
+    assert np.all(model.grad != 0)
+    layer.skip = True
+    model.loss_and_grad(x, 0 * x)
+    assert not np.any(model.grad)
+
+
+def test_a_child_that_backward_leaves_out_is_an_error():
+    class LeavesOut(Skips):
+        def backward(self, dy):
+            return dy
+
+    model = md.Sequential([LeavesOut()], rng=0).compile("sgd", "mse")
+    x = np.ones((4, 3))
+    with pytest.raises(ValueError, match=r"LeavesOut\(\), layer 0: .* never called self.f.backward"):
+        model.fit(x, x, verbose=0)
+    model.layers[0].f.trainable = False
+    model.fit(x, x, verbose=0)
+    skipping = Skips()
+    skipping.skip = True  # at the first step
+    md.Sequential([skipping], rng=0).compile("sgd", "mse").fit(x, x, verbose=0)
+
+
+@pytest.mark.parametrize("kind", [lambda: md.LayerNormalization(), lambda: Scale()])
+def test_a_child_is_given_what_it_is_built_for(kind):
+    class Cuts(md.Layer):
+        cut = "forward"
+
+        def build(self, input_shape):
+            return self.child("f", kind(), 3 if self.cut == "int" else input_shape)
+
+        def forward(self, x, training):
+            y = self.f.forward(x[:, :1] if self.cut == "forward" else x.astype("float64"), training)
+            assert y.dtype == self.dtype
+            return y
+
+        def backward(self, dy):
+            return self.f.backward(dy[:, :1] if self.cut == "backward" else dy.astype("float64"))
+
+    for cut in ("forward", "backward", "nothing", "int"):
+        layer = Cuts()
+        layer.cut = cut
+        model, x = md.Sequential([layer], rng=0).compile("sgd", "mse"), np.eye(4, 3)
+        if cut in ("nothing", "int"):
+            model.fit(x, x, verbose=0)
+        else:
+            with pytest.raises(ValueError, match=rf"layer 0/f: {cut}: d?[xy]: expected shape \(n, 3\), got \(4, 1\)"):
+                model.fit(x, x, verbose=0)

@@ -240,3 +240,16 @@ def test_an_optimizer_of_another_model_is_refused_before_anything_changes():
             method(X, Y)
     assert picture(second) == before
     assert sgd._owner is owner
+
+
+def test_equal_runs_write_equal_checkpoints(digits_like, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = []
+    for resume in (None, None, "2.npz"):
+        saves = md.callbacks.ModelCheckpoint("{step}.npz", every=2)
+        model = make(rng=3, extra=[md.Dropout(0.3)])
+        model.fit(*digits_like, batch_size=30, epochs=2, callbacks=[saves], resume=resume, verbose=0)
+        files.append([(name, (tmp_path / name).read_bytes()) for name in saves.files])
+    assert len(files[0]) >= 2
+    assert files[1] == files[0]
+    assert files[2] == files[0]
