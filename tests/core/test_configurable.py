@@ -347,6 +347,29 @@ def test_a_forged_state_is_refused_before_anything_is_set(change, message):
         assert vars(thing) == before
 
 
+KINDS = {
+    "bool": [True, np.True_],
+    "int": [1, np.int8(1)],
+    "float": [0.5, np.float32(0.5)],
+    "str": ["x"],
+    "list": [[], [1, "x"]],
+    "dict": [{}, {1: "x"}],
+    "Array": [np.ones(2)],
+}
+
+
+@pytest.mark.parametrize("annotation", KINDS)
+def test_a_name_alone_is_that_kind(annotation):
+    kind = type("Kind", (Configurable,), {"saved": ("it",), "__annotations__": {"it": annotation}})
+    for name, values in KINDS.items():
+        for value in values:
+            if name == annotation or (annotation == "float" and name == "int"):
+                check_state_dict(kind(), {"it": value})
+            else:
+                with pytest.raises(ValueError, match=f"Kind: it is of the kind {annotation}"):
+                    check_state_dict(kind(), {"it": value})
+
+
 @pytest.mark.parametrize("name", ["count", "best"])
 def test_whole_numbers_that_no_float_can_be_computed_with_are_refused(name):
     for value in (2**1000 - 1, 1 - 2**1000):
