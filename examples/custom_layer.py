@@ -1,4 +1,4 @@
-"""Write a layer, get its gradient wrong, be told, mend it, and train with it.
+"""Write a layer, find the mistake in its gradient, fix it, and train with the layer.
 
 python examples/custom_layer.py [--epochs N]
 """
@@ -11,7 +11,7 @@ import minidense as md
 
 
 class Swish(md.Layer):
-    """y = x * sigmoid(beta * x), with one beta for each feature that is learned (Ramachandran et al., 2017)."""
+    """y = x * sigmoid(beta * x), with one learned beta for each feature (Ramachandran et al., 2017)."""
 
     rowwise = True
 
@@ -31,7 +31,7 @@ class Swish(md.Layer):
 
 
 class HastySwish(Swish):
-    """The same, written in haste: x appears twice in the formula, and only one of the two was differentiated."""
+    """The same, written in haste: x occurs twice in the formula, but the derivative takes only one of them."""
 
     def backward(self, dy):
         super().backward(dy)
@@ -46,10 +46,10 @@ def main(arguments: list[str] | None = None) -> float:
     try:
         md.check_layer(HastySwish(), input_shape=5)
     except AssertionError as error:
-        print(f"The hasty one is wrong:\n  {error}\n")
+        print(f"HastySwish is wrong:\n  {error}\n")
 
     worst = md.check_layer(Swish(), input_shape=5)
-    print(f"The mended one is right: its largest relative error is {worst:.0e}.\n")
+    print(f"Swish is right: its largest relative error is {worst:.0e}.\n")
 
     (x_train, y_train), (x_test, y_test) = md.datasets.load_digits()
     model = md.Sequential([md.Dense(100), Swish(), md.Dense(10), md.Softmax()], rng=0)
@@ -57,9 +57,7 @@ def main(arguments: list[str] | None = None) -> float:
     model.fit(x_train / 16, y_train, epochs=options.epochs)
     accuracy = model.evaluate(x_test / 16, y_test)["accuracy"]
     beta = model.layers[1].beta
-    print(
-        f"accuracy on the test part: {accuracy:.2%}; beta went from 1 to between {beta.min():.2f} and {beta.max():.2f}"
-    )
+    print(f"test accuracy: {accuracy:.2%}; beta went from 1 to between {beta.min():.2f} and {beta.max():.2f}")
     return accuracy
 
 

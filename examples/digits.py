@@ -1,4 +1,4 @@
-"""Learn to read handwritten digits, by gradient descent on all rows, on 32, or on one.
+"""Classify handwritten digits, by gradient descent on all rows, on 32, or on one.
 
 python examples/digits.py [--rule full|mini-batch|single] [--epochs N] [--seed N]
 """
@@ -15,7 +15,7 @@ RULES = {"full": ("full", 1.0, 1000), "mini-batch": (32, 0.2, 60), "single": (1,
 
 def main(arguments: list[str] | None = None) -> float:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rule", choices=RULES, default="mini-batch", help="rows an update is made from")
+    parser.add_argument("--rule", choices=RULES, default="mini-batch", help="rows per update")
     parser.add_argument("--epochs", type=int, help="passes over the data")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
@@ -39,13 +39,13 @@ def main(arguments: list[str] | None = None) -> float:
 
     confusion = np.zeros((10, 10), int)
     np.add.at(confusion, (y_test, model.predict(x_test).argmax(axis=1)), 1)
-    print("\nconfusion matrix: rows are the digits, columns what the network read")
+    print("\nconfusion matrix: rows are the true digits, columns the predicted ones")
     print("     " + "".join(f"{d:5}" for d in range(10)))
     for digit, row in enumerate(confusion):
         print(f"{digit:5}" + "".join(f"{count or '.':>5}" for count in row))
 
     accuracy = model.evaluate(x_test, y_test)["accuracy"]
-    print(f"\naccuracy on {len(y_test)} digits by writers it has never seen: {accuracy:.2%}")
+    print(f"\ntest accuracy, on {len(y_test)} digits by other writers: {accuracy:.2%}")
     return accuracy
 
 

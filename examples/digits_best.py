@@ -1,8 +1,8 @@
-"""How well can a dense network read the digits? With all that helps, as well as the nearest neighbour (98.00 %).
+"""How well can a dense network classify the digits? As well as the nearest neighbour, which has 98.00 %.
 
     python examples/digits_best.py [--epochs N] [--seeds N]
 
-Two hidden layers of 256, dropout, label smoothing, AdamW, a warm-up and a cosine: no pixel is moved or added.
+Two hidden layers of 256, dropout, label smoothing, AdamW, a warm-up and a cosine schedule; no data augmentation.
 """
 
 import argparse

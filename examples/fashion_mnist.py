@@ -1,4 +1,4 @@
-"""Fashion-MNIST, and the table of the data set's paper: scikit-learn's MLPClassifier, networks of [10] to [100, 10].
+"""Fashion-MNIST, compared with scikit-learn's MLPClassifier in the data set's paper.
 
 python examples/fashion_mnist.py [--hidden 100 10] [--activation relu] [--dropout 0.2] [--epochs N] [--seeds N]
 python examples/fashion_mnist.py --table
@@ -26,7 +26,7 @@ BATCH = 64
 
 
 def make(hidden: list[int], activation: str, dropout: float, steps: int, seed: int) -> md.Sequential:
-    """A network with a learning rate that falls along a cosine to almost nothing at the last step."""
+    """A compiled network; its learning rate falls along a cosine to 1 % at the last step."""
     layers: list[md.Layer] = [md.Flatten()]
     for units in hidden:
         layers.append(md.Dense(units, activation=activation))
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=5, help="runs to average over")
-    parser.add_argument("--rows", type=int, help="train on the first so many rows only")
+    parser.add_argument("--rows", type=int, help="train on this many rows only")
     parser.add_argument("--folder", help="where the four files are")
     parser.add_argument("--table", action="store_true", help="all networks of the paper's table")
     options = parser.parse_args(arguments)

@@ -1,9 +1,9 @@
-"""Find the rare ones: eights among handwritten digits, when only one training image in fifty is an eight.
+"""A rare class: recognise the eights among handwritten digits when only one training image in fifty is an eight.
 
     python examples/imbalanced.py [--epochs N] [--seed N]
 
-Who always says no is right nine times in ten, and useless. Weighting the classes lets the network find more of the
-eights, at the price of some false alarms; the area under the ROC curve does not depend on that choice.
+A model that always says no is right nine times in ten, and useless. With class weights the network finds more of the
+eights, but raises more false alarms; the area under the ROC curve does not depend on that choice.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     few = rng.choice(np.flatnonzero(eight_train), size=(~eight_train).sum() // 49, replace=False)
     rows = rng.permutation(np.concatenate([np.flatnonzero(~eight_train), few]))
     x, y, x_test = x_train[rows] / 16, eight_train[rows], x_test / 16
-    print(f"{y.sum()} eights among {len(y)} digits to train on, {eight_test.sum()} among {len(y_test)} to test with")
+    print(f"{y.sum()} eights among {len(y)} training digits, {eight_test.sum()} among {len(y_test)} test digits")
 
     results = {"always no": {"accuracy": float((~eight_test).mean()), "recall": 0.0, "f1": 0.0, "auc": 0.5}}
     for name, weight in (("network", None), ("... with class_weight", "balanced")):
@@ -33,8 +33,8 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
         model.compile(md.Adam(0.003), "binary_crossentropy", metrics=["accuracy", "precision", "recall", "f1", "auc"])
         model.fit(x, y, batch_size=32, epochs=options.epochs, class_weight=weight, verbose=0)
         results[name] = model.evaluate(x_test, eight_test)
-    for name, figures in results.items():
-        shown = ", ".join(f"{figure} {figures[figure]:.3f}" for figure in ("accuracy", "recall", "f1", "auc"))
+    for name, metrics in results.items():
+        shown = ", ".join(f"{metric} {metrics[metric]:.3f}" for metric in ("accuracy", "recall", "f1", "auc"))
         print(f"{name:>22}: {shown}")
     return results
 

@@ -1,9 +1,9 @@
-"""Predict the mass of a penguin from its measures, and see whether a network beats a straight line.
+"""Predict the mass of a penguin from its measurements: is a network better than linear regression?
 
     python examples/regression.py [--epochs N] [--seed N]
 
-Five-fold cross-validation: each penguin is predicted by a model that has not seen it. 333 birds are few, and their
-mass is nearly linear in their measures: the honest result is that the network is about as good as least squares.
+Five-fold cross-validation: each penguin is predicted by a model that has not seen it. 333 penguins are few, and their
+mass is nearly linear in the measurements, so the network is only about as good as least squares.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def network(x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> md.Sequenti
 
 def main(arguments: list[str] | None = None) -> dict[str, float]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=300, help="at most so many")
+    parser.add_argument("--epochs", type=int, default=300, help="the most there may be")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
 

@@ -1,9 +1,9 @@
-"""Train for a while, be killed at any moment, go on: the result is the same to the bit.
+"""Train, be killed at any moment, resume: the result is the same to the bit.
 
 python examples/resume.py [--epochs N] [--folder FOLDER] [--kill-at STEP]
 
-Interrupt it with Ctrl-C, or have it kill itself with --kill-at, and start it again: it goes on from the last
-checkpoint. The digest that it prints at the end is always the same one.
+Interrupt it with Ctrl-C, or let it kill itself with --kill-at, and start it again: it resumes from the last
+checkpoint. The digest that it prints at the end is always the same.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import minidense as md
 
 
 class Kill(md.Callback):
-    """Ends the process as a power cut would, after a number of steps."""
+    """Kills the process after a number of steps, as suddenly as a power cut."""
 
     def __init__(self, step):
         self.step = step

@@ -1,4 +1,4 @@
-"""The second write-up's network: several sigmoid layers, a summed loss, one-hot labels.
+"""A network of three sigmoid layers, with a summed loss and one-hot labels.
 
 python examples/sigmoid_network.py [--epochs N] [--seed N]
 """
@@ -24,12 +24,12 @@ def main(arguments: list[str] | None = None) -> float:
     for units in (128, 64, 32):
         layers += [md.Dense(units), md.Sigmoid()]
     model = md.Sequential([*layers, md.Dense(10), md.Softmax()], rng=options.seed)
-    # The gradient of a sum over 16 rows is 16 times that of their mean, so the rate is that much smaller.
+    # The gradient of a sum over 16 rows is 16 times that of their mean, so the learning rate is smaller.
     model.compile(md.SGD(learning_rate=0.03), md.SoftmaxCrossEntropy(reduction="sum"), metrics=["accuracy"])
     model.fit(x_train, one_hot, batch_size=16, epochs=options.epochs)
 
     accuracy = model.evaluate(x_test, y_test)["accuracy"]
-    print(f"accuracy on the test part: {accuracy:.2%}")
+    print(f"test accuracy: {accuracy:.2%}")
     return accuracy
 
 

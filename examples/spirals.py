@@ -1,4 +1,4 @@
-"""Three spirals: what a hidden layer is for. The first write-up's network against a linear one.
+"""Three spirals: why a hidden layer is needed. A ReLU network against a linear one.
 
 python examples/spirals.py [--epochs N] [--seed N]
 """
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> dict[str, float]:
         model.compile(md.SGD(learning_rate=1.0), md.SoftmaxCrossEntropy(), metrics=["accuracy"])
         model.fit(x, y, batch_size="full", epochs=options.epochs, verbose=0)
         accuracies[name] = model.evaluate(x, y)["accuracy"]
-        print(f"{name:>16}: {accuracies[name]:.1%} of the points are on the right side")
+        print(f"{name:>16}: {accuracies[name]:.1%} of the points are classified right")
     return accuracies
 
 

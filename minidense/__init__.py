@@ -108,7 +108,7 @@ __all__ = [
 ]
 
 _WHEN_USED = {"check_layer": "minidense.teaching.gradcheck", "datasets": ""}
-"""Public names that are imported when they are first used, and where they are; nowhere: the module of that name."""
+"""Public names that are imported on first use, and the module that has them; "" for a module of that name."""
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""Losses: from the scores and the labels to one number, and to dscore, where the backward pass begins.
+"""Losses: from scores and labels to one number, and to its gradient dscore, where the backward pass begins.
 
-A loss is a sum or a mean over rows. A subclass of ``RowLoss`` says what one row costs and what its derivative is,
-and gets batches and blockwise reports for nothing; a subclass of ``Loss`` does all of it by itself.
+A loss is a sum or a mean over rows. A subclass of ``RowLoss`` defines the loss of each row and its derivative, and the
+library does the rest; a subclass of ``Loss`` computes whole batches itself.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from minidense.numerics.functional import log_sum_exp_shifted, mean, shifted, si
 
 _CHECK_ROWS = 65_536  # of labels, at a time
 
-_QUIET = np.errstate(all="ignore")  # what overflows is inf, which is then looked for
+_QUIET = np.errstate(all="ignore")  # an overflow gives inf, which is checked for
 
 
 class Loss(Configurable):
     """Base of all losses: ``forward(scores, y)`` returns a float and ``backward()`` dLoss/dscores, (n, k).
 
-    ``scores`` is the model's output. A loss of one's own needs just these two methods; it then takes its ``y`` as the
-    user gave it, one batch at a time, and is reported as the mean of its values over the rows. What is to last from
-    batch to batch is named in ``saved``; all else that ``forward`` sets is a cache.
+    ``scores`` is the model's output. A custom loss needs only these two methods; it then gets ``y`` as the user passed
+    it, one batch at a time, and the mean of its values over the rows is reported. Name in ``saved`` the attributes that
+    must last from batch to batch; all others that ``forward`` sets are caches.
     """
 
     reduction: str = "mean"
-    """"mean" or "sum" over the rows of a batch: what forward and backward are scaled by."""
+    """"mean" or "sum" over the rows of a batch: how forward and backward are scaled."""
 
     accuracy: ClassVar[type[Metric] | None] = Accuracy
     """What the metric "accuracy" means under this loss; None where it means nothing."""
 
     includes: ClassVar[type[Layer] | None] = None
-    """The activation this loss computes itself, from the scores: a model's last layer of that kind is left to it."""
+    """The activation that this loss computes itself: training skips a final layer of that class."""
 
     def forward(self, scores: Array, y: Any) -> float:
         """The loss of the batch."""
@@ -48,10 +48,10 @@ class Loss(Configurable):
         raise NotImplementedError
 
     def check_last_layer(self, layer: Layer) -> None:
-        """Raise ValueError where the output of ``layer`` cannot be this loss's scores."""
+        """Raise ValueError if the output of ``layer`` cannot be this loss's scores."""
 
     def check_targets(self, y: Any, output_shape: Shape) -> Any:
-        """``y`` as it is handed on, batch by batch; raise ValueError where it cannot be used."""
+        """``y`` as an array, to be cut into batches; raises ValueError if it cannot be used."""
         return as_array(y)
 
     def encode(self, y: Any, out: Array) -> Array:
@@ -59,14 +59,14 @@ class Loss(Configurable):
         return np.asarray(y)
 
     def labels(self, y: Any) -> Any:
-        """Some rows of y as metrics are to see them."""
+        """Rows of ``y`` in the form that metrics get."""
         return y
 
 
 def as_array(y: Any) -> Array:
     """``y`` as an array; ValueError for rows of unequal length."""
     if isinstance(y, np.ma.MaskedArray):
-        raise TypeError("y: expected an array without a mask; drop the rows that are masked first.")
+        raise TypeError("y: expected an array without a mask, got a masked one; drop the masked rows first.")
     try:
         return np.asarray(y)
     except ValueError as error:
@@ -74,7 +74,7 @@ def as_array(y: Any) -> Array:
 
 
 def by_rows(loss: Loss) -> RowLoss | None:
-    """``loss`` where its rows and gradient say it all; None where it computes whole batches in its own way."""
+    """``loss``, if its ``rows`` and ``gradient`` define it; None if it computes whole batches itself."""
     own_way = type(loss).forward is not RowLoss.forward or type(loss).backward is not RowLoss.backward
     return loss if isinstance(loss, RowLoss) and not own_way else None
 
@@ -82,7 +82,7 @@ def by_rows(loss: Loss) -> RowLoss | None:
 class RowLoss(Loss):
     """A loss that is a sum or mean over rows: ``rows`` gives each row's loss, ``gradient`` its derivative.
 
-    Both follow from their arguments alone: they are called for any rows, and as often as there is something to report.
+    Both depend on their arguments only: they are called for any rows, any number of times.
 
     reduction: "mean" over the batch's rows, or "sum". Raises ValueError otherwise.
     """
@@ -95,7 +95,7 @@ class RowLoss(Loss):
         raise NotImplementedError
 
     def gradient(self, scores: Array, targets: Array) -> Array:
-        """The derivative of each row's loss by its scores, (n, k), a new array."""
+        """The derivative of each row's loss with respect to its scores, (n, k), a new array."""
         raise NotImplementedError
 
     @_QUIET
@@ -126,8 +126,8 @@ class RowLoss(Loss):
 class SoftmaxCrossEntropy(RowLoss, library=True):
     """``L_i = -log y[i, label_i]`` with ``y = softmax(scores)``; ``dscore = y - onehot(label)``.
 
-    It takes **scores** and applies the softmax itself. The model may end in ``Softmax``, which is then left to this
-    loss in training, or in the scores. y: integers (n,) or (n, 1) in [0, k), or one-hot or probability rows (n, k),
+    It takes **scores** (logits) and applies the softmax itself. The model ends in the scores, or in ``Softmax``, which
+    training then skips. y: integers (n,) or (n, 1) in [0, k), or one-hot or probability rows (n, k),
     for which ``L_i = -sum_j t_ij log y_ij``. reduction: "mean" divides loss and dscore by n; "sum" does not.
     label_smoothing: e in [0, 1) turns the targets t into ``(1 - e) t + e / k`` (Szegedy et al., 2016).
 
@@ -157,7 +157,7 @@ class SoftmaxCrossEntropy(RowLoss, library=True):
         if y.dtype.kind not in "biuf":
             raise TypeError(
                 f"y: expected whole numbers from 0 to {classes - 1}, or rows of {classes} probabilities, "
-                f"got dtype {y.dtype}. Name them by number first: classes, y = np.unique(y, return_inverse=True)."
+                f"got dtype {y.dtype}. Convert names first: classes, y = np.unique(y, return_inverse=True)."
             )
         if y.ndim == 2 and y.shape[1] == classes and classes > 1:
             return _check_probability_rows(y)
@@ -190,7 +190,7 @@ class SoftmaxCrossEntropy(RowLoss, library=True):
         z, axis = shifted(scores)
         targets = targets if axis == 1 else targets.T
         of_target = np.add.reduce(targets * z, axis=axis)
-        if np.isnan(of_target).any():  # 0 * -inf, which is no part of the sum
+        if np.isnan(of_target).any():  # 0 * -inf, which counts as 0 in the sum
             of_target = np.where(targets != 0, targets * z, 0).sum(axis=axis)
         losses: Array = log_sum_exp_shifted(z, axis) - of_target
         return losses
@@ -204,8 +204,8 @@ class SoftmaxCrossEntropy(RowLoss, library=True):
 class TargetLoss(RowLoss):
     """Base of the losses that compare each output with a number: (n, k) targets for (n, k) outputs.
 
-    Targets (n,) go with outputs (n, 1). Every other difference of shapes is an error: nothing is broadcast. A row's
-    loss is the mean over its k outputs, as in Keras.
+    Targets (n,) fit outputs (n, 1). Any other difference in shape is an error: nothing is broadcast. A row's loss is
+    the mean over its k outputs, as in Keras.
     """
 
     accuracy: ClassVar[type[Metric] | None] = None
@@ -238,11 +238,11 @@ class TargetLoss(RowLoss):
         return dscores
 
     def elements(self, scores: Array, targets: Array) -> Array:
-        """The loss of each single output, in the shape of the scores."""
+        """The loss of each output, in the shape of the scores."""
         raise NotImplementedError
 
     def derivatives(self, scores: Array, targets: Array) -> Array:
-        """The derivative of each of those by its score, a new array."""
+        """The derivative of each output's loss with respect to its score, a new array."""
         raise NotImplementedError
 
 
@@ -302,9 +302,9 @@ class Huber(TargetLoss, library=True):
 class SigmoidCrossEntropy(TargetLoss, library=True):
     """``L = -t log p - (1 - t) log(1 - p)`` with ``p = sigmoid(scores)``; ``dscore = p - t``.
 
-    For one binary label, or several that do not exclude each other. It takes **scores**; a final ``Sigmoid`` is left to
-    this loss in training, as Softmax is to SoftmaxCrossEntropy. y: 0 and 1, booleans, or probabilities, (n, k), or
-    (n,) for one output. label_smoothing: e in [0, 1) turns the targets into ``(1 - e) t + e / 2``.
+    For one binary label, or several independent ones. It takes **scores** (logits); training skips a final
+    ``Sigmoid``, as SoftmaxCrossEntropy does with Softmax. y: 0 and 1, booleans, or probabilities, (n, k), or (n,) for
+    one output. label_smoothing: e in [0, 1) turns the targets into ``(1 - e) t + e / 2``.
 
     >>> loss = SigmoidCrossEntropy()
     >>> round(loss.forward(np.zeros((2, 1)), [0, 1]), 4)
@@ -321,7 +321,7 @@ class SigmoidCrossEntropy(TargetLoss, library=True):
         )
 
     def check_last_layer(self, layer: Layer) -> None:
-        _refuse_activation(self, layer, "one for each question", "Dense(questions), or in Dense(questions), Sigmoid()")
+        _refuse_activation(self, layer, "one for each label", "Dense(labels), or in Dense(labels), Sigmoid()")
 
     def check_targets(self, y: Any, output_shape: Shape) -> Array:
         targets = super().check_targets(y, output_shape)
@@ -355,7 +355,7 @@ def _refuse_activation(loss: Loss, layer: Layer, of_what: str, ending: str) -> N
     if isinstance(layer, Activation | Softmax):
         raise ValueError(
             f"{loss!r} takes scores: real numbers of any size, {of_what}. The model ends in {layer._where}, which "
-            f"bends them. End it in {ending}."
+            f"limits their range. End it in {ending}."
         )
 
 
@@ -367,7 +367,7 @@ def _check_finite_targets(y: Array) -> None:
 
 
 def _check_labels(y: Array, classes: int) -> Array:
-    """``y``, whose numbers are checked block by block, for it may be long."""
+    """``y``, after a check block by block, as it may be long."""
     for first in range(0, len(y), _CHECK_ROWS):
         block = y[first : first + _CHECK_ROWS]
         whole = np.isfinite(block) & (np.floor(block) == block) if y.dtype.kind == "f" else np.True_

@@ -1,7 +1,7 @@
-"""What to report, besides the loss: metrics that are exact over all rows, whatever the batch size.
+"""Metrics, exact over all rows, whatever the batch size.
 
-``y_true`` is what the loss took: integer labels (m,) of classes, or numbers of the outputs' shape. ``y_pred`` is
-what the model says: probabilities under a cross-entropy, also where the model itself ends in scores.
+``y_true`` is the targets: integer class labels (m,), or numbers of the outputs' shape. ``y_pred`` is the model's
+output; under a cross-entropy it is always probabilities, even if the model itself ends in scores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minidense.core.types import Array
 class Metric(Configurable):
     """Base of all metrics: ``update`` takes some rows, ``result`` is the value over all rows since ``reset``.
 
-    What ``update`` leaves for ``result`` is named in ``saved``, so that a checkpoint within an epoch keeps it.
+    Name in ``saved`` the attributes that ``update`` changes, so that a checkpoint within an epoch keeps them.
 
     >>> class Largest(Metric):
     ...     name = "largest"
@@ -37,26 +37,26 @@ class Metric(Configurable):
     name = "metric"
 
     running: ClassVar[bool] = True
-    """Whether ``result`` is cheap, and makes sense for some of the rows: it is then shown while an epoch runs."""
+    """Whether ``result`` is cheap and meaningful for part of the rows: it is then shown while an epoch runs."""
 
     takes_weights: bool = True
-    """Whether ``update`` can be given weights."""
+    """Whether ``update`` accepts weights."""
 
     def reset(self) -> None:
         """Forget all rows."""
         raise NotImplementedError
 
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
-        """Take in m rows, each as often as its weight says. A metric may keep the arrays."""
+        """Add m rows; a weight counts as a number of copies. A metric may keep the arrays."""
         raise NotImplementedError
 
     def result(self) -> float:
-        """The value over all rows taken in."""
+        """The value over all rows added."""
         raise NotImplementedError
 
 
 class MeanMetric(Metric):
-    """Base of the metrics that are a mean over rows: a subclass says what each row counts."""
+    """Base of the metrics that are a mean over rows: a subclass defines the value of each row."""
 
     saved: ClassVar[tuple[str, ...]] = ("_sum", "_weight")
 
@@ -80,7 +80,7 @@ class MeanMetric(Metric):
         return self._sum / self._weight if self._weight else float("nan")
 
     def rows(self, y_true: Any, y_pred: Array) -> Array:
-        """What each row counts, (m,)."""
+        """The value of each row, (m,)."""
         raise NotImplementedError
 
 
@@ -165,7 +165,7 @@ class MeanAbsoluteErrorMetric(MeanMetric, library=True):
 class R2(Metric, library=True):
     """``1 - (squared error) / (squared distance from the mean of y_true)``, the mean over outputs.
 
-    Where all y_true are the same: 1 for a perfect prediction and 0 for any other, as in scikit-learn.
+    If all y_true are equal: 1 for a perfect prediction and 0 for any other, as in scikit-learn.
 
     >>> r2 = R2()
     >>> r2.update(np.array([1.0, 2.0, 3.0]), np.array([[1.0], [2.0], [4.0]]))
@@ -178,7 +178,7 @@ class R2(Metric, library=True):
 
     _weight: float
     _mean: Array
-    """Of y_true, output by output, as the two sums below."""
+    """The mean of y_true, for each output, like the two sums below."""
     _spread: Array
     _error: Array
 
@@ -210,16 +210,16 @@ class R2(Metric, library=True):
 
 
 class _Counted(Metric):
-    """Base of the metrics that follow from true and predicted positives, class by class or output by output."""
+    """Base of the metrics computed from true, predicted and actual positives, for each class or output."""
 
     saved = ("_true_positives", "_predicted", "_actual")
 
     _true_positives: Array
-    """Of each class, the rows that are predicted to be of it, and are."""
+    """For each class or output, the number of true positives: rows that are predicted as positive, and are."""
     _predicted: Array
-    """The rows that are predicted to be of it."""
+    """The number of predicted positives."""
     _actual: Array
-    """The rows that are of it."""
+    """The number of actual positives."""
 
     def __init__(self, average: str = "macro", threshold: float = 0.5) -> None:
         self.average = lookup("average", average, {"macro": "macro", "micro": "micro"})
@@ -251,14 +251,15 @@ class _Counted(Metric):
         return float((part / np.where(whole, whole, 1)).mean())
 
     def ratio(self, true_positives: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
-        """Numerator and denominator; where that is 0, the value is 0."""
+        """Numerator and denominator; the metric is 0 where the denominator is 0."""
         raise NotImplementedError
 
 
 class Precision(_Counted, library=True):
-    """Of the predicted positives, the share that are true: one output at ``threshold``, classes by the largest output.
+    """The share of predicted positives that are true positives.
 
-    average: over classes or outputs, "macro" (the mean of theirs) or "micro" (all counted together).
+    Predicted positive is an output above ``threshold``; with integer class labels, the class of the largest output.
+    average: over classes or outputs, "macro" (the mean of their values) or "micro" (from the sums of their counts).
 
     >>> precision = Precision()
     >>> precision.update(np.array([0, 1, 1]), np.array([[0.9], [0.8], [0.1]]))
@@ -273,7 +274,13 @@ class Precision(_Counted, library=True):
 
 
 class Recall(_Counted, library=True):
-    """Of the actual positives, the share that is predicted. The arguments are those of Precision."""
+    """The share of actual positives that are predicted as positive. The arguments are those of Precision.
+
+    >>> recall = Recall()
+    >>> recall.update(np.array([0, 1, 1]), np.array([[0.2], [0.8], [0.1]]))
+    >>> recall.result()
+    0.5
+    """
 
     name = "recall"
 
@@ -282,7 +289,13 @@ class Recall(_Counted, library=True):
 
 
 class F1(_Counted, library=True):
-    """The harmonic mean of precision and recall. The arguments are those of Precision."""
+    """The harmonic mean of precision and recall. The arguments are those of Precision.
+
+    >>> f1 = F1()
+    >>> f1.update(np.array([0, 1, 1]), np.array([[0.9], [0.8], [0.1]]))
+    >>> f1.result()
+    0.5
+    """
 
     name = "f1"
 
@@ -291,7 +304,7 @@ class F1(_Counted, library=True):
 
 
 class _Collecting(Metric):
-    """Base of the metrics that need all rows at once: they keep y_true, y_pred and the weights."""
+    """Base of the metrics that need all rows at once: y_true, y_pred and the weights are kept."""
 
     running = False
     saved = ("collected",)
@@ -307,7 +320,7 @@ class _Collecting(Metric):
 
     @property
     def collected(self) -> list[Array | None]:
-        """All rows so far as ``[y_true, y_pred, weights or None]``; an empty list where there are none."""
+        """All rows so far as ``[y_true, y_pred, weights or None]``; an empty list if there are none."""
         if not self._parts:
             return []
         self._parts = [self._all()]
@@ -317,7 +330,7 @@ class _Collecting(Metric):
     def collected(self, arrays: list[Array | None]) -> None:
         rows = [None if array is None else array.shape[:1] for array in arrays]
         if arrays and not (len(rows) == 3 and rows[0] == rows[1] is not None and rows[2] in (None, rows[0])):
-            raise ValueError(f"{self!r}: expected y_true, y_pred and weights (or None) of as many rows, got {rows}.")
+            raise ValueError(f"{self!r}: y_true, y_pred and weights (or None) must have as many rows each, got {rows}.")
         self._parts = [(arrays[0], arrays[1], arrays[2])] if arrays else []  # type: ignore[list-item]
 
     def _all(self) -> tuple[Array, Array, Array | None]:
@@ -330,8 +343,8 @@ class _Collecting(Metric):
 class AUC(_Collecting, library=True):
     """The area under the ROC curve: how often a random positive is ranked above a random negative, ties counting half.
 
-    For one output; for several, or for classes each against the rest, the mean of theirs. NaN where a class has no
-    positives, or nothing else. It keeps all rows of an epoch: 8 bytes an output.
+    With several outputs, or classes (one against the rest), the mean over them. NaN if a class has no positives or no
+    negatives. It keeps y_true and y_pred of all rows of an epoch.
 
     >>> auc = AUC()
     >>> auc.update(np.array([0, 1, 0, 1]), np.array([[0.1], [0.4], [0.6], [0.9]]))
@@ -385,9 +398,9 @@ class FunctionMetric(_Collecting, library=True):
 
 
 def _labels(metric: Metric, y_true: Any, y_pred: Array) -> Array:
-    """Integer labels (m,), from those or from rows (m, k)."""
+    """Integer labels (m,), from such labels or from one-hot rows (m, k)."""
     if y_pred.ndim != 2 or y_pred.shape[1] < 2:
-        raise ValueError(f"{metric.name}: expected one output for each class, at least two, got {y_pred.shape}.")
+        raise ValueError(f"{metric.name}: expected one output for each class, at least two, got shape {y_pred.shape}.")
     y_true = np.asarray(y_true)
     labels: Array = y_true.argmax(axis=1) if y_true.ndim == 2 and y_true.shape[1] > 1 else y_true.reshape(-1)
     return labels
@@ -415,9 +428,9 @@ METRICS: dict[str, type[Metric]] = {
 
 
 def get_metric(metric: str | Metric | Callable[..., Any], accuracy: type[Metric] | None = Accuracy) -> Metric:
-    """A new metric of that name; an object as it is; a function (y_true, y_pred) as a metric.
+    """A new metric of that name; a Metric as it is; a function (y_true, y_pred) as a metric.
 
-    "accuracy" is the one given as ``accuracy``, the right one for the loss; None means that there is none.
+    accuracy: what the name "accuracy" means under the model's loss; None if it means nothing.
 
     >>> get_metric("accuracy")
     Accuracy()

@@ -1,4 +1,4 @@
-"""``Sequential``: the model that the user holds, a facade over its network."""
+"""``Sequential``: the user's model, a facade over its network."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from minidense.training.loop import Run, SavedRun
 from minidense.training.step import learning
 
 
-class _Unsaid(str):
-    """A default that can be told from the same text passed by the user."""
+class _Default(str):
+    """A default that can be distinguished from the same string passed by the user."""
 
 
 DTYPES = {"float32": "float32", "float64": "float64"}
@@ -45,12 +45,12 @@ class Sequential:
     """A chain of layers over one flat vector of parameters.
 
     layers: ``Layer`` objects or other models, first to last; a Dense with an activation adds that activation as a
-    layer of its own. rng: None for fresh entropy, an int, or a numpy.random.Generator: the same one gives the same
-    results, to the bit. dtype: "float32" or "float64", in which everything is stored and computed. name: shown by
-    ``summary``.
+    separate layer. rng: an int, with which the results are the same to the bit each time, a numpy.random.Generator, or
+    None for fresh entropy. dtype: "float32" or "float64", in which everything is stored and computed. name: shown by
+    ``summary``. Raises TypeError or ValueError for other arguments.
 
-    A model may stand wherever a layer may. It is then part of the outer model, whose rng, dtype and training are its
-    own too; ``predict``, ``get_weights`` and ``save`` still work on it.
+    A model may be used wherever a layer may. It is then part of the outer model: it takes the outer model's rng and
+    dtype, and is trained with it; ``predict``, ``get_weights`` and ``save`` still work on it.
 
     >>> import minidense as md
     >>> model = md.Sequential([md.Dense(100, activation="relu"), md.Dense(10, activation="softmax")], rng=0)
@@ -64,35 +64,35 @@ class Sequential:
         layers: Sequence[Layer | Sequential] = (),
         *,
         rng: int | np.random.Generator | None = None,
-        dtype: str = _Unsaid("float32"),
+        dtype: str = _Default("float32"),
         name: str | None = None,
     ) -> None:
-        said = None if isinstance(dtype, _Unsaid) else _dtype_name(dtype)
+        chosen = None if isinstance(dtype, _Default) else _dtype_name(dtype)
         generators = Generators.from_rng(rng)
         if not isinstance(name, str | None):
             raise TypeError(f"name: expected a string or None, got {name!r}.")
-        self.network = Network(layers, said, generators)
+        self.network = Network(layers, chosen, generators)
         self.name = name
         self.stop_training = False
         self.history: History | None = None
         self.optimizer: Optimizer | None = None
         self.loss: Loss | None = None
         self.metrics: list[Metric] = []
-        self._rng_said = rng is not None
+        self._rng_given = rng is not None
         self._rows_forward: int | None = None
 
     def _as_layer(self) -> Network:
-        """The network, which stands for the model where a layer is expected."""
-        if self._rng_said:
+        """The model's network, to be used as a layer."""
+        if self._rng_given:
             raise ValueError(
-                f"{self!r} is made with rng=, and would be part of a model: leave rng to the outermost one."
+                f"{self!r} was made with rng= and would be part of a model: pass rng to the outermost model only."
             )
         self.network._facade = self
         return self.network
 
     @classmethod
-    def _around(cls, network: Network) -> Self:
-        """The model of a network that stands in another one."""
+    def _facade_of(cls, network: Network) -> Self:
+        """The model of a network that is part of another one."""
         if network._facade is None:
             network._facade = cls()
             network._facade.network = network
@@ -103,18 +103,18 @@ class Sequential:
 
     @guarded
     def add(self, layer: Layer | Sequential) -> Self:
-        """Append ``layer``; return the model. Raises ValueError where the layer is in a model already."""
+        """Append ``layer``; return the model. Raises ValueError if the layer is part of a model already."""
         with self._exclusively(own="add"):
             self.network.extend(expanded([layer]))
             if self.built and self.optimizer is not None:
-                self.optimizer.state.clear()  # its vectors were as long as the theta that was
+                self.optimizer.state.clear()  # its vectors have the size of the former theta
         return self
 
     @property
     def layers(self) -> tuple[Layer | Sequential, ...]:
         """The layers, first to last."""
         children = self.network.children
-        return tuple(Sequential._around(child) if isinstance(child, Network) else child for child in children)
+        return tuple(Sequential._facade_of(child) if isinstance(child, Network) else child for child in children)
 
     @property
     def built(self) -> bool:
@@ -123,7 +123,7 @@ class Sequential:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the parameters and of all that is computed."""
+        """The dtype of the parameters and of all results."""
         return self.network._record.dtype
 
     @property
@@ -138,7 +138,7 @@ class Sequential:
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes the layers' parameters; setting it sets it for all of them, as of one layer."""
+        """Whether training changes the parameters; setting it sets it for all layers."""
         return self.network.trainable
 
     @trainable.setter
@@ -160,15 +160,16 @@ class Sequential:
 
     @property
     def grad(self) -> Array:
-        """The gradient by all parameters, (p,), as the last backward pass left it."""
+        """The gradient of all parameters, (p,), from the last backward pass."""
         return self.network.grad
 
     @guarded
     def build(self, input_shape: int | Shape) -> Self:
-        """Make the parameters for samples of ``input_shape``, which has no batch axis; an int means ``(int,)``.
+        """Create the parameters for samples of ``input_shape``, which has no batch axis; an int means ``(int,)``.
 
-        ``fit`` does it by itself; early or late, one seed gives the same weights. Returns the model. Raises
-        ValueError where a layer cannot take what the one before it gives, or the model is built for another shape.
+        ``fit`` does this if needed; with the same seed, the initial values are the same either way. Returns the model.
+        Raises ValueError if a layer cannot take the output of the one before it, or if the model is already built for
+        another shape.
         """
         shape = whole_numbers("input_shape", input_shape)
         if self.built:
@@ -189,10 +190,10 @@ class Sequential:
         loss: str | Loss = "sparse_categorical_crossentropy",
         metrics: Sequence[str | Metric | Callable[..., Any]] = (),
     ) -> Self:
-        """Choose how to train. Strings are Keras' names. Returns the model.
+        """Set the optimizer, the loss and the metrics. Strings are Keras' names. Returns the model.
 
-        metrics: names, Metric objects, or functions of (y_true, y_pred); "accuracy" is the right one for the loss.
-        Raises ValueError for unknown names, with the nearest one, and for a last layer that does not suit the loss.
+        metrics: names, Metric objects, or functions of (y_true, y_pred); "accuracy" means the one that fits the loss.
+        Raises ValueError for unknown names, with the nearest one, and for a last layer that does not fit the loss.
         """
         chosen = get_optimizer(optimizer), get_loss(loss)
         if isinstance(metrics, str | Metric):
@@ -227,34 +228,33 @@ class Sequential:
         resume: str | os.PathLike[str] | None = None,
         verbose: int | str = "auto",
     ) -> History:
-        """Train for ``epochs`` passes over the data; a second call goes on from the first.
+        """Train for ``epochs`` passes over the data; a second call continues from the first.
 
-        x: (n, ...) real numbers, rows first, finite: an array, a frame, a numpy.memmap, or anything with a shape, a
-        dtype and [...], which is read by blocks. y: what the loss takes, n of them. Or, instead of both, a generator of
-        batches (x, y), or an object that gives them by Keras' PyDataset protocol (``__len__``, ``__getitem__``,
-        ``on_epoch_end``); steps_per_epoch is then the number of batches an epoch has.
+        x: (n, ...) finite real numbers, one row per sample: an array, a data frame, a numpy.memmap, or anything with a
+        shape, a dtype and [...], which is read in blocks. y: the n labels or targets that the loss takes. Or, instead
+        of both, a generator of batches (x, y) or (x, y, sample_weight), or an object with Keras' PyDataset protocol
+        (``__len__``, ``__getitem__``, ``on_epoch_end``); steps_per_epoch is then the number of batches per epoch.
 
-        batch_size: rows an update; 1 for single-sample updates, "full" for all rows at once.
+        batch_size: rows per update; 1 for single-sample updates, "full" for all rows at once.
         validation_data: (x, y) or (x, y, sample_weight), evaluated after each epoch.
-        validation_split: or the last part of x and y, as a fraction, kept out of the training; with
-        validation_shuffle, a random part, for which the data is copied.
+        validation_split: instead, the fraction of x and y, their last rows, to keep out of training; with
+        validation_shuffle, random rows, for which the data is copied.
         shuffle: draw a new order of the rows for each epoch, from the model's own random generator.
-        sample_weight: (n,), how many times each row counts; a mean is then divided by the sum of the weights.
-        gradient_accumulation_steps: so many batches make one update, by the mean over all their rows; the last group of
-        an epoch may be short.
+        sample_weight: (n,), a number of copies of each row; a mean is then divided by the sum of the weights.
         class_weight: a dict from label to weight, or "balanced"; it multiplies sample_weight.
-        resume: a file of md.callbacks.ModelCheckpoint, written by the same call without it: the run is resumed there,
-        in the same process or another, to the bit as if it had not ended. Make a source of batches anew: a generator is
-        read on to its place; a dataset's batches must follow from their number and the calls of on_epoch_end. Another
-        BLAS or type of processor, or, where steps are so large that they use BLAS's threads, another number of these,
-        is a warning.
-        verbose: "auto" is a progress bar in a terminal and a line an epoch elsewhere; 0 is silent, 1 the bar, 2 the
+        gradient_accumulation_steps: the number of batches per update, made from the mean gradient over all their rows;
+        the last update of an epoch may have fewer.
+        resume: a checkpoint of md.callbacks.ModelCheckpoint, written by the same call without resume. The run is
+        resumed there, in the same process or another; the result is the same to the bit as without the break. Pass a
+        new source of batches: a generator is read up to the position of the checkpoint; the batches of a dataset must
+        depend only on their index and the calls of on_epoch_end. A warning is issued for another BLAS or type of
+        processor, or, if steps are so large that they use BLAS's threads, another number of threads.
+        verbose: "auto" is a progress bar in a terminal and one line per epoch elsewhere; 0 is silent, 1 the bar, 2 the
         lines.
 
-        Returns a History. Raises ValueError or TypeError for input that does not fit, before anything has changed,
-        RuntimeError before ``compile``, and FloatingPointError where the loss is not finite any more: the
-        parameters are then those before that update. A file to resume from that is of another model or run is a
-        ValueError too, with all differences.
+        Returns a History. Raises ValueError or TypeError for wrong input, before anything has changed; a checkpoint of
+        another model or run is a ValueError that lists all differences. Raises RuntimeError before ``compile``, and
+        FloatingPointError if the loss is not finite: the parameters are then those before that update.
         """
         self._compiled()
         listed = CallbackList(callbacks, progress_callback(verbose))
@@ -283,13 +283,13 @@ class Sequential:
         from minidense.files import checkpoint
 
         if not os.path.exists(path):
-            raise FileNotFoundError(errno.ENOENT, "there is no run to resume; the first one has resume=None", path)
+            raise FileNotFoundError(errno.ENOENT, "there is no checkpoint; begin with resume=None", path)
         return SavedRun(os.fspath(path), *checkpoint.read_checkpoint(path, checkpoint.custom_of(self), Sequential))
 
     @guarded
     @known_keywords
     def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None) -> Logs:
-        """One update on all rows of ``x``. Returns the loss and the metrics before it. Raises what ``fit`` raises."""
+        """One update on all rows of ``x``. Returns the loss and the metrics before it. Raises as ``fit`` does."""
         optimizer, _ = self._compiled()
         optimizer.check_owner(self)
         with self._exclusively(own="train_on_batch"):
@@ -300,9 +300,9 @@ class Sequential:
     def loss_and_grad(self, x: Any, y: Any, *, sample_weight: Any = None, update_buffers: bool = False) -> float:
         """The loss on all rows of ``x``; fills ``model.grad`` with its gradient and changes no parameter.
 
-        The loss is scaled as its reduction says, so that ``grad`` is its gradient: this is the primitive for loops
-        of your own and for scipy.optimize. update_buffers: let the layers' buffers, such as the moving averages of a
-        batch normalization, take this batch in; a training loop wants that.
+        The loss is the mean or the sum over rows, as its reduction says. Use this for your own training loop and for
+        scipy.optimize. update_buffers: keep the changes of the layers' buffers, such as the moving averages of a batch
+        normalization; a training loop needs that. Raises as ``fit`` does.
         """
         _, loss = self._compiled()
         with self._exclusively():
@@ -345,9 +345,9 @@ class Sequential:
         """The model's output for ``x``: (n, k), a new array of the model's dtype. Pure, and safe in any thread.
 
         Rows are computed in fixed chunks of ``batch_size``, each by one BLAS thread, so that the bits do not depend on
-        the number of cores or on what other threads compute; several chunks at a time, where there are many.
-        With a final Softmax these are probabilities, without one the scores. Raises ValueError or TypeError for
-        input that does not fit and RuntimeError before the model is built.
+        the number of cores or on other threads; if there are many chunks, several are computed at a time. With a final
+        Softmax the results are probabilities, without it scores. Raises ValueError or TypeError for wrong input, and
+        RuntimeError before the model is built.
         """
         input_shape, output_shape = self._built_shapes()
         dtype = self.dtype
@@ -389,28 +389,28 @@ class Sequential:
     ) -> Logs:
         """The loss, as the mean over the rows, and the metrics: a dict. Pure, and safe in any thread.
 
-        sample_weight: (n,), how many times each row counts. class_weight: as for ``fit``.
-        Raises what ``predict`` raises, ValueError for a ``y`` that does not fit, RuntimeError before ``compile``.
+        sample_weight: (n,), a number of copies of each row. class_weight: as for ``fit``.
+        Raises as ``predict`` does, ValueError or TypeError for a wrong ``y``, and RuntimeError before ``compile``.
         """
         self._compiled()
         checks = Checks(self, self._built_shapes()[1])
-        feed = checks.of_given(x, y, sample_weight, class_weight, batch_size)
+        feed = checks.evaluation_feed(x, y, sample_weight, class_weight, batch_size)
         with current().breakable():
             return evaluate(self, checks.row_loss, feed)
 
     @quiet
     def forward(self, x: Array, training: bool = False) -> Array:
-        """The chain itself: the output of the last layer. Each layer caches what its backward needs."""
+        """The forward pass: the output of the last layer. Each layer caches what its ``backward`` needs."""
         input_shape, _ = self._built_shapes()
         rows = as_features(x)
         check_features(rows, input_shape, self.dtype)
         y = Pass(self.network.children, training).forward(rows[:].astype(self.dtype, copy=False))
         self._rows_forward = len(rows)
-        return y.copy() if self.network.root.exclusive.busy else y  # while fit runs, the layers use their arrays again
+        return y.copy() if self.network.root.exclusive.busy else y  # while fit runs, layers reuse their arrays
 
     @quiet
     def backward(self, dy: Any) -> Array:
-        """From dLoss/dy of the last ``forward`` to dLoss/dx, filling ``grad`` on the way."""
+        """The backward pass of the last ``forward``: from dLoss/dy to dLoss/dx; fills ``grad``."""
         _, output_shape = self._built_shapes()
         dy = np.asarray(dy, self.dtype)
         rows = self._rows_forward if self._rows_forward is not None else "n"
@@ -426,14 +426,14 @@ class Sequential:
     def get_weights(self) -> list[Array]:
         """Copies of all parameters and buffers, in Keras' order and layout: W (in, out), b (out,), layer by layer.
 
-        A batch normalization has gamma, beta, moving_mean and moving_variance; a shared parameter is there once.
+        A batch normalization has gamma, beta, moving_mean and moving_variance; a shared parameter occurs once.
         """
         self._built_shapes()
         return [array.copy() for array in self.network.named_arrays().values()]
 
     @guarded
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Copy ``weights``, as ``get_weights`` gives them, into the model; all or, with a ValueError, none."""
+        """Copy ``weights``, in the order of ``get_weights``, into the model; on a ValueError, none is copied."""
         self._built_shapes()
         targets = self.network.named_arrays()
         if len(weights) != len(targets):
@@ -453,9 +453,9 @@ class Sequential:
         return self.network.theta.size if self.built else 0
 
     def summary(self) -> Summary:
-        """A table of the layers, their output shapes and their parameters; "?" where not built yet.
+        """A table of the layers, their output shapes and numbers of parameters; "?" before the model is built.
 
-        A string, which shows as itself, and as a table in Jupyter.
+        It is a string, displayed without quotes, and as a table in Jupyter.
 
         >>> import minidense as md
         >>> md.Sequential([md.Dense(10)], name="linear").build(64).summary()
@@ -475,24 +475,24 @@ class Sequential:
 
     @guarded
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save all of the model: layers, parameters, optimizer and its state, random generators, history.
+        """Save the whole model: layers, parameters, optimizer with its state, random generators, history.
 
-        ``md.load_model(path)`` gives a model that predicts, and trains on, as this one would. The file is an
+        ``md.load_model(path)`` returns a model that predicts and continues training as this one would. The file is an
         uncompressed NumPy ``.npz``: ``numpy.load(path)["layers/0/W"]``. It is replaced as a whole or not at all.
-        Raises ValueError where something could not be loaded again, such as an unnamed function, and OSError.
+        Raises ValueError if something could not be loaded again, such as a lambda, and OSError.
         """
-        from minidense.files import model_file  # here, for only those who save should wait for what it imports
+        from minidense.files import model_file  # here, as only saving needs what it imports
 
         inside = [layer._facade for layer in walk(self.network) if isinstance(layer, Network) and layer._facade]
         for kind in map(type, (self, *inside)):
             if kind is not Sequential:
-                raise ValueError(f"a {kind.__name__} would come back as a Sequential; use save_weights instead.")
+                raise ValueError(f"a {kind.__name__} would be loaded as a Sequential; use save_weights instead.")
         with self._exclusively(within=True):
             model_file.write_model(path, self)
 
     @guarded
     def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Save the parameters and buffers only, under the same names. Raises RuntimeError before it is built."""
+        """Save only the parameters and buffers, by the same names. Raises RuntimeError before it is built, OSError."""
         from minidense.files import model_file
 
         self._built_shapes()
@@ -501,10 +501,10 @@ class Sequential:
 
     @guarded
     def load_weights(self, path: str | os.PathLike[str]) -> None:
-        """Take the parameters and buffers from a file of ``save`` or ``save_weights``; all, or none.
+        """Load the parameters and buffers from a file of ``save`` or ``save_weights``; all, or none.
 
-        The layers must declare arrays of the same names and shapes; a file of float64 is rounded for a float32 model.
-        Raises ValueError with all that does not fit, CorruptFileError, OSError, and RuntimeError before it is built.
+        The layers must have arrays of the same names and shapes; float64 values are rounded for a float32 model. Raises
+        ValueError with all that does not fit, CorruptFileError, OSError, and RuntimeError before the model is built.
         """
         from minidense.files import model_file
 
@@ -516,11 +516,11 @@ class Sequential:
 
     @guarded
     def export_numpy(self, path: str | os.PathLike[str]) -> None:
-        """Write one Python file that needs NumPy and nothing else, whose ``predict(x)`` gives what ``predict`` gives.
+        """Write a Python file that needs only NumPy, whose ``predict(x)`` returns what the model's returns.
 
-        To the bit, on the same machine and NumPy, where BLAS has one thread. The file is run before it is put in its
-        place. Raises TypeError for a layer of your own that has no ``as_numpy``, or one that contradicts ``forward``,
-        RuntimeError before the model is built, and OSError.
+        It is the same to the bit, on the same machine and with the same NumPy. The file is run before it replaces
+        another. Raises TypeError for a layer whose ``as_numpy`` is missing or contradicts ``forward``, RuntimeError
+        before the model is built, and OSError.
 
         >>> import runpy, tempfile
         >>> import minidense as md
@@ -576,9 +576,9 @@ class Sequential:
 
     @contextmanager
     def _exclusively(self, within: bool = False, own: str = "") -> Iterator[None]:
-        """Keep all others from changing the model.
+        """Prevent other threads from changing the model.
 
-        within: callbacks of a running fit may do it too. own: the method, where only an outermost model has it.
+        within: allow it in callbacks of a running fit. own: the name of a method for the outermost model only.
         """
         if own and self.network.outer is not None:
             raise RuntimeError(f"this model is part of another one: call {own} on the outermost model.")
@@ -588,12 +588,12 @@ class Sequential:
 
 @guarded
 def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
-    """The model that ``model.save`` or a checkpoint has written to ``path``, ready to predict and to be trained on.
+    """Load the model that ``model.save`` or a checkpoint has written to ``path``, ready to predict and train.
 
     custom_objects: your own layers, losses, metrics, ... by the names of their classes, ``{"Scale": Scale}``. A file
-    is data: it names classes of the library and those passed here, and nothing that it has is ever run, imported or
-    opened. Raises CorruptFileError for a file that is damaged or something else, ValueError with all that cannot be
-    made of it, and OSError.
+    contains data only: it can name the library's classes and those passed here, and nothing in it is ever run, imported
+    or opened. Raises CorruptFileError for a damaged or foreign file, ValueError with all that cannot be loaded from it,
+    and OSError.
 
     >>> import tempfile
     >>> import minidense as md

@@ -1,7 +1,7 @@
-"""``Network``: layers over one vector of parameters and one gradient.
+"""``Network``: layers over one vector of parameters and one vector of gradients.
 
 First every layer declares what it needs, then the vectors are laid out and allocated once, then each layer gets its
-pieces: ``layer.W`` and ``layer.dW`` are views of ``theta`` and ``grad``.
+views: ``layer.W`` and ``layer.dW`` are slices of ``theta`` and ``grad``.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from minidense.layers.guard import forward_of
 from minidense.numerics.blas import one_thread_for
 
 WORTH_HELPERS = 1e8
-"""From so many operations on (2 n p, of n rows and p parameters), prediction is faster on several threads."""
+"""From this many operations (2 n p, for n rows and p parameters), prediction is faster on several threads."""
 
 
 class Network(Chain, library=True):
-    """A chain of layers that owns its parameters, or, within another network, has a piece of that one's.
+    """A chain of layers that owns the vector of their parameters; within another network, a slice of its vector.
 
-    dtype: of all arrays; None for that of the network around it. generators: None, too.
+    dtype: of all arrays. generators: for initial values, shuffling and noise. A network within another one uses the
+    dtype and generators of the outermost one.
     """
 
     def __init__(
@@ -50,14 +51,14 @@ class Network(Chain, library=True):
         self._record.dtype = np.dtype(dtype or "float32")
         self._record.path = ()
         self.generators = generators or Generators.from_rng(None)
-        self._facade: Any = None  # the model whose network this is, where it stands in another one
+        self._facade: Any = None  # its Sequential, if it is part of another network
         self._theta: Array | None = None
         self._grad: Array | None = None
         self._buffers: Array = np.empty(0)
         self._kept: Array = np.empty(0)
         self._shared: list[tuple[Array, Array]] = []
         self._simple = False
-        """Whether no product at inference is larger than the parameters times the rows: no layer is the user's."""
+        """Whether all layers are the library's own, without children: then ``theta.size`` bounds the products."""
         self.exclusive = Exclusive()
         super().__init__(layers)
 
@@ -83,7 +84,7 @@ class Network(Chain, library=True):
 
     @property
     def grad(self) -> Array:
-        """The gradient by all parameters, (p,), as the last backward pass left it."""
+        """The gradient of all parameters, (p,), from the last backward pass."""
         return self._vectors()[1]
 
     @property
@@ -113,7 +114,7 @@ class Network(Chain, library=True):
         return parent_of(self)
 
     def named_arrays(self) -> dict[str, Array]:
-        """All parameters and buffers by name, ``layers/0/W``, layer by layer; of shared ones the owner's name only."""
+        """All parameters and buffers by name, ``layers/0/W``, layer by layer; shared ones under the owner's name."""
         return {self.name_of(layer, d.name): layer._record.arrays[d.name] for layer, d in self.declarations()}
 
     def declarations(self) -> Iterator[tuple[Layer, Declaration]]:
@@ -123,12 +124,12 @@ class Network(Chain, library=True):
                 yield layer, d
 
     def name_of(self, layer: Layer, array: str | None = None) -> str:
-        """The name of a layer, or of its array, as files and errors spell it: ``layers/3/f/0/W``."""
+        """The name of a layer, or of an array of it, in files and errors: ``layers/3/f/0/W``."""
         path = (layer._record.path or ())[len(self._record.path or ()) :]
         return "/".join(["layers", *map(str, path), *([array] if array else [])])
 
     def pieces(self, wanted: Callable[[Layer, Declaration], bool]) -> list[slice]:
-        """The pieces of ``theta`` of the parameters that are wanted."""
+        """The slices of ``theta`` of those parameters for which ``wanted`` is true."""
         found, start = [], 0
         for layer in walk(self):
             for d in own_params(layer):
@@ -144,14 +145,14 @@ class Network(Chain, library=True):
         self.__dict__.pop("_passes", None)
         if self._said_dtype not in (None, self._record.dtype.name):
             raise ValueError(
-                f"{self._where}: it is made with dtype={self._said_dtype!r}, and the model around it computes in "
-                f"{self._record.dtype}; leave dtype to the outermost model."
+                f"{self._where}: it was made with dtype={self._said_dtype!r}, but the model around it computes in "
+                f"{self._record.dtype}; pass dtype to the outermost model only."
             )
         return super().build(input_shape)
 
     @contextmanager
     def building(self, input_shape: Shape) -> Iterator[Shape]:
-        """Have the layers declare; give the output shape. Where the block fails, no layer remembers any of it."""
+        """Let the layers declare their arrays; yield the output shape. If the block fails, this is undone."""
         if self.built:
             yield self._record.output_shape or ()
             return
@@ -166,7 +167,7 @@ class Network(Chain, library=True):
 
     @contextmanager
     def _undone_if_failed(self, more: Sequence[Layer] = ()) -> Iterator[None]:
-        """Where the block fails, its layers, and ``more`` that it would have had, are what they were."""
+        """If the block fails, restore the layers, and ``more`` that were to be added."""
         before = [(layer, layer.__dict__.copy(), layer._record.copy()) for layer in _reachable([self, *more])]
         children = dict(self._record.children)
         theta = self._theta
@@ -181,7 +182,7 @@ class Network(Chain, library=True):
             raise
 
     def extend(self, layers: Sequence[Layer]) -> None:
-        """Add layers at the end, which are built at once if the network is; all, or, with an error, none."""
+        """Add layers at the end, and build them if the network is built; on an error, none is added."""
         check_free(layers, self)
         with self._undone_if_failed(layers):
             self.append(layers)
@@ -193,11 +194,11 @@ class Network(Chain, library=True):
                 self.allocate()
 
     def allocate(self, values: Mapping[str, Array] | None = None) -> None:
-        """Make the vectors and give each layer its pieces.
+        """Allocate the vectors and give each layer its views.
 
-        The parameters and buffers are ``values``, by name; or what a layer has already, because it is a copy or was
-        built before; or else start from their initializers, each layer from a generator of its own, so that no
-        layer's start depends on another's.
+        The initial values are ``values``, by name; or those a layer already has, because it is a copy or was built
+        before; or else what the initializers draw, with a separate generator for each layer, so that no layer's
+        initial values depend on another layer.
         """
         if self.outer is None:
             self._record.path = ()
@@ -214,7 +215,7 @@ class Network(Chain, library=True):
         networks: list[tuple[Network, slice, slice, list[tuple[Array, Array]]]] = []
 
         def lay_out(layer: Layer, place: int, buffer_place: int) -> tuple[int, int]:
-            """Cut the vectors into the layer's pieces, from these places on; return where the next one's begin."""
+            """Give the layer its slices of the vectors, from these positions on; return the positions after them."""
             begin, start = (place, buffer_place), self.generators.start_of_layer(layer._record.path or ())
             mine, mine_d = views.setdefault(id(layer), {}), gradients.setdefault(id(layer), {})
             shared_before = len(shared)
@@ -226,7 +227,7 @@ class Network(Chain, library=True):
                 else:
                     owner, name = d.owner
                     if id(owner) not in views:
-                        raise ValueError(f"{layer._where}: {d.name} is shared with {owner!r}, of another network.")
+                        raise ValueError(f"{layer._where}: {d.name} is shared with {owner!r}, not in this network.")
                     mine[d.name], mine_d["d" + d.name] = views[id(owner)][name], np.zeros(d.shape, dtype)
                     shared.append((gradients[id(owner)]["d" + name], mine_d["d" + d.name]))
             for d in layer._record.buffers:
@@ -264,21 +265,21 @@ class Network(Chain, library=True):
         return found
 
     def _check_held(self) -> None:
-        """Raise ValueError where a layer holds another that is not in this network, and would not be trained."""
+        """Raise ValueError if a layer holds another one that is not in this network and would not be trained."""
         inside = {id(layer) for layer in walk(self)}
         for layer in walk(self):
             for name, value in vars(layer).items():
                 for other in held(value) if name not in ("_record", "_config", "_facade") else ():
                     if id(other) not in inside:
                         raise ValueError(
-                            f"{layer._where}: the attribute {name!r} has {other!r}, which is no part of this model and "
+                            f"{layer._where}: the attribute {name!r} holds {other!r}, which is not in this model and "
                             f"would not be trained: declare it with self.child({name!r}, layer, input_shape) in build."
                         )
 
     # ------------------------------------------------------------------ passes
 
     def trunk(self, last: type[Layer] | None) -> list[Layer]:
-        """The layers that lead to the scores: all of them but a last one of the kind that the loss includes."""
+        """The layers that compute the scores: all but a final one of class ``last``, which the loss includes."""
         layers = self.children
         return layers[:-1] if layers and type(layers[-1]) is last else layers
 
@@ -292,42 +293,42 @@ class Network(Chain, library=True):
         for gradient, other in self._shared:
             gradient += other
 
-    def hold_buffers(self) -> None:
-        """Before a step: from here on layers change the buffers, and ``drop_buffers`` takes the changes back."""
+    def snapshot_buffers(self) -> None:
+        """Before a step, in which layers change the buffers: keep a copy for ``restore_buffers``."""
         np.copyto(self._kept, self._buffers)
 
-    def drop_buffers(self) -> None:
-        """The buffers as they were at the last ``hold_buffers``."""
+    def restore_buffers(self) -> None:
+        """Set the buffers to what they were at the last ``snapshot_buffers``."""
         np.copyto(self._buffers, self._kept)
 
-    def buffers_held(self) -> Array:
-        """The buffers at the last ``hold_buffers``."""
+    def buffers_before(self) -> Array:
+        """The buffers at the last ``snapshot_buffers``."""
         return self._kept
 
     def inference(self, workspaces: bool = False) -> Callable[[Array], Array]:
-        """The function from x to the output that ``inference`` below gives of all layers."""
+        """``inference`` with all layers of the network."""
         return inference(self.children, workspaces)
 
     def reuse_workspaces(self) -> None:
-        """From now on each layer's ``workspace`` gives the same arrays again, until ``forget``."""
+        """Until ``pass_is_over(forget=True)``, let each layer's ``workspace`` return the same arrays again."""
         for layer in walk(self):
             layer.__dict__["_workspaces"] = {}
 
     def pass_is_over(self, forget: bool) -> None:
-        """After training steps: forget the layers' caches and workspaces, if wanted."""
+        """After training steps. forget: drop the layers' caches and workspaces."""
         for layer in walk(self):
             layer._record.needs_dx = True
             if forget:
                 drop_caches(layer)
 
     def one_thread(self, rows: int) -> AbstractContextManager[None]:
-        """A block in which BLAS has one thread, for computing so many rows at inference."""
+        """A block with one BLAS thread, for inference on ``rows`` rows."""
         return one_thread_for(rows * self._theta.size if self._simple and self._theta is not None else math.inf)
 
     def helpers_for(self, rows: int, pieces: int) -> int:
-        """How many threads may help to compute so many rows at inference, in so many pieces."""
+        """How many helper threads may be used for inference on ``rows`` rows, in ``pieces`` pieces."""
         large = pieces > 1 and 2 * rows * self.theta.size >= WORTH_HELPERS
-        draws = any(layer.draws and not layer._of_library for layer in walk(self))  # then the order is not free
+        draws = any(layer.draws and not layer._of_library for layer in walk(self))  # then the order matters
         return pieces - 1 if large and not draws else 0
 
     # ------------------------------------------------------------------ copying
@@ -338,15 +339,15 @@ class Network(Chain, library=True):
         return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_shared": [], "_was_built": self.built}
 
     def allocate_copy(self) -> None:
-        """Give a copy, whose layers have brought their values along, vectors of its own."""
+        """Allocate the vectors of a copy, with the values that its layers were copied with."""
         if self.__dict__.pop("_was_built", False):
             self.allocate()
 
 
 def inference(layers: Sequence[Layer], workspaces: bool = False) -> Callable[[Array], Array]:
-    """The function from x to the output, by clones of the layers: no layer changes, in any number of threads.
+    """A function from x to the output. It runs on clones of the layers, so that no layer changes, in any thread.
 
-    workspaces: the function will be called for one batch after the other, and may write each output over the last.
+    workspaces: the function may overwrite its previous output at each call.
     """
     twins = clones(layers)
     if workspaces:

@@ -1,4 +1,4 @@
-"""Optimizers: vectors in, vectors changed. They see ``theta`` and ``grad``, and know nothing of layers."""
+"""Optimizers: they change the vector ``theta``, given the vector ``grad``, and know nothing of layers."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class Optimizer(Configurable):
 
     learning_rate: a number above 0, or a function of the step, from 0, such as those of md.schedules.
     weight_decay: before each update, ``theta := theta - eta * weight_decay * theta`` (decoupled from the gradient, as
-    in AdamW and in Keras); it spares biases and the parameters of normalizations unless ``decay_all``.
-    global_clipnorm: a gradient longer than that is shortened to it.
+    in AdamW and in Keras); not for biases and the parameters of normalizations, unless ``decay_all``.
+    global_clipnorm: a gradient with a larger norm is scaled down to this norm.
 
-    ``iterations`` counts the updates made. ``state`` holds what must survive from one update to the next, by name:
-    vectors as long as ``theta``; numbers that must are named in ``saved``. All else can be thrown away at any time.
+    ``iterations`` counts the updates made. ``state`` holds, by name, the vectors of ``theta``'s size that must last
+    from one update to the next; name numbers that must last in ``saved``. Only these are kept.
     """
 
     iterations: int = 0
     state: dict[str, Array]
     vectors: ClassVar[tuple[str, ...]] = ()
-    """Of the library's optimizers: the names that there can be in ``state``."""
+    """The names that can be in ``state``, for the library's optimizers."""
 
     decayed: Sequence[slice] | None = None
-    """The pieces of theta that decay; None for all of it. The model notes them before it trains."""
+    """The slices of theta that weight decay applies to; None for all of it. The model sets it before training."""
 
     weight_decay: float = 0.0
     decay_all: bool = False
@@ -46,7 +46,7 @@ class Optimizer(Configurable):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
-        self.__dict__.update(state={}, _add_scaled=AddScaled())  # also where a subclass does not call __init__
+        self.__dict__.update(state={}, _add_scaled=AddScaled())  # even if a subclass does not call __init__
         return self
 
     def __init__(
@@ -83,12 +83,12 @@ class Optimizer(Configurable):
         return real_number(f"{type(self).__name__}: learning_rate", eta(self.iterations), at_least=0)
 
     def update(self, theta: Array, grad: Array) -> None:
-        """Change ``theta`` in place by one step against ``grad``, which stays as it is. Both are (p,)."""
+        """Make one update: change ``theta`` in place, given ``grad``, which is not changed. Both are (p,)."""
         with np.errstate(all="ignore"):
             self.apply(theta, grad)
 
     def apply(self, theta: Array, grad: Array) -> None:
-        """``update`` under the floating-point settings that there are. What can fail comes before what changes."""
+        """``update`` under the current floating-point settings. Whatever can fail comes before any change."""
         self.__dict__["iterations"] = int(self.iterations)  # powers of a NumPy integer are rounded otherwise
         eta = self.rate
         if self.global_clipnorm is not None:
@@ -98,13 +98,13 @@ class Optimizer(Configurable):
             for piece in [slice(None)] if self.decayed is None or self.decay_all else self.decayed:
                 theta[piece] *= 1 - eta * self.weight_decay
         self.step(theta, grad, eta)
-        self.__dict__["iterations"] = self.iterations + 1  # no argument: __setattr__ need not look
+        self.__dict__["iterations"] = self.iterations + 1  # not by __setattr__, which is slower
 
     def prepare(self, theta: Array) -> None:
-        """Make the vectors that ``step`` needs, which then allocates nothing and cannot fail halfway."""
+        """Allocate the vectors that ``step`` needs, so that ``step`` allocates nothing and cannot fail halfway."""
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
-        """The rule itself: change ``theta`` in place, ``grad`` being clipped and ``theta`` having decayed."""
+        """The update rule: change ``theta`` in place. Clipping and weight decay have been applied before."""
         raise NotImplementedError
 
     def _clipped(self, grad: Array) -> Array:
@@ -121,13 +121,13 @@ class Optimizer(Configurable):
             vector = self.state[name] = np.zeros_like(theta)
         elif vector.shape != theta.shape:
             raise ValueError(
-                f"{self!r} has the {name} of a model with {vector.size} parameters, and this one has {theta.size}. "
+                f"{self!r} has the {name} of a model with {vector.size} parameters, but this one has {theta.size}. "
                 f"Give each model an optimizer of its own."
             )
         return vector
 
     def scratch(self, theta: Array) -> Array:
-        """A vector like ``theta`` to compute in, its contents undefined."""
+        """An uninitialised workspace like ``theta``."""
         if self._scratch.shape != theta.shape or self._scratch.dtype != theta.dtype:
             self._scratch = np.empty_like(theta)
         return self._scratch
@@ -136,18 +136,18 @@ class Optimizer(Configurable):
         return {name: value for name, value in vars(self).items() if name not in ("_scratch", "_owner")}
 
     def check_owner(self, model: Any) -> None:
-        """Raise ValueError where it has the state of another model than ``model``, which still lives."""
+        """Raise ValueError if its state is that of another model, which still exists."""
         owner = self._owner() if self._owner is not None else None
         if owner is not None and owner is not model and self.state:
             raise ValueError(f"{self!r} has the state of another model. Give each model an optimizer of its own.")
 
     def claim(self, model: Any) -> None:
-        """Note that ``model`` trains with it from now on."""
+        """Record that ``model`` trains with it from now on."""
         self._owner = weakref.ref(model)
 
 
 class SGD(Optimizer, library=True):
-    """Gradient descent: ``theta := theta - eta * grad``, on as many rows as each batch has.
+    """Gradient descent: ``theta := theta - eta * grad``, with the gradient of each batch.
 
     With ``momentum`` mu (Polyak, 1964), Keras' form: ``v := mu v - eta grad``, then ``theta := theta + v``, or
     with ``nesterov`` (Sutskever et al., 2013) ``theta := theta + mu v - eta grad``.
@@ -224,7 +224,7 @@ class Adam(Optimizer, library=True):
     vectors = ("m", "v")
 
     _begun: int = 0
-    """The updates made before the moments began, from zero: layers that are added later begin them anew."""
+    """The updates made before the moments were set to zero, as at the start and when layers are added."""
 
     def __init__(
         self,

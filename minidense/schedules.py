@@ -1,4 +1,4 @@
-"""Learning-rate schedules: callables of the step, counted from 0. Any function of the step will do as well."""
+"""Learning-rate schedules: callables of the step, counted from 0. Any function of the step can be used instead."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Schedule(Configurable):
 
 
 class Constant(Schedule, library=True):
-    """The same rate at every step: for use within WarmUp.
+    """The same rate at every step, for use in WarmUp.
 
     >>> Constant(0.1)(1000)
     0.1
@@ -31,7 +31,7 @@ class Constant(Schedule, library=True):
 
 
 class PiecewiseConstantDecay(Schedule, library=True):
-    """``values[0]`` up to and with step ``boundaries[0]``, then ``values[1]``, and so on: Keras' rule.
+    """``values[0]`` up to and including step ``boundaries[0]``, then ``values[1]``, and so on, as in Keras.
 
     >>> [PiecewiseConstantDecay([10, 20], [1.0, 0.5, 0.1])(step) for step in (10, 11, 21)]
     [1.0, 0.5, 0.1]
@@ -67,7 +67,7 @@ class ExponentialDecay(Schedule, library=True):
 
 
 class CosineDecay(Schedule, library=True):
-    """From ``rate`` along half a cosine down to ``alpha * rate`` at ``decay_steps``, and there from then on.
+    """Half a cosine from ``rate`` down to ``alpha * rate`` at step ``decay_steps``, and that rate afterwards.
 
     (Loshchilov and Hutter, 2017.)
 
@@ -86,9 +86,9 @@ class CosineDecay(Schedule, library=True):
 
 
 class WarmUp(Schedule, library=True):
-    """A rising line over the first ``steps`` steps, up to the rate that ``schedule`` begins with, which then follows.
+    """A linear warm-up: over ``steps`` steps the rate rises to the first one of ``schedule``, which then follows.
 
-    The first step already moves: step s, from 0, has ``(s + 1) / steps`` of that rate.
+    Step s, from 0, has ``(s + 1) / steps`` of that rate, so that the first step already has an effect.
 
     >>> [WarmUp(Constant(1.0), steps=4)(step) for step in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]

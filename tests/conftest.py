@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-# In CI the same examples each time: what chance finds is for whoever works on the code.
+# In CI the same examples each time; random ones are for those who work on the code.
 in_ci = bool(os.environ.get("CI"))
 settings.register_profile("minidense", deadline=None, max_examples=50, print_blob=True, derandomize=in_ci)
 settings.load_profile("minidense")

@@ -1,7 +1,7 @@
 """Numbers to 420 digits, scores at the ends of the number range, and distances in units of the last place.
 
-The difference of two scores is rounded once, before anything else is done with it. So the scores here are those whose
-differences are exact, or so large that nothing depends on their last places.
+The library rounds the difference of two scores once, before it uses it. So the scores here have differences that are
+exact, or so large that nothing depends on their last digits.
 """
 
 import decimal
@@ -18,7 +18,7 @@ DTYPES = ["float32", "float64"]
 
 @contextmanager
 def many_digits():
-    """Decimal numbers have 420 digits; a decorator too."""
+    """Within it, decimal numbers have 420 digits; also a decorator."""
     with decimal.localcontext(decimal.Context(prec=420, Emax=10**9, Emin=-(10**9))):
         yield
 
@@ -53,7 +53,7 @@ def points(dtype):
 
 
 def rows_of(dtype):
-    """Pairs and triples of scores whose differences are exact or decide everything."""
+    """Pairs and triples of scores whose differences are exact or very large."""
     values = points(dtype)
     pairs = [pair for pair in itertools.product(values, repeat=2) if exact_enough(*pair, dtype)]
     return [*pairs, *[(*pair, max(pair)) for pair in pairs[::3]]]

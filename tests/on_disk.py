@@ -4,7 +4,7 @@ import numpy as np
 
 
 class OnDisk:
-    """What HDF5's and zarr's arrays have in common, refusing what they refuse, and noting the most rows read."""
+    """What arrays of HDF5 and zarr have in common; refuses what they refuse, records the most rows read at once."""
 
     def __init__(self, array):
         self._array, self.shape, self.dtype, self.largest = array, array.shape, array.dtype, 0

@@ -1,6 +1,6 @@
-"""The two write-ups' equations, transcribed straight, for any number of layers: what the library must reproduce.
+"""The equations of dense networks, transcribed directly, for any number of layers: what the library must reproduce.
 
-Nothing here is shared with the library. Row-vector batches, ``Z = X W + b``; the names are the mathematics' letters.
+Nothing here is shared with the library. Samples are rows, ``Z = X W + b``; the names are those of the equations.
 """
 
 import numpy as np

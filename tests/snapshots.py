@@ -1,4 +1,4 @@
-"""Byte-for-byte pictures of objects, to see whether anything changed."""
+"""Byte-for-byte snapshots of objects, to check whether anything changed."""
 
 import pickle
 

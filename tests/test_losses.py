@@ -57,7 +57,7 @@ def test_backward_is_the_derivative_of_forward_for_probability_rows(scores, seed
 @pytest.mark.parametrize("gap", [0.0, 1e-6, 0.1, 1.0, 5.0, 17.0, 30.0, 80.0, 1e4])
 @pytest.mark.parametrize("label", [0, 1])
 def test_four_units_in_the_last_place(dtype, gap, label):
-    """Scores (0, -gap, -2 gap): losses from exp(-80) to 1e4, where 1 plus a little would be rounded to 1."""
+    """Scores (0, -gap, -2 gap): losses from exp(-80) to 1e4, also where 1 + exp(-gap) rounds to 1."""
     scores = np.array([[0, -gap, -2 * gap]], dtype)
     targets = np.eye(3, dtype=dtype)[[label]]
     (found,) = md.SoftmaxCrossEntropy().rows(scores, targets)
@@ -228,7 +228,7 @@ def test_sigmoid_is_fused_as_softmax_is():
     assert np.array_equal(models[0].theta, models[1].theta)
     assert histories[0] == histories[1]
     np.testing.assert_allclose(models[1].predict(x), 1 / (1 + np.exp(-models[0].predict(x))), rtol=1e-5)
-    with pytest.raises(ValueError, match=r"takes scores.*End it in Dense\(questions\)"):
+    with pytest.raises(ValueError, match=r"takes scores.*End it in Dense\(labels\)"):
         md.Sequential([md.Dense(2), md.Softmax()]).compile("sgd", "binary_crossentropy")
 
 

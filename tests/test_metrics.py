@@ -1,4 +1,4 @@
-"""The metrics: exact whatever the batch size, with weights as copies, and as scikit-learn computes them."""
+"""Metrics: exact for any batch size, with weights as numbers of copies, and equal to scikit-learn's."""
 
 import copy
 import itertools
@@ -116,7 +116,7 @@ def test_auc_is_the_share_of_pairs_in_order(n, seed):
 
 
 def test_equal_scores_at_place_k_all_count():
-    """What is among the k largest does not depend on which of two equal classes has the lower number."""
+    """Which classes are among the k largest does not depend on the order of classes with equal scores."""
     p = np.array([[0.4, 0.2, 0.2, 0.2]])
     for label in range(4):
         assert value_of(md.TopKAccuracy(2), np.array([label]), p) == 1
@@ -283,7 +283,7 @@ def test_arguments_are_checked_when_set_and_metrics_without_take_none():
 @pytest.mark.parametrize("scale", [1e-310, 1e-200, 1e200, 1e308])
 @pytest.mark.parametrize("name", METRICS)
 def test_numpys_settings_change_nothing(name, scale):
-    """Weights, and what is no class or probability, of a size at which squares, sums and products leave float64."""
+    """Weights and values so large or small that squares, sums and products leave the range of float64."""
     metric, data = METRICS[name]
     rng = np.random.default_rng(0)
     y_true, y_pred = data(rng, 20, 3)

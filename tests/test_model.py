@@ -1,4 +1,4 @@
-"""Sequential: one seed one result, building, purity, its parameters in one vector, and copies."""
+"""Sequential: one seed gives one result; building, predict without side effects, theta, and copies."""
 
 import copy
 import itertools
@@ -89,7 +89,7 @@ def test_train_on_batch_is_one_full_batch_step(digits_like):
 
 
 class Caching(md.Layer):
-    """Caches always, in an attribute and in a container."""
+    """Caches at each call, in an attribute and in a container."""
 
     def __init__(self):
         self.kept = {}
@@ -168,7 +168,7 @@ def test_one_row_at_a_time_gives_what_all_rows_give(digits_like):
 def test_fit_of_a_model_that_is_being_fitted_is_an_error(digits_like):
     model = make()
     again = md.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: model.fit(*digits_like, verbose=0))
-    with pytest.raises(RuntimeError, match="being trained already"):
+    with pytest.raises(RuntimeError, match="already being trained"):
         model.fit(*digits_like, callbacks=[again], verbose=0)
     model.fit(*digits_like, verbose=0)  # and the lock is free again
 
@@ -190,7 +190,7 @@ def test_weights_are_not_set_beside_a_fit_but_in_its_callbacks(digits_like):
 
     model.fit(*digits_like, callbacks=[md.callbacks.LambdaCallback(on_epoch_end=beside)], verbose=0)
     assert len(refused) == 1
-    assert "in another thread" in refused[0]
+    assert "another thread" in refused[0]
     assert not model.theta.any()
 
 
@@ -460,7 +460,7 @@ def test_a_model_of_another_class_within_the_model_is_not_saved(tmp_path):
         pass
 
     model = md.Sequential([md.Residual(Mine([md.Dense(3)])), md.Dense(2)]).build(3)
-    with pytest.raises(ValueError, match="a Mine would come back as a Sequential; use save_weights instead"):
+    with pytest.raises(ValueError, match="a Mine would be loaded as a Sequential; use save_weights instead"):
         model.save(tmp_path / "model.npz")
     assert not any(tmp_path.iterdir())
     model.save_weights(tmp_path / "weights.npz")

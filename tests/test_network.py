@@ -126,9 +126,9 @@ def test_the_old_names_are_told_the_new_ones():
             self.state("mean", input_shape)
             return input_shape
 
-    with pytest.raises(AttributeError, match=r"What was called self\.state\(\.\.\.\) is self\.buffer\(\.\.\.\)"):
+    with pytest.raises(AttributeError, match=r"self\.state\(\.\.\.\) is now called self\.buffer\(\.\.\.\)"):
         md.Sequential([Old()]).build(3)
-    with pytest.raises(AttributeError, match=r"self\.empty\(\.\.\.\) is self\.workspace"):
+    with pytest.raises(AttributeError, match=r"self\.empty\(\.\.\.\) is now called self\.workspace"):
         md.Dense(3).empty("z", (2, 2), np.dtype("float32"))
 
 

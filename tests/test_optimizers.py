@@ -1,4 +1,4 @@
-"""Each optimizer against its formula; its settings, its copies, and one model each."""
+"""Each optimizer against its formula; settings, copies, and one model per optimizer."""
 
 import copy
 import pickle
@@ -99,7 +99,7 @@ def test_the_learning_rate_is_checked_also_where_the_constructor_does_not_take_i
 @given(made=st.integers(0, 5), before=st.integers(0, 3), seed=seeds)
 @pytest.mark.parametrize("cls", [md.SGD, md.Adam, md.AdamW, md.RMSprop])
 def test_made_anew_from_what_is_saved_it_goes_on_to_the_bit(cls, made, before, seed):
-    """Also where its moments began later than its iterations, as when a layer is added."""
+    """Also if its moments began later than its iterations, as when a layer is added."""
     rng = np.random.default_rng(seed)
     theta, optimizer = rng.normal(size=4), cls(0.1, global_clipnorm=2.0)
     for i in range(before + made):

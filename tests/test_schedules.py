@@ -1,4 +1,4 @@
-"""Schedules: their values at the corners, and what they refuse."""
+"""Schedules: their values at the boundaries, and the arguments they refuse."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Callbacks: what happens around a training run without being part of it."""
+"""Callbacks: objects whose hooks are called during training."""
 
 from minidense.callbacks.base import Callback, LambdaCallback
 from minidense.callbacks.checkpoint import ModelCheckpoint

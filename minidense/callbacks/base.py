@@ -1,4 +1,4 @@
-"""``Callback``: what happens around a training run without being part of it; and several callbacks as one."""
+"""``Callback``: an object whose hooks are called during training; ``CallbackList``: several of them as one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Logs = dict[str, float]
 class Callback(Configurable):
     """Base of all callbacks: override the hooks you need.
 
-    ``self.model`` is the model and ``self.params`` a dict with ``epochs``, ``steps`` and ``batch_size``; and, for a run
-    that is ``resumed``, where it begins, ``initial_epoch`` and ``initial_step``, which are 0 otherwise.
-    ``logs`` has the metrics so far: the loss, the metrics, and at an epoch's end those of the validation data as
-    ``val_...``. Setting ``self.model.stop_training = True`` ends the training after the step. What a resumed run needs
-    to know is named in ``saved``; a checkpoint keeps nothing else.
+    ``self.model`` is the model. ``self.params`` is a dict with ``epochs``, ``steps`` (per epoch), ``batch_size``,
+    ``resumed`` (True or False), and ``initial_epoch`` and ``initial_step``, where a resumed run begins, otherwise 0.
+    ``logs`` is a dict of the loss and the metrics so far; at an epoch's end it also has those of the validation data,
+    as ``val_...``. ``self.model.stop_training = True`` ends the training after the current step. Name in ``saved`` the
+    attributes that a resumed run needs; a checkpoint keeps no others.
 
     >>> class Counter(Callback):
     ...     saved = ("steps",)
@@ -31,41 +31,41 @@ class Callback(Configurable):
     """
 
     each_step: bool = False
-    """Whether ``on_save_point`` is to be called after steps too."""
+    """Whether ``on_save_point`` is called after each step too."""
 
     steers: ClassVar[bool] = False
-    """Whether the run depends on it, so that it cannot be resumed without one of the same arguments."""
+    """Whether it influences training: such a run can be resumed only with a callback of the same arguments."""
 
     model: Any = None
     params: Mapping[str, Any] = MappingProxyType({})
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Before the first epoch; of a resumed run, before the attributes named in ``saved`` are set."""
+        """Before the first epoch; in a resumed run, before the attributes named in ``saved`` are set."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        """Before an epoch; they count from 0."""
+        """Before an epoch, counted from 0."""
 
     def on_batch_begin(self, batch: int, logs: Logs) -> None:
-        """Before a batch; they count from 0 in each epoch."""
+        """Before a batch, counted from 0 in each epoch."""
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
         """After the update of a batch."""
 
     def on_block_end(self, steps: int, logs: Logs) -> None:
-        """After ``steps`` batches that were read together: cheaper than a call for each."""
+        """After ``steps`` batches that were read together: cheaper than a call after each."""
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """After an epoch and its validation."""
 
     def on_save_point(self, run: Any) -> Callable[[], None] | None:
-        """After an epoch, or a step, when all callbacks have been called: what to call to have the run saved, if any.
+        """After an epoch or step, when all other hooks have been called: return a function that saves the run, or None.
 
-        Here it is decided, and then, when all have decided, it is called: ``run.save(path)`` makes a checkpoint.
+        It is called when all callbacks have decided whether to save; ``run.save(path)`` writes a checkpoint.
         """
         return None
 
-    def make_up(self, run: Any) -> None:
-        """When a run is resumed: save what, as its file says, was about to be saved when it ended."""
+    def finish_save(self, run: Any) -> None:
+        """When a run is resumed: make the save that, according to the checkpoint, was due when the run ended."""
 
     def on_train_end(self, logs: Logs) -> None:
         """After the last epoch, also where training ended early."""
@@ -73,13 +73,13 @@ class Callback(Configurable):
     def _set_argument(self, name: str, value: Any) -> None:
         if self._of_library:
             super()._set_argument(name, value)
-        else:  # a constructor of the user's may open files: it is not called again
+        else:  # the user's constructor may open files: do not call it again
             self.__dict__["_config"] = {**self._config, name: value}
             object.__setattr__(self, name, value)
 
 
 class LambdaCallback(Callback, library=True):
-    """A callback from functions, one for each hook that is wanted.
+    """A callback made of functions, one for each hook used.
 
     >>> LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs)).on_epoch_end(0, {"loss": 1.0})
     0 {'loss': 1.0}
@@ -110,7 +110,7 @@ class LambdaCallback(Callback, library=True):
 class CallbackList:
     """Several callbacks as one: each hook calls those that override it, in the order given.
 
-    A checkpoint keeps, of each: its class, whether it steers the run, then its plain arguments, and what it saves.
+    A checkpoint keeps, for each: its class, ``steers``, its plain arguments if it steers, and its state dict.
     """
 
     HOOKS = (
@@ -135,13 +135,13 @@ class CallbackList:
         self._savers = [callback for callback in self.given if _overrides(callback, "on_save_point")]
 
     def attach(self, model: Any, params: Mapping[str, Any]) -> None:
-        """Tell the callbacks whose run it is."""
+        """Set ``model`` and ``params`` of the callbacks."""
         for callback in self._all:
             callback.model, callback.params = model, params
 
     @property
     def per_batch(self) -> bool:
-        """Whether any callback wants to be called for each batch."""
+        """Whether any callback must be called for each batch."""
         each_step = any(callback.each_step for callback in self._savers)
         return bool(self._hooks["on_batch_begin"] or self._hooks["on_batch_end"] or each_step)
 
@@ -162,14 +162,14 @@ class CallbackList:
         return bool(self._savers)
 
     def save_point(self, run: Any, of_step: bool) -> None:
-        """Let each decide whether to save the run, and then those save it who want to, as all have decided."""
+        """Let each callback decide whether to save the run; when all have decided, make the saves."""
         wanted = [callback.on_save_point(run) for callback in self._savers if callback.each_step or not of_step]
         for save in wanted:
             if save is not None:
                 save()
 
     def state(self) -> list[dict[str, Any]]:
-        """What a checkpoint keeps of the callbacks. ValueError where one lacks an attribute that it names."""
+        """What a checkpoint keeps of the callbacks. Raises ValueError if one lacks an attribute named in ``saved``."""
         return [
             {
                 "class": type(callback).__name__,
@@ -181,9 +181,9 @@ class CallbackList:
         ]
 
     def check(self, states: Any) -> list[str]:
-        """Why these callbacks cannot resume from ``states``, those of other callbacks. Changes nothing."""
+        """The reasons why these callbacks cannot resume from ``states``; none if they can. Changes nothing."""
         if not isinstance(states, list) or not all(_is_state(state) for state in states):
-            return ["what it says about callbacks is incomplete"]
+            return ["its record of the callbacks is incomplete"]
         found = []
         for state, callback in self._matched(states):
             if callback is not None:
@@ -194,22 +194,22 @@ class CallbackList:
             saved = [state["saved"] for state in states if state["class"] == name]
             here = sum(type(callback).__name__ == name for callback in self.given)
             if 0 < here < len(saved) and any(saved):
-                found.append(f"it has {len(saved)} callbacks {name}, told apart by their order, and here are {here}")
+                found.append(f"it has {len(saved)} callbacks {name}, matched by their order, but {here} passed here")
         return found
 
     def resume(self, states: list[dict[str, Any]], run: Any) -> None:
-        """Set what each callback saves, and save what one was about to save. ``check`` has found nothing.
+        """Load each callback's state dict, and make the saves that were due. ``check`` must have found nothing.
 
-        A callback that the file does not know stays as its ``on_train_begin`` left it.
+        A callback that is not in the file stays as its ``on_train_begin`` left it.
         """
         for state, callback in self._matched(states):
             if callback is not None:
                 load_state_dict(callback, state["saved"])
         for callback in self._savers:
-            callback.make_up(run)
+            callback.finish_save(run)
 
     def _matched(self, states: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Callback | None]]:
-        """Each state with the callback whose it is: the first of its class is the first one's, and so on."""
+        """Each state with its callback, or None: those of the same class are matched by their order."""
         left = list(self.given)
         for state in states:
             found = next((callback for callback in left if type(callback).__name__ == state["class"]), None)
@@ -241,12 +241,12 @@ def _is_state(state: Any) -> bool:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two plain values are equal, or both no number."""
+    """Whether two plain values are equal, or both NaN."""
     return bool(one == other or (one != one and other != other))
 
 
 def _differences(state: dict[str, Any], callback: Callback) -> list[str]:
-    """Why ``callback`` cannot resume from ``state``, that of another one of its class."""
+    """The reasons why ``callback`` cannot resume from ``state``, which a callback of the same class saved."""
     found, here = [], callback.get_config()
     for name, value in state["config"].items():
         if not (name in here and _is_plain(here[name]) and _alike(here[name], value)):

@@ -1,4 +1,4 @@
-"""``ModelCheckpoint``: the whole run in a file, now and then."""
+"""``ModelCheckpoint``: save the whole run to a file at intervals."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from minidense.core.arguments import whole_number
 
 
 class ModelCheckpoint(Monitor, library=True):
-    """Save the whole run to a file, from which ``fit(..., resume=path)`` continues as if nothing had happened.
+    """Save the whole run to a file, from which ``fit(..., resume=path)`` resumes it to the bit.
 
-    path: may have ``{epoch}``, the epochs that are over, ``{step}``, all steps made, and metrics: ``{val_loss:.3f}``.
-    every: "epoch", "5 epochs", "step" or "100 steps"; a number is steps. save_best_only: only when the metric
-    ``monitor`` is better than ever, by ``min_delta`` at least. mode: as for EarlyStopping. keep: of files with
-    ``{epoch}`` or ``{step}`` in their names, so many stay, the last ones of this run; None keeps all. A file is
-    replaced as a whole or not at all, and ``md.load_model`` loads it as a model too. Raises OSError where it cannot be
-    written.
+    path: may contain ``{epoch}``, the epochs completed, ``{step}``, all steps made, and metrics: ``{val_loss:.3f}``.
+    every: "epoch", "5 epochs", "step" or "100 steps"; an int means steps. save_best_only: save only when the metric
+    ``monitor`` is the best so far, by at least ``min_delta``. mode: as for EarlyStopping. keep: how many files to keep
+    if names contain ``{epoch}`` or ``{step}``, the last ones of this run; None keeps all. A file is replaced as a whole
+    or not at all, and ``md.load_model`` can load it too. Raises OSError if it cannot be written.
 
     >>> ModelCheckpoint("digits.npz", every="2 epochs")
     ModelCheckpoint('digits.npz', every='2 epochs')
@@ -32,9 +31,9 @@ class ModelCheckpoint(Monitor, library=True):
     saved = ("_names", "_due")
 
     _names: list[str]
-    """The files it has written, within its folder, the oldest first."""
+    """The names of the files it has written, relative to its folder, the oldest first."""
     _due: bool
-    """Whether it has decided to save the run, and not yet done it."""
+    """Whether it has decided to save the run but not done so yet."""
 
     def __init__(
         self,
@@ -53,17 +52,17 @@ class ModelCheckpoint(Monitor, library=True):
         _interval(every)
         _check_template(self.path)
         if keep is not None and keep > 1 and not re.search(r"\{(epoch|step)\b", self.path):
-            raise ValueError(f"ModelCheckpoint: keep={keep} files need names that differ: {{epoch}} in {self.path!r}.")
+            raise ValueError(f"ModelCheckpoint: keep={keep} needs names that differ: put {{epoch}} into {self.path!r}.")
         self._names, self._due = [], False
 
     @property
     def interval(self) -> int:
-        """How many epochs or steps lie between two files."""
+        """The number of epochs or steps between two files."""
         return _interval(self.every)[0]
 
     @property
     def each_step(self) -> bool:  # type: ignore[override]
-        """Whether these are steps."""
+        """Whether ``interval`` counts steps."""
         return _interval(self.every)[1]
 
     @property
@@ -79,16 +78,16 @@ class ModelCheckpoint(Monitor, library=True):
         if self.save_best_only and not self.improved(run.logs):
             return None
         self._due = True
-        return functools.partial(self.make_up, run)
+        return functools.partial(self.finish_save, run)
 
-    def make_up(self, run: Any) -> None:
+    def finish_save(self, run: Any) -> None:
         if not self._due:
             return
         path = self._path_now(run)
         folder, _ = _folder_and_pattern(self.path)
         name, before = os.path.relpath(path, folder or ".").replace(os.sep, "/"), self._names
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        self._names, self._due = [*(other for other in before if other != name), name], False  # as the file is to say
+        self._names, self._due = [*(other for other in before if other != name), name], False  # the file contains these
         try:
             run.save(path)
         except BaseException:
@@ -110,7 +109,7 @@ class ModelCheckpoint(Monitor, library=True):
 
 
 def _remove_checkpoint(path: str, run_number: int) -> None:
-    """Remove a checkpoint of that run, and nothing else of that name."""
+    """Remove the file if it is a checkpoint of that run."""
     from minidense.files.checkpoint import run_number as run_number_of
 
     with suppress(FileNotFoundError):
@@ -119,7 +118,7 @@ def _remove_checkpoint(path: str, run_number: int) -> None:
 
 
 def _folder_and_pattern(template: str) -> tuple[str, re.Pattern[str]]:
-    """The folder that all files of a template are in, and what their names within it look like."""
+    """The folder of all files of a template, and the pattern of their names within it."""
     folder = template.partition("{")[0].rpartition("/")[0]
     rest = template[len(folder) :].lstrip("/") if folder or template.startswith("/") else template
     fields = [(text, "" if field is None else r"[^/\\]+") for text, field, _, _ in string.Formatter().parse(rest)]
@@ -131,13 +130,13 @@ def _check_template(path: str) -> None:
     try:
         names = [name for _, name, _, _ in string.Formatter().parse(path) if name is not None]
     except ValueError as error:
-        raise ValueError(f"ModelCheckpoint: path: {path!r} is no template: {error}.") from None
+        raise ValueError(f"ModelCheckpoint: path: {path!r} is not a valid template: {error}.") from None
     if not all(name.isidentifier() for name in names):
         raise ValueError(f"ModelCheckpoint: path: expected names such as {{epoch}} in {path!r}, got {names}.")
 
 
 def _interval(every: str | int) -> tuple[int, bool]:
-    """How many, and whether they are steps."""
+    """The number, and whether it counts steps."""
     if not isinstance(every, str):
         return whole_number("ModelCheckpoint: every", every), True
     found = re.fullmatch(r"(?:([1-9]\d*) )?(epoch|step)s?", every)

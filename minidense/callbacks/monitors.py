@@ -1,4 +1,4 @@
-"""Callbacks that steer a run: they stop it, or change the learning rate, as a metric or the epoch says."""
+"""Callbacks that stop training or change the learning rate, depending on a metric or the epoch."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Monitor(Callback):
     best: float
     """The best value so far; NaN at first."""
     best_of: str
-    """The metric whose value that is."""
+    """The name of the metric that ``best`` is a value of."""
     wait: int
-    """The epochs since."""
+    """The number of epochs since then."""
 
     def __init__(self, monitor: str, min_delta: float, patience: int, mode: str) -> None:
         name = type(self).__name__
@@ -33,17 +33,17 @@ class Monitor(Callback):
         self.reset()
 
     def reset(self) -> None:
-        """Start anew."""
+        """Forget the best value."""
         self.best, self.best_of, self.wait = math.nan, self.monitor, 0
 
     def improved(self, logs: Logs) -> bool:
-        """Whether the metric is better than the best so far, which it then becomes. A NaN never is."""
+        """Whether the metric is better than the best so far; if so, it becomes the best. NaN is never better."""
         if self.monitor not in logs:
             raise ValueError(
                 f"{type(self).__name__}: there is no metric {self.monitor!r} to monitor."
                 f"{nearest(self.monitor, logs)} There are: {', '.join(logs)}."
             )
-        if self.best_of != self.monitor:  # another one was watched until now
+        if self.best_of != self.monitor:  # ``monitor`` has been changed
             self.best, self.best_of = math.nan, self.monitor
         value = float(logs[self.monitor])
         if math.isnan(value):
@@ -60,7 +60,7 @@ class Monitor(Callback):
         name = self.monitor.removeprefix("val_")
         if name not in _THE_HIGHER_THE_BETTER | _THE_LOWER_THE_BETTER:
             raise ValueError(
-                f"{type(self).__name__}: is {self.monitor!r} to grow or to fall? Say mode='max' or mode='min'."
+                f"{type(self).__name__}: is {self.monitor!r} better higher or lower? Pass mode='max' or mode='min'."
             )
         return name in _THE_HIGHER_THE_BETTER
 
@@ -72,9 +72,10 @@ _THE_HIGHER_THE_BETTER = {"accuracy", "top_k_accuracy", "precision", "recall", "
 class EarlyStopping(Monitor, library=True):
     """Stop when a metric has not improved for ``patience`` epochs.
 
-    monitor: the metric's name. min_delta: what counts as an improvement. mode: "min", "max", or "auto", which knows
-    that accuracy, precision, recall, f1, auc and r2 are to grow. restore_best_weights: at the end, take back the
-    parameters and buffers of the best epoch. Raises ValueError where there is no such metric; a NaN is never the best.
+    monitor: the metric's name. min_delta: the smallest change that counts as an improvement. mode: "min", "max", or
+    "auto": "max" for accuracy, precision, recall, f1, auc and r2, "min" for loss, mse and mae. restore_best_weights: at
+    the end, restore the parameters and buffers of the best epoch. Raises ValueError if there is no such metric; NaN is
+    never the best.
 
     >>> EarlyStopping(patience=3)
     EarlyStopping(patience=3)
@@ -128,14 +129,17 @@ class EarlyStopping(Monitor, library=True):
 class ReduceLROnPlateau(Monitor, library=True):
     """Multiply the learning rate by ``factor`` when a metric has not improved for ``patience`` epochs.
 
-    After that it waits ``cooldown`` epochs before it counts again, and never goes below ``min_lr``. The other
-    arguments are those of EarlyStopping.
+    After that it waits ``cooldown`` epochs before it counts again. The rate is never reduced below ``min_lr``. The
+    other arguments are those of EarlyStopping.
+
+    >>> ReduceLROnPlateau(factor=0.5, patience=5)
+    ReduceLROnPlateau(factor=0.5, patience=5)
     """
 
     saved = ("_resting",)
 
     _resting: int
-    """The epochs of the cooldown that are left."""
+    """The remaining epochs of the cooldown."""
 
     def __init__(
         self,
@@ -174,7 +178,7 @@ class ReduceLROnPlateau(Monitor, library=True):
 
 
 class LearningRateScheduler(Callback, library=True):
-    """Set the learning rate before each epoch to ``schedule(epoch, rate)``, epochs from 0.
+    """Before each epoch, counted from 0, set the learning rate to ``schedule(epoch, rate)``.
 
     >>> halve = LearningRateScheduler(lambda epoch, rate: rate / 2 if epoch else rate)
     """
@@ -192,6 +196,6 @@ def _rate_that_can_be_set(callback: Callback) -> float:
     rate = callback.model.optimizer.learning_rate
     if callable(rate):
         raise ValueError(
-            f"{type(callback).__name__} sets the learning rate, which the optimizer takes from {rate!r}: use one."
+            f"{type(callback).__name__} sets the learning rate, but the optimizer takes it from {rate!r}: use one."
         )
     return float(rate)

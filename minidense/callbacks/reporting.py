@@ -1,4 +1,4 @@
-"""Callbacks that report: to a file, into the logs, and to whoever watches a model train."""
+"""Callbacks that report: to a CSV file, in the logs, and on the terminal."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from minidense.layers.base import own_params, walk
 
 
 class CSVLogger(Callback, library=True):
-    """Write the metrics of each epoch to a file as soon as there are any: one line an epoch.
+    """Write the metrics of each epoch to a CSV file, one line per epoch, at the end of the epoch.
 
-    append: write below what is in the file, rather than over it. A run that is resumed writes its earlier lines again;
-    with ``append`` they replace those that stand where the run began, if these say the same.
+    append: add lines to the file instead of replacing it. A resumed run writes its earlier lines again; with
+    ``append``, these replace the lines where the run began in the file, if those are the same.
     """
 
     saved = ("_start",)
@@ -49,9 +49,9 @@ class CSVLogger(Callback, library=True):
                 self._begin(file, [*self._earlier(), (epoch, logs)])
 
     def _begin(self, file: BinaryIO, rows: list[tuple[int, Logs]]) -> None:
-        """Write the first lines; when resumed, in the place of what an earlier process has written of the same run.
+        """Write the first lines; when resumed, in place of those that an earlier process wrote for the same run.
 
-        A checkpoint may be of another log, or forged: with ``append``, only what ``rows`` say too is replaced.
+        The checkpoint may belong to another log, or be forged: with ``append``, only lines that agree are replaced.
         """
         text = file.read()
         start = min(max(self._start, 0), len(text)) if self.append else 0
@@ -65,7 +65,7 @@ class CSVLogger(Callback, library=True):
         self._start, self._begun = start, True
 
     def _lines_at(self, start: int, text: bytes, rows: list[tuple[int, Logs]]) -> bytes:
-        """The lines as they stand there in ``text``: under its header, or at the top under one of their own."""
+        """The lines as written at ``start`` of ``text``: with its columns, or, at the top, with their own header."""
         if not start:
             self._columns = list(rows[-1][1])
             return self._line(["epoch", *self._columns]) + self._lines(rows)
@@ -74,7 +74,7 @@ class CSVLogger(Callback, library=True):
         return (b"" if text[:start].endswith(b"\n") else b"\r\n") + self._lines(rows)
 
     def _lines(self, rows: list[tuple[int, Logs]]) -> bytes:
-        """One line an epoch. Raises ValueError where the last one has a metric without a column."""
+        """One line per epoch. Raises ValueError if the last one has a metric without a column."""
         if new := [name for name in rows[-1][1] if name not in self._columns]:
             raise ValueError(f"CSVLogger: {self.filename} has no columns for {new}; it has {self._columns}.")
         lines = [self._line([epoch, *(logs.get(name, math.nan) for name in self._columns)]) for epoch, logs in rows]
@@ -86,7 +86,7 @@ class CSVLogger(Callback, library=True):
         return text.getvalue().encode()
 
     def _earlier(self) -> list[tuple[int, Logs]]:
-        """The epochs of this run that are over."""
+        """The completed epochs of this run."""
         past = self.model.history if self.model is not None else None
         if past is None:
             return []
@@ -94,7 +94,7 @@ class CSVLogger(Callback, library=True):
 
 
 def _is_part_of(text: bytes, lines: bytes, epoch: int, separator: str) -> bool:
-    """Whether ``text`` is the beginning of ``lines``, or these and then lines of ``epoch``, the next one, and so on."""
+    """Whether ``text`` is the beginning of ``lines``, or ``lines`` and then lines of ``epoch`` and the epochs after."""
     if not text.startswith(lines):
         return lines.startswith(text)
     *whole, torn = [line.split(separator.encode())[0] for line in text[len(lines) :].split(b"\n")]
@@ -103,23 +103,23 @@ def _is_part_of(text: bytes, lines: bytes, epoch: int, separator: str) -> bool:
 
 
 class GradientHealth(Callback, library=True):
-    """Add to each epoch's metrics how the layers fare, which tells a rate too large or too small, and dead units.
+    """Add metrics of each layer that reveal dead units, and a learning rate that is too large or too small.
 
-    ``update_ratio_<layer>``: the norm of an update by that of the layer's parameters, the mean over the epoch's
-    steps; about 0.001 is usual. ``dead_<layer>``: for each ReLU, the share of units that no row of the epoch has
-    activated (of batches above 2,048 rows, the last 2,048). A layer within a layer is called ``3/f/0``. It makes each
-    step somewhat slower.
+    ``update_ratio_<layer>``: the norm of the update divided by the norm of the layer's parameters, averaged over the
+    epoch's steps; about 0.001 is usual. ``dead_<layer>``: for each ReLU, the share of units that no row of the epoch
+    has activated (of batches above 2,048 rows, only the last slice is seen). A layer within a layer is named by its
+    path, ``3/f/0``. It makes each step somewhat slower.
     """
 
     steers = True
     saved = ("_steps", "_ratios", "_alive")
 
     _steps: int
-    """The steps of this epoch so far."""
+    """The number of steps of this epoch so far."""
     _ratios: dict[str, float]
-    """By layer, the sum of their ratios."""
+    """For each layer, the sum of the ratios."""
     _alive: dict[str, Array]
-    """By layer, which units have been active."""
+    """For each ReLU, which units have been active."""
 
     def __init__(self) -> None:
         self.on_epoch_begin(0, {})
@@ -152,7 +152,7 @@ class GradientHealth(Callback, library=True):
 
 
 class ProgressBar(Callback, library=True):
-    """One tqdm bar for the whole run: epoch, step, loss, metrics, and those of the last validation."""
+    """One tqdm progress bar for the whole run: epoch, step, loss, metrics, and those of the last validation."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         self.file = file
@@ -189,7 +189,7 @@ class ProgressBar(Callback, library=True):
 
 
 class ProgressLines(Callback, library=True):
-    """One line an epoch, for logs and pipes."""
+    """One line per epoch, for logs and pipes."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         self.file = file
@@ -204,7 +204,7 @@ def _text_of(logs: Logs) -> str:
 
 
 def progress_callback(verbose: int | str) -> Callback | None:
-    """The callback for fit's ``verbose``: "auto" a bar in a terminal and lines elsewhere, 0, 1 a bar, 2 lines."""
+    """The callback for ``verbose``: "auto" is a bar in a terminal and lines elsewhere; 0 none, 1 a bar, 2 lines."""
     if isinstance(verbose, str):
         lookup("verbose", verbose, {"auto": 1})
         return ProgressBar() if sys.stderr.isatty() else ProgressLines()

@@ -1,1 +1,1 @@
-"""What every room needs: arguments, errors, random generators, types."""
+"""What all other folders need: arguments, errors, random generators, types."""

@@ -1,4 +1,4 @@
-"""Arguments: checked where they arrive, with errors that name what was meant."""
+"""Checks of arguments, with errors that suggest the nearest valid name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """The sentence that guesses what was meant, or nothing where no name is close.
+    """A sentence that suggests the closest known name; "" if none is close.
 
     >>> nearest("ful", ["full"])
     " Did you mean 'full'?"
@@ -28,7 +28,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """The ``repr`` of a value for an error's text, or only its kind where that is long.
+    """``repr(value)`` for an error message, or only its type where that is long.
 
     >>> shown("relu"), shown("x" * 1000)
     ("'relu'", 'a str')
@@ -40,7 +40,7 @@ def shown(value: Any) -> str:
 
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
-    """``table[name]``, or a ValueError that lists the names there are.
+    """``table[name]``. Raises a ValueError that lists the known names if there is no such name.
 
     >>> lookup("fruit", "pear", {"pear": 1})
     1
@@ -52,7 +52,7 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
 
 
 def whole_number(name: str, value: Any, at_least: int = 1) -> int:
-    """``value`` as an int; True, 2.5 and numbers below ``at_least`` are errors.
+    """``value`` as an int. Raises TypeError for anything else, True included, and ValueError below ``at_least``.
 
     >>> whole_number("units", 3)
     3
@@ -67,7 +67,7 @@ def whole_number(name: str, value: Any, at_least: int = 1) -> int:
 
 
 def whole_numbers(name: str, shape: Any) -> tuple[int, ...]:
-    """``shape`` as a tuple of whole numbers of at least 1; a number ``n`` alone means ``(n,)``.
+    """``shape`` as a tuple of whole numbers of at least 1; an int ``n`` means ``(n,)``.
 
     >>> whole_numbers("input_shape", 3), whole_numbers("input_shape", (28, 28))
     ((3,), (28, 28))
@@ -76,20 +76,20 @@ def whole_numbers(name: str, shape: Any) -> tuple[int, ...]:
 
 
 def checked(value: Any, kind: type, what: str) -> Any:
-    """``value`` where it is of that kind; ValueError otherwise.
+    """``value``, if it is an instance of ``kind``; raises ValueError otherwise.
 
     >>> checked([1], list, "a shape")
     [1]
     """
     if not isinstance(value, kind):
-        raise ValueError(f"{what} is of the kind {type(value).__name__}, not {kind.__name__}")
+        raise ValueError(f"{what} is of type {type(value).__name__}, not {kind.__name__}")
     return value
 
 
 def real_number(
     name: str, value: Any, *, above: float = -math.inf, at_least: float = -math.inf, below: float = math.inf
 ) -> float:
-    """``value`` as a finite float within the open bounds ``above`` and ``below`` and the closed ``at_least``.
+    """``value`` as a finite float: above ``above``, below ``below``, and at least ``at_least``.
 
     >>> real_number("rate", 0.5, at_least=0, below=1)
     0.5
@@ -105,7 +105,7 @@ def real_number(
 
 
 def check_keywords(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """TypeError for the first keyword that ``what`` does not take."""
+    """Raise TypeError for the first keyword that ``what`` does not take."""
     known = [name for name in known if name != "self"]
     for keyword in given:
         if keyword not in known:
@@ -114,7 +114,7 @@ def check_keywords(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate ``function`` so that a mistyped keyword is met with the nearest one."""
+    """Decorator: an unknown keyword is a TypeError that suggests the nearest known one."""
     known = list(inspect.signature(function).parameters)
     accepted = frozenset(known)
 

@@ -1,4 +1,4 @@
-"""``Configurable``: an object that remembers its constructor's arguments, and says what else of it a file keeps."""
+"""``Configurable``: base of objects that remember their constructor's arguments and name what else is saved."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import numpy as np
 from minidense.core.arguments import check_keywords, nearest, shown
 
 LIBRARY: dict[str, type[Configurable]] = {}
-"""The library's own classes by name, each entered by its own words: ``class Dense(Layer, library=True)``."""
+"""The library's own classes by name. A class registers itself: ``class Dense(Layer, library=True)``."""
 
-_OF_DATACLASS = "_HAS_DEFAULT_FACTORY_CLASS"  # of a default that a dataclass makes anew each time
+_OF_DATACLASS = "_HAS_DEFAULT_FACTORY_CLASS"  # placeholder for a dataclass default that a factory makes
 
 
 @functools.lru_cache(maxsize=512)
@@ -28,7 +28,7 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def signature_of(kind: type) -> inspect.Signature:
-    """The constructor's parameters, ``self`` first; for a class without a constructor nothing else."""
+    """The constructor's parameters, ``self`` first; for a class without a constructor only ``self``."""
     return _signature(kind.__init__ if kind.__init__ is not object.__init__ else _no_arguments)  # type: ignore[misc]
 
 
@@ -36,7 +36,7 @@ def _no_arguments(self: Any) -> None: ...
 
 
 class _Remembering(ABCMeta):
-    """Notes the arguments when an object is made; derived from ABCMeta so that abstract bases can be mixed in."""
+    """Metaclass that records the constructor's arguments; an ABCMeta, so that abstract bases can be mixed in."""
 
     @property
     def __signature__(cls) -> inspect.Signature:
@@ -50,7 +50,7 @@ class _Remembering(ABCMeta):
         return self
 
     def _bound(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The arguments by name, defaults included. Raises TypeError for others than the constructor takes."""
+        """The arguments by name, defaults included. Raises TypeError for those the constructor does not take."""
         signature = signature_of(cls)
         known = list(signature.parameters)[1:]
         if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
@@ -66,10 +66,10 @@ class _Remembering(ABCMeta):
 
 
 class Configurable(metaclass=_Remembering):
-    """An object that remembers its constructor's arguments: the source of its ``repr`` and ``get_config``.
+    """An object that remembers its constructor's arguments, for its ``repr`` and ``get_config``.
 
-    Subclasses do nothing for it, not even call ``super().__init__()``. An attribute with the name of an argument *is*
-    that argument: setting it later is checked by the constructor, and changes ``get_config``.
+    Subclasses need no code for this, not even ``super().__init__()``. An attribute with the name of an argument *is*
+    that argument: a value assigned later is checked by the constructor and appears in ``get_config``.
 
     >>> class Gain(Configurable):
     ...     def __init__(self, amount, bias=0.0):
@@ -81,25 +81,25 @@ class Configurable(metaclass=_Remembering):
     """
 
     saved: ClassVar[tuple[str, ...]] = ()
-    """Names of the attributes, besides the arguments, that a file keeps: numbers, flags, text, arrays, or lists and
-    dicts of them. The names of all base classes count too."""
+    """Names of the attributes that are saved besides the arguments: numbers, bools, strings, arrays, or lists and
+    dicts of them. Those named by base classes are saved too."""
 
     _config: Mapping[str, Any] = MappingProxyType({})  # while the constructor runs
     _of_library: ClassVar[bool] = False
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if not isinstance(cls.saved, tuple | list):
+        if not isinstance(cls.saved, tuple | list) or not all(isinstance(name, str) for name in cls.saved):
             raise TypeError(
-                f"{cls.__name__}: saved: expected a tuple of names, got {shown(cls.saved)}; a tuple of one "
-                f"name ends in a comma: saved = ('best',)."
+                f"{cls.__name__}: saved: expected a tuple of names, got {shown(cls.saved)}; a tuple with one name "
+                f"needs a comma: saved = ('best',)."
             )
         cls._of_library = library
         if library:
             LIBRARY[cls.__name__] = cls
 
     def _remember(self, config: dict[str, Any]) -> None:
-        """Note the arguments, once the constructor is through: setting such an attribute sets the argument from now."""
+        """Record the arguments after the constructor has run: from now on, such an attribute sets its argument."""
         self.__dict__["_config"] = config
 
     def get_config(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Configurable(metaclass=_Remembering):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """A new object from the arguments that ``get_config`` gives. Raises TypeError for others."""
+        """A new object from the arguments that ``get_config`` returned. Raises TypeError for unknown ones."""
         signature = signature_of(cls)
         first, *known = signature.parameters
         check_keywords(cls.__name__, config, known)
@@ -122,7 +122,7 @@ class Configurable(metaclass=_Remembering):
             object.__setattr__(self, name, value)
 
     def _set_argument(self, name: str, value: Any) -> None:
-        """Set the attribute to what the constructor makes of ``value``, all other arguments being as they are."""
+        """Set the attribute to what the constructor makes of ``value``, with all other arguments unchanged."""
         config = {**self._config, name: value}
         made = type(self).from_config(config)
         self.__dict__["_config"] = config
@@ -133,11 +133,11 @@ class Configurable(metaclass=_Remembering):
 
 
 def call_of(kind: type, config: Mapping[str, Any], text_of: Callable[[Any], str]) -> str:
-    """The call of a constructor with these arguments, ``Dropout(0.5)``, without those that are the default."""
+    """The call of a constructor as text, ``Dropout(0.5)``, without the arguments that equal their defaults."""
     parts: list[str] = []
     parameters = signature_of(kind).parameters
     for name, value in config.items():
-        if name not in parameters:  # a get_config of the class's own may say more
+        if name not in parameters:  # an overridden get_config may have more
             continue
         way, default = parameters[name].kind, parameters[name].default
         if way is inspect.Parameter.VAR_POSITIONAL:
@@ -156,13 +156,13 @@ def _short(value: Any) -> str:
 
 
 def saved_names(kind: type[Configurable]) -> list[str]:
-    """The names that a class and its bases give in ``saved``, each once, those of the bases first."""
+    """The names in ``saved`` of a class and its bases, without duplicates, the bases' first."""
     names = [name for base in reversed(kind.__mro__) for name in base.__dict__.get("saved", ())]
     return list(dict.fromkeys(names))
 
 
 def state_dict(thing: Configurable) -> dict[str, Any]:
-    """The attributes that ``thing`` names in ``saved``. Raises ValueError where it does not have one of them.
+    """The state dict of ``thing``: the attributes named in ``saved``. ValueError if one is missing or cannot be saved.
 
     >>> class Counter(Configurable):
     ...     saved = ("count",)
@@ -174,13 +174,14 @@ def state_dict(thing: Configurable) -> dict[str, Any]:
     for name in saved_names(type(thing)):
         if not hasattr(thing, name):
             guess = nearest(name, vars(thing))
-            raise ValueError(f"{thing!r} names {name!r} in `saved`, and has no such attribute.{guess}")
+            raise ValueError(f"{thing!r} names {name!r} in `saved`, but has no such attribute.{guess}")
         state[name] = getattr(thing, name)
+        _check_is_state(type(thing), name, state[name])
     return state
 
 
 def load_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
-    """Set the attributes that ``state_dict`` gave; ValueError, before any is set, where ``check_state_dict`` raises it.
+    """Set the attributes from a state dict; first, ``check_state_dict`` raises ValueError if it does not fit.
 
     >>> counter = type("Counter", (Configurable,), {"saved": ("count",), "count": 0})()
     >>> load_state_dict(counter, {"count": 3})
@@ -193,23 +194,37 @@ def load_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
 
 
 def check_state_dict(thing: Configurable, state: Mapping[str, Any]) -> None:
-    """ValueError where ``state`` has other names than ``thing`` saves, or values of another kind than it annotates."""
+    """Raise ValueError unless ``state`` has the names that ``thing`` saves, with values of the annotated types."""
     kind = type(thing)
     names = saved_names(kind)
     if missing := [name for name in names if name not in state]:
-        raise ValueError(f"{kind.__name__} saves {missing[0]!r}, which the file does not have.")
+        raise ValueError(f"{kind.__name__} saves {missing[0]!r}, which is missing in the file.")
     if others := [name for name in state if name not in names]:
-        raise ValueError(f"{kind.__name__} does not save {shown(others[0])}, which the file has.")
+        raise ValueError(f"{kind.__name__} does not save {shown(others[0])}, which is in the file.")
     for name, value in state.items():
+        _check_is_state(kind, name, value)
         expected = _annotated(kind, name)
         if not _is_of(value, expected):
-            raise ValueError(f"{kind.__name__}: {name} is of the kind {expected}; the file has {shown(value)}.")
+            raise ValueError(f"{kind.__name__}: {name} must be of type {expected}; the file has {shown(value)}.")
+
+
+def _check_is_state(kind: type, name: str, value: Any, depth: int = 0) -> None:
+    """Raise ValueError for functions, classes, layers, models and the like, which cannot be part of a state dict."""
+    if isinstance(value, list | tuple | dict):
+        if depth < 50:  # anything nested more deeply cannot be saved anyway
+            for item in value.values() if isinstance(value, dict) else value:
+                _check_is_state(kind, name, item, depth + 1)
+    elif callable(value) or isinstance(value, Configurable) or hasattr(value, "_as_layer"):
+        raise ValueError(
+            f"{kind.__name__}: {name} in `saved`: expected numbers, bools, strings, arrays, or lists and dicts of "
+            f"them, got {shown(value)}."
+        )
 
 
 def _annotated(kind: type, name: str) -> str:
-    """What the class, or a base of it, says of the attribute, such as ``"float | None"``; "Any" where nothing.
+    """The attribute's annotation in the class or a base, such as ``"float | None"``; "Any" if there is none.
 
-    Of a property it is what the property returns.
+    For a property, the annotation of what it returns.
     """
     for base in kind.__mro__:
         annotation = inspect.get_annotations(base).get(name)
@@ -233,7 +248,7 @@ _KINDS: dict[str, Any] = {
 
 
 def _is_of(value: Any, annotation: str) -> bool:
-    """Whether ``value`` is what ``"dict[str, float] | None"`` says; names that are not in ``_KINDS`` say nothing."""
+    """Whether ``value`` is of a type such as ``"dict[str, float] | None"``; names not in ``_KINDS`` match anything."""
     try:
         return _fits(value, _tree_of(annotation))
     except SyntaxError:
@@ -252,7 +267,7 @@ def _fits(value: Any, kind: ast.expr) -> bool:
         case ast.Constant(value=None):
             return value is None
         case ast.Name(id="int" | "float") if isinstance(value, int):
-            return not isinstance(value, bool) and abs(value) < 2**1000  # with larger ones no float can be computed
+            return not isinstance(value, bool) and abs(value) < 2**1000  # larger ones cannot be used with floats
         case ast.Name(id=name):
             return isinstance(value, _KINDS.get(name, object))
         case ast.Subscript(value=ast.Name(id="list"), slice=item):

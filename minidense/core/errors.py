@@ -1,4 +1,4 @@
-"""The one kind of error that is the library's own, all that is wrong said at once, and warnings at the user's line."""
+"""The library's own error class, several problems in one error, and warnings at the user's line."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _MOST = 20
 
 
 class CorruptFileError(ValueError):
-    """The file is not what was written: it is damaged, cut off, or something else. Nothing was loaded from it."""
+    """The file is damaged, truncated, or was not written by this library. Nothing was loaded from it."""
 
 
 class Problems:
-    """All that is wrong, to be said at once."""
+    """Collects problems, to report all of them in one error."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
 
     def noted(self, call: Callable[[], T], what: str = "") -> T | None:
-        """What ``call`` returns; where it raises, note the error and return None."""
+        """Return what ``call`` returns; if it raises, record the message, after ``what``, and return None."""
         try:
             return call()
         except (CorruptFileError, OSError):
             raise
-        except Exception as error:  # a constructor of the user's may raise anything
+        except Exception as error:  # user code may raise anything
             self.found.append(what + (str(error) or repr(error))[:1000])
             return None
 
     def raise_if_any(self, what: str) -> None:
-        """ValueError where there are any."""
+        """Raise a ValueError that lists the problems, if there are any."""
         if len(self.found) == 1:
             raise ValueError(f"{what}: {self.found[0]}")
         if self.found:
@@ -44,7 +44,7 @@ class Problems:
 
 
 def warn(message: str) -> None:
-    """A UserWarning at the line of the user's program that called the library, however deep this call is."""
+    """Issue a UserWarning at the line of the user's program that called the library, however deep this call is."""
     inside = os.path.dirname(os.path.dirname(__file__)) + os.sep, contextlib.__file__
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):

@@ -1,4 +1,4 @@
-"""``Exclusive``: one thread at a time, and whoever comes meanwhile is told instead of waiting."""
+"""``Exclusive``: a lock for one thread at a time, which raises an error in other threads instead of waiting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 class Exclusive:
-    """A lock that a copy, an unpickled object and a forked child have anew.
+    """A lock that is free in a copy, an unpickled object and a forked child.
 
     >>> alone = Exclusive()
     >>> with alone(within=False):
@@ -24,26 +24,27 @@ class Exclusive:
 
     @property
     def busy(self) -> bool:
-        """Whether some thread has it."""
+        """Whether a thread holds it."""
         return self._lock.locked()
 
     def check(self) -> None:
-        """Raise RuntimeError where another thread has it."""
+        """Raise RuntimeError if another thread holds it."""
         if self._owner not in (None, threading.get_ident()):
             raise RuntimeError(
-                "the model is being trained, or changed, in another thread: wait for that before copying it, or copy "
-                "it in a callback of the training."
+                "the model is being trained or changed in another thread: copy it when that has ended, or in a "
+                "callback of that training."
             )
 
     @contextmanager
     def __call__(self, within: bool) -> Iterator[None]:
-        """Have it during the block. within: the thread that has it may enter again. Raises RuntimeError for others."""
+        """Hold it during the block. within: the thread that holds it may enter again. RuntimeError if it is held."""
         if within and self._owner == threading.get_ident():
             yield
             return
         if not self._lock.acquire(blocking=False):
             raise RuntimeError(
-                "the model is being trained already, or saved, in another thread or by the caller of a callback."
+                "the model is already being trained, saved or changed: by another thread, or by the fit that called "
+                "this callback. Wait until that has ended."
             )
         self._owner = threading.get_ident()
         _held.add(self)
@@ -62,7 +63,7 @@ _held: set[Exclusive] = set()
 
 
 def _free_in_child() -> None:
-    """In a forked child there is only the thread that forked; what the others had is free."""
+    """A forked child has only the thread that forked: free what the other threads held."""
     for exclusive in list(_held):
         if exclusive._owner != threading.get_ident():
             _held.discard(exclusive)

@@ -1,11 +1,11 @@
-"""Ctrl-C, and the program's floating-point settings, around the library's long calls.
+"""Handling of Ctrl-C, and of NumPy's floating-point error settings, during the library's long calls.
 
-A call that is ``guarded`` notes a first Ctrl-C, and raises it where everything is whole: where the call says
-``check``, or at its end. A second one raises at once, but only within ``breakable``, and there not between ``hold`` and
-``release``: so neither an update that is being written nor the way in and out of a call, with its locks, is ever torn.
+A ``guarded`` call records the first Ctrl-C and raises KeyboardInterrupt where the model is consistent: at its next
+``check``, or at its end. A second Ctrl-C raises immediately, but only within ``breakable``, and there not between
+``hold`` and ``release``. So neither an update, nor entering and leaving a call with its locks, is ever interrupted.
 
-This holds in the main thread, and where the program has no SIGINT handler of its own; elsewhere a Ctrl-C, or whatever
-that handler raises, comes at any line.
+This applies in the main thread, if the program has no SIGINT handler of its own. Otherwise KeyboardInterrupt, or what
+that handler raises, may come at any line.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Interrupts:
-    """What has been noted since a call began, and whether a second Ctrl-C may raise now."""
+    """The number of Ctrl-C since a call began, and whether a second one may raise now."""
 
     def __init__(self) -> None:
         self.noted = 0
@@ -33,23 +33,23 @@ class Interrupts:
         self._held = False
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """The handler."""
+        """The signal handler."""
         self.noted += 1
         if self.noted > 1 and self._may_raise and not self._held:
             self._raise()
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt where one has been noted: everything is whole here."""
+        """Raise KeyboardInterrupt if there was a Ctrl-C. Called where the model is consistent."""
         if self.noted:
             self._raise()
 
     def _raise(self) -> None:
-        self._may_raise = False  # what follows is the way out, which no further one disturbs
+        self._may_raise = False  # a further one does not interrupt the clean-up
         raise KeyboardInterrupt
 
     @contextmanager
     def breakable(self) -> Iterator[None]:
-        """A block that a second Ctrl-C breaks off at any line; whoever is around it takes back what it has begun."""
+        """A block that a second Ctrl-C interrupts at any line; the code around it undoes what the block has begun."""
         self.check()
         self._may_raise = True
         try:
@@ -58,16 +58,17 @@ class Interrupts:
             self._may_raise = False
 
     def hold(self) -> None:
-        """From here on nothing raises, until ``release``."""
+        """From here on no Ctrl-C raises, until ``release``."""
         self._held = True
 
     def release(self) -> None:
+        """End ``hold``, and raise a second Ctrl-C that came meanwhile."""
         self._held = False
         if self.noted > 1 and self._may_raise:
             self._raise()
 
 
-_UNDISTURBED = Interrupts()  # of calls that are not in charge of Ctrl-C: nothing is ever noted in it
+_UNDISTURBED = Interrupts()  # for calls that do not handle Ctrl-C: it never counts any
 _in_charge: tuple[int, Interrupts] = (0, _UNDISTURBED)
 
 
@@ -78,9 +79,9 @@ def current() -> Interrupts:
 
 
 def guarded(method: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a public call: Ctrl-C as above, and NumPy's floating-point errors silent whatever the program has set.
+    """Decorate a public method: Ctrl-C is handled as above, and NumPy's floating-point errors are ignored.
 
-    The library looks for what is not finite by itself.
+    That is whatever the program has set: the library itself checks for values that are not finite.
     """
 
     @functools.wraps(method)
@@ -90,14 +91,14 @@ def guarded(method: Callable[P, T]) -> Callable[P, T]:
                 signal.getsignal(signal.SIGINT) is not signal.default_int_handler
                 or threading.current_thread() is not threading.main_thread()
             ):
-                return method(*args, **kwargs)  # within another one, or not in charge
+                return method(*args, **kwargs)  # within a guarded call, or Ctrl-C is handled elsewhere
             return _in_charge_of_interrupts(method, *args, **kwargs)
 
     return call
 
 
 def quiet(method: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a public call: NumPy's floating-point errors are silent in it, whatever the program has set."""
+    """Decorate a public method: NumPy's floating-point errors are ignored in it, whatever the program has set."""
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:

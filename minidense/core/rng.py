@@ -1,4 +1,4 @@
-"""The random generators of a model, which do not disturb each other, all from one seed."""
+"""The random generators of a model: independent of each other, all derived from one seed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ Path: TypeAlias = Sequence[int | str]
 
 
 class Generators(NamedTuple):
-    """A generator for the order of the rows, and seeds from which every layer has generators of its own.
+    """The generator that shuffles the rows, and the seeds from which each layer gets its own generators.
 
-    What one draws changes no other: a Dropout more does not change the batches, nor another layer's start. All of
+    They are independent: adding a Dropout changes neither the batches nor the initial values of another layer. All of
     them are PCG64.
     """
 
     initial: np.random.SeedSequence
-    """Where the parameters start."""
+    """Seed of the initial values of the parameters."""
     shuffle: np.random.Generator
     noise: np.random.SeedSequence
-    """What layers draw in training."""
+    """Seed of what layers draw in training."""
 
     @classmethod
     def from_rng(cls, rng: int | np.random.Generator | None) -> Self:
-        """The generators of a seed; a Generator gives others each time, and none of its own numbers.
+        """The generators derived from a seed; or from a Generator: other ones each time, without drawing from it.
+
+        Raises TypeError or ValueError for anything else.
 
         >>> Generators.from_rng(0).shuffle.integers(10, size=3)
         array([6, 6, 3])
@@ -45,15 +47,15 @@ class Generators(NamedTuple):
         return cls(initial, generator(shuffle), noise)
 
     def start_of_layer(self, path: Path) -> np.random.Generator:
-        """The generator that the parameters of that layer start from: the same whenever it is asked for."""
+        """A new generator for the initial values of that layer's parameters; it starts alike at each call."""
         return generator(_child(self.initial, path))
 
     def noise_of_layer(self, path: Path) -> np.random.Generator:
-        """The generator that layer draws from in training, at its beginning."""
+        """A new generator for what that layer draws in training; it starts alike at each call."""
         return generator(_child(self.noise, path))
 
     def split_order(self, n: int) -> Array:
-        """The order in which a shuffled validation split takes n rows: the same at each ``fit``."""
+        """The permutation of n rows for a shuffled validation split: the same at each ``fit``."""
         return generator(_child(self.initial, [n])).permutation(n)
 
 
@@ -67,6 +69,6 @@ def _seed_sequences(generators: Sequence[np.random.Generator]) -> list[np.random
 
 
 def _child(seed: np.random.SeedSequence, path: Path) -> np.random.SeedSequence:
-    """The seed of that path: numbers are themselves, names the numbers that their letters spell, above 2**32."""
+    """The seed for a path: a number stands for itself, a name for its bytes read as a number, plus 2**32."""
     key = [part if isinstance(part, int) else 2**32 + int.from_bytes(part.encode(), "big") for part in path]
     return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, *key))

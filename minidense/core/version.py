@@ -1,3 +1,3 @@
-"""The library's version, which saved files carry too."""
+"""The library's version, which is also written into saved files."""
 
 __version__ = "0.1.0"

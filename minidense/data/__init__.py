@@ -1,1 +1,1 @@
-"""From what the user passes to rows, and from rows to batches."""
+"""From the user's data to checked rows, and from rows to batches."""

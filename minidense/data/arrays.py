@@ -1,4 +1,4 @@
-"""From whatever the user passes to checked rows of numbers; what is on disk stays there until it is read."""
+"""From the user's data to checked rows of numbers; data on disk is read only when it is needed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from minidense.core.types import Array, Shape
 
 CHECK_BYTES = 512 * 1024
-"""Data is checked so many bytes at a time."""
+"""Data is checked in pieces of this many bytes."""
 
 
 class Blockwise:
     """Rows ``start`` to ``stop`` of something with a shape, a dtype and ``[...]``, such as an HDF5 or zarr array.
 
-    Asking for rows reads these rows and no others. They may be asked for in any order, and are read in rising order,
-    the only one that HDF5 allows.
+    Indexing reads only the rows asked for. They may be given in any order, and are read in rising order, as HDF5
+    requires.
     """
 
     def __init__(self, source: Any, start: int = 0, stop: int | None = None) -> None:
@@ -54,11 +54,11 @@ def part(x: Any, start: int, stop: int) -> Any:
 
 
 def as_features(x: Any, what: str = "x") -> Rows:
-    """``x`` as an array of real numbers, not copied where it is one already.
+    """``x`` as an array of real numbers, not copied if it is one already.
 
-    An HDF5 or zarr array, or whatever else has a shape, a NumPy dtype and ``[...]`` but is no array and no data frame,
-    becomes a ``Blockwise``: nothing is read yet. Raises TypeError for contents that are not real numbers, for masked
-    and for sparse arrays, and ValueError for rows of unequal length and where there is no row or no feature.
+    An HDF5 or zarr array, or anything else with a shape, a NumPy dtype and ``[...]`` that is neither an array nor a
+    data frame, becomes a ``Blockwise``: nothing is read yet. Raises TypeError for contents that are not real numbers
+    and for masked or sparse arrays; ValueError for rows of unequal length, or if there is no row or no feature.
 
     >>> as_features([[1, 2], [3, 4]])
     array([[1, 2],
@@ -67,7 +67,9 @@ def as_features(x: Any, what: str = "x") -> Rows:
     if type(x) is np.ndarray and x.dtype.kind in "biuf" and x.size:  # the most frequent case by far
         return x
     if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{what}: expected an array without a mask; fill or drop what is masked first.")
+        raise TypeError(
+            f"{what}: expected an array without a mask, got a masked one; fill or drop the masked values first."
+        )
     if hasattr(x, "toarray"):
         raise TypeError(
             f"{what}: expected a dense array, got {type(x).__name__}; use x.toarray() if it fits in memory."
@@ -141,7 +143,7 @@ def _check_finite(block: Array, start: int, dtype: np.dtype[Any], what: str) -> 
 
 
 def check_weights(weights: Any, n: int, what: str = "sample_weight", all_zero: bool = False) -> Array:
-    """``weights`` as (n,) float64, read-only, and not copied where they are float64 already.
+    """``weights`` as (n,) float64, read-only, and not copied if they are float64 already.
 
     Raises ValueError unless they are n finite numbers of at least 0; all 0 is an error too, unless ``all_zero``.
     """

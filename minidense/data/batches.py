@@ -1,7 +1,7 @@
-"""Which rows make the next batch: read block by block, so that no copy of the data is made.
+"""Which rows make the next batch: read block by block, so that the data is never copied as a whole.
 
-A *block* is the rows that are reported at a time: many small batches, or one, or a slice of a large one. A *step*
-is one forward and backward pass within it.
+A *block* is the rows whose loss and metrics are computed together: many small batches, or one, or a slice of a large
+one. A *step* is one forward and backward pass within it: a micro-batch.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from minidense.core.types import Array, Shape
 from minidense.data.arrays import Rows
 
 GATHER_BYTES = 128 * 1024
-"""Small batches are gathered together, up to so many bytes at a time: one gather for many steps."""
+"""Small batches are gathered together, up to this many bytes: one gather for many steps."""
 
 BLOCK_ROWS = 1024
-"""Small batches are reported together up to so many rows."""
+"""A block of small batches has at most this many rows."""
 
 SLICE_ROWS = 2048
-"""Larger batches are computed in slices of so many rows, or of GATHER_BYTES where that is more rows, whose activations
-stay in the processor's cache."""
+"""A larger batch is computed in slices of this many rows, if all layers are rowwise: their activations stay in the
+processor's cache."""
 
 
 def check_batch_size(batch_size: int | str, n: int) -> int:
-    """The number of rows a batch has: ``batch_size``, or ``n`` for "full"."""
+    """The number of rows of a batch: ``batch_size``, but at most ``n``; ``n`` for "full"."""
     if isinstance(batch_size, str):
         if batch_size != "full":
             raise ValueError(
@@ -41,23 +41,23 @@ def check_batch_size(batch_size: int | str, n: int) -> int:
 
 
 class Step(NamedTuple):
-    """One forward and backward pass: a batch, or a slice of one."""
+    """The rows of one forward and backward pass: a batch, or a micro-batch of one."""
 
     x: Array
     targets: Array
     scores: Array
-    """The buffer for the scores, from which the block is reported."""
+    """Where to write the scores: the step's rows of the block's."""
     batch_rows: int
-    """The rows of the whole batch."""
+    """The number of rows of the whole batch."""
     opens: bool
     closes: bool
-    """Whether this step begins the batch, and whether it ends it."""
+    """Whether this step is the first of its batch, and whether it is the last."""
     weights: Array | None
-    """The rows' weights, or None; for a loss that is a mean, divided by the whole batch's weight."""
+    """The rows' weights, or None; for a loss that is a mean, divided by the sum of the whole batch's weights."""
 
 
 class Block(NamedTuple):
-    """Rows that are reported together, and the steps they make, which are taken in their order."""
+    """Rows whose loss and metrics are computed together, and their steps, in order."""
 
     y: Any
     targets: Array
@@ -66,7 +66,7 @@ class Block(NamedTuple):
     weights: Array | None
 
     def part(self, start: int, stop: int) -> Block:
-        """Rows ``start`` to ``stop``, for the report: without steps."""
+        """Rows ``start`` to ``stop``, without steps: for a report."""
         rows = slice(start, stop)
         weights = None if self.weights is None else self.weights[rows]
         return Block(self.y[rows], self.targets[rows], self.scores[rows], (), weights)
@@ -75,11 +75,11 @@ class Block(NamedTuple):
 class Feed:
     """The rows of ``x`` and ``y`` in a given order, as blocks of steps.
 
-    batch_rows: the rows of a batch. micro_rows: the rows of one pass, of which a batch has one or several.
+    batch_rows: the rows of a batch. micro_rows: the rows of one pass; a batch has one or several passes.
     encode(y, out) writes the targets of labels ``y`` to ``out``, (rows, *output_shape). weights: (n,), or None; with
-    ``shares``, a step gets its rows' weights divided by the whole batch's, otherwise the weights themselves. All
-    buffers are made once and used again, so a step is valid until the next one is asked for; with ``lasting``, each
-    block has buffers of its own.
+    ``shares``, a step gets its rows' weights divided by their sum over the batch, otherwise the weights themselves.
+    All arrays are allocated once and reused, so a step is valid until the next one is taken; with ``lasting``, each
+    block has its own arrays.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Feed:
         return -(-self.n // self.batch_rows)
 
     def facts(self) -> dict[str, Any]:
-        """What must be the same in a resumed run's feed."""
+        """What the feed of a resumed run must have in common with this one."""
         return {
             "rows": self.n,
             "rows a batch": self.batch_rows,
@@ -136,12 +136,12 @@ class Feed:
         return rows % self.block_rows if self.batch_rows <= self.block_rows and rows < self.n else 0
 
     def skip(self, epochs: int, batches: int) -> None:
-        """Nothing to do: rows are read by their numbers."""
+        """Nothing to do: rows are read by index."""
 
     def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
         """The blocks of one epoch, rows in ``order`` or as they are, without the steps of the first ``skip`` batches.
 
-        Where ``skip`` ends inside a block, that block comes first, with its remaining steps only.
+        If ``skip`` ends inside a block, that block comes first, with its remaining steps only.
         """
         begin = min(skip * self.batch_rows, self.n) - self.rows_under_way(skip)
         for start, stop in spans(self.n, self.batch_rows, self.block_rows, begin):
@@ -159,7 +159,7 @@ class Feed:
     ) -> Iterator[Step]:
         """The steps of rows ``start`` to ``stop``, without those before row ``begin``, gathered a few at a time.
 
-        Blocks of full size consist of the same views each time, which are made once.
+        Full blocks consist of the same views each time, which are made once.
         """
         whole = stop - start == self.block_rows and begin == start and self.batch_rows <= self.block_rows
         reusable = (
@@ -202,7 +202,7 @@ class Feed:
         return _read_only(self.weights[start:stop] if order is None else self.weights[order[start:stop]])
 
     def _shares(self, start: int, stop: int, batch: slice, order: Array | None) -> Array | None:
-        """The rows' weights; divided by the whole batch's weight where ``shares`` is set."""
+        """The rows' weights; with ``shares``, divided by the sum of the whole batch's weights."""
         weights, whole = self._weights(start, stop, order), self._weights(batch.start, batch.stop, order)
         return weights if weights is None or whole is None or not self.shares else weights / (whole.sum() or 1)
 
@@ -223,11 +223,11 @@ class Feed:
 
 
 class BatchFeed:
-    """Batches that the user makes: by a generator, or by an object of Keras' PyDataset protocol.
+    """Batches that the user makes: a generator, or an object with Keras' PyDataset protocol.
 
     source: an iterator of (x, y) or (x, y, sample_weight); or an object with ``__len__``, the number of batches, and
-    ``__getitem__``, and perhaps ``on_epoch_end``. steps_per_epoch: how many an epoch has. together: how many of them
-    make one update.
+    ``__getitem__``, and perhaps ``on_epoch_end``. steps_per_epoch: the number of batches per epoch. together: the
+    number of batches per update.
     """
 
     direct = False
@@ -238,9 +238,9 @@ class BatchFeed:
             length = whole_number(f"{type(source).__name__}: number of batches", len(source))
             steps_per_epoch = length if steps_per_epoch is None else steps_per_epoch
             if whole_number("steps_per_epoch", steps_per_epoch) > length:
-                raise ValueError(f"steps_per_epoch: {steps_per_epoch} are more than the {length} batches there are.")
+                raise ValueError(f"steps_per_epoch: there are {length} batches, fewer than {steps_per_epoch}.")
         elif steps_per_epoch is None:
-            raise ValueError("steps_per_epoch: a generator does not say how many batches an epoch has; pass a number.")
+            raise ValueError("steps_per_epoch: a generator has no length; pass the number of batches per epoch.")
         self.source = source if self.random_access else iter(source)
         self.batches_per_epoch = whole_number("steps_per_epoch", steps_per_epoch)
         self.together = together
@@ -266,14 +266,14 @@ class BatchFeed:
     ) -> None:
         """Set how batches are turned into steps, and check the first one.
 
-        check(x, y, weights) returns the three as the model takes them, or raises. The other arguments are a
-        ``Feed``'s.
+        check(x, y, weights) returns the three in the form the model takes, or raises an error. The other arguments
+        are those of ``Feed``.
         """
         self.check, self.dtype, self.output_shape, self.encode, self.shares = check, dtype, output_shape, encode, shares
         check(*as_batch(self.first))
 
     def facts(self) -> dict[str, Any]:
-        """What must be the same in a resumed run's feed."""
+        """What the feed of a resumed run must have in common with this one."""
         return {"batches an epoch": self.batches_per_epoch, "batches an update": self.together}
 
     def rows_under_way(self, batches: int) -> int:
@@ -281,7 +281,7 @@ class BatchFeed:
         return 0
 
     def skip(self, epochs: int, batches: int) -> None:
-        """Bring the source to where it was after so many epochs and batches: read a generator's batches, end epochs."""
+        """Advance the source by ``epochs`` and ``batches``: read a generator's batches, call ``on_epoch_end``."""
         self._skipping = True
         for epoch in range(epochs + 1):
             over = epoch < epochs
@@ -306,12 +306,12 @@ class BatchFeed:
                     if batches and y.shape[1:] != batches[0][1].shape[1:]:
                         raise ValueError(
                             f"y: the batches of one update have rows of shape {batches[0][1].shape[1:]} and "
-                            f"{y.shape[1:]}; expected labels of one form."
+                            f"{y.shape[1:]}; expected one form of labels."
                         )
                 except (TypeError, ValueError) as error:
                     error.add_note(f"in the batch of epoch {self.epoch}, step {step + 1}; the steps before are kept")
                     raise
-                if self.together > 1:  # a source may use its arrays again for the next batch
+                if self.together > 1:  # a source may reuse its arrays for the next batch
                     x, y = np.array(x[:], self.dtype), np.array(y)
                 batches.append((x, y, weights))
             yield self._block(batches)
@@ -358,19 +358,19 @@ class BatchFeed:
 def as_batch(batch: Any) -> tuple[Any, Any, Any]:
     """(x, y, weights or None) from a tuple of two or three."""
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-        found = f"{len(batch)} things" if isinstance(batch, tuple | list) else type(batch).__name__
+        found = f"{len(batch)} items" if isinstance(batch, tuple | list) else type(batch).__name__
         raise TypeError(f"expected batches (x, y) or (x, y, sample_weight), got {found}.")
     return batch[0], batch[1], batch[2] if len(batch) == 3 else None
 
 
 def is_source_of_batches(x: Any) -> bool:
-    """Whether ``x`` gives batches instead of rows: an iterator, or an object of Keras' PyDataset protocol."""
+    """Whether ``x`` yields batches instead of rows: an iterator, or an object with Keras' PyDataset protocol."""
     rows = hasattr(x, "shape") or hasattr(x, "__array__") or isinstance(x, list | tuple | str | dict)
     return not rows and (hasattr(x, "__next__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__")))
 
 
 def _read_only(rows: Array) -> Array:
-    """A view: a layer, a loss or a metric that changes what it is given must not change the user's data."""
+    """A read-only view, so that no layer, loss or metric can change the user's data."""
     view = rows.view()
     view.flags.writeable = False
     return view

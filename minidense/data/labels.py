@@ -1,4 +1,4 @@
-"""Class labels: their names as whole numbers, and the weights of their rows."""
+"""Class labels: names to integers and back, and class weights."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from minidense.data.arrays import check_weights
 
 
 class ClassLabels:
-    """Class names and their numbers: the sorted names are 0, 1, 2, ...
+    """Class names and their integer labels: 0, 1, 2, ... in sorted order.
 
-    y: the labels, strings or anything that sorts. ``encode`` turns labels into numbers, ``decode`` numbers, or rows
-    of scores or probabilities, into labels.
+    y: class names, strings or anything that sorts. ``encode`` turns names into integers, ``decode`` integers, or rows
+    of scores or probabilities, into names.
 
     >>> labels = ClassLabels(["dog", "cat", "dog"])
     >>> labels.encode(["dog", "cat"])
@@ -31,20 +31,20 @@ class ClassLabels:
             raise ValueError("ClassLabels: expected at least one label.")
 
     def encode(self, y: Any) -> Array:
-        """The number of each label, (n,). Raises ValueError for a label that is not among ``names``."""
+        """The integer of each name in ``y``, (n,). Raises ValueError for a name that is not among ``names``."""
         y = np.asarray(y)
         numbers = np.minimum(np.searchsorted(self.names, y), len(self.names) - 1)
         unknown = self.names[numbers] != y
         if unknown.any():
             row = int(np.argmax(unknown))
-            raise ValueError(f"y: {y.tolist()[row]!r} in row {row} is none of the classes {self.names.tolist()}.")
+            raise ValueError(f"y: {y.tolist()[row]!r} in row {row} is not one of the classes {self.names.tolist()}.")
         return np.asarray(numbers)
 
     def decode(self, numbers: Any) -> Array:
-        """The labels of numbers (n,), of rows of k values (n, k), or of probabilities (n, 1).
+        """The names for integers (n,), for rows of k values (n, k), or, with two classes, for probabilities (n, 1).
 
-        A row's label is that of its largest value; a probability's, where there are two classes, the second one above
-        0.5. Raises ValueError for other shapes and for numbers that no label has.
+        A row gets the name of its largest value; a probability the second name if it is above 0.5. Raises ValueError
+        for other shapes and for integers out of range.
         """
         numbers, k = np.asarray(numbers), len(self.names)
         if numbers.ndim == 2 and numbers.shape[1] == 1 and k == 2:
@@ -52,7 +52,7 @@ class ClassLabels:
         elif numbers.ndim == 2 and numbers.shape[1] == k:
             numbers = numbers.argmax(axis=1)
         if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or ((numbers < 0) | (numbers >= k)).any():
-            raise ValueError(f"expected numbers from 0 to {k - 1}, or rows of {k} values, got shape {numbers.shape}.")
+            raise ValueError(f"expected integers from 0 to {k - 1}, or rows of {k} values, got shape {numbers.shape}.")
         return np.asarray(self.names[numbers])
 
     def __repr__(self) -> str:
@@ -60,11 +60,11 @@ class ClassLabels:
 
 
 def class_weights(class_weight: Any, labels: Array, weights: Array | None = None) -> Array:
-    """The weight of each row, (n,) float64: its class's weight, times the row's own where there are ``weights``.
+    """The weight of each row, (n,) float64: its class's weight, times the row's own if there are ``weights``.
 
-    class_weight: a dict from label to weight, which must name every label in ``labels``; or "balanced", for
-    ``n / (classes * count)``, so that all classes weigh the same in total and the mean weight is 1; rows that have
-    ``weights`` are counted by them. Raises ValueError for a label without a weight.
+    class_weight: a dict from label to weight, which must have every label in ``labels``; or "balanced", for
+    ``n / (classes * count)``, so that all classes have the same total weight and the mean weight is 1. With
+    ``weights``, these are summed instead of counting rows. Raises ValueError for a label without a weight.
 
     >>> class_weights("balanced", np.array([0, 0, 0, 1]))
     array([0.66666667, 0.66666667, 0.66666667, 2.        ])
@@ -85,13 +85,13 @@ def class_weights(class_weight: Any, labels: Array, weights: Array | None = None
         raise TypeError(f"class_weight: expected a dict from label to weight, or 'balanced', got {class_weight!r}.")
     missing = [name for name in names.tolist() if name not in class_weight]
     if missing:
-        raise ValueError(f"class_weight: no weight for the labels {missing}; it has those for {list(class_weight)}.")
+        raise ValueError(f"class_weight: no weight for the labels {missing}; it has weights for {list(class_weight)}.")
     by_class = check_weights([class_weight[name] for name in names.tolist()], len(names), "class_weight")
     return _by_class(by_class, names, labels, weights)
 
 
 def _by_class(by_class: Array, names: Array, labels: Array, weights: Array | None) -> Array:
-    """The weight of each row's class, times its own."""
+    """The weight of each row's class, times the row's own."""
     found = np.empty(len(labels))
     for rows in _parts(len(labels)):
         np.take(by_class, np.searchsorted(names, labels[rows]), out=found[rows])
@@ -101,7 +101,7 @@ def _by_class(by_class: Array, names: Array, labels: Array, weights: Array | Non
 
 
 def _parts(n: int) -> Iterator[slice]:
-    """So few rows at a time that what is computed of them stays small."""
+    """Slices of a limited number of rows, so that temporary arrays stay small."""
     return (slice(start, start + _ROWS) for start in range(0, n, _ROWS))
 
 

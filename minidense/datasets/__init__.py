@@ -1,7 +1,7 @@
-"""Data to learn with, offline: nothing is downloaded.
+"""Data sets; nothing is downloaded.
 
-Loaders return ``(x_train, y_train), (x_test, y_test)`` as they are stored, or ``x, y``. Makers draw from the ``rng``
-given.
+``load_...`` functions return ``(x_train, y_train), (x_test, y_test)`` as they are stored, or ``x, y``. ``make_...``
+functions draw from the given ``rng``.
 """
 
 from minidense.datasets.bundled import load_digits, load_penguins

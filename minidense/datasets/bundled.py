@@ -1,4 +1,4 @@
-"""The data sets that are shipped with the package: handwritten digits to classify, penguins to weigh."""
+"""The data sets shipped with the package: handwritten digits for classification, penguins for regression."""
 
 import csv
 from importlib import resources
@@ -9,7 +9,7 @@ from minidense.core.types import Array
 
 
 def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Handwritten digits of 8 x 8 pixels: 3,823 to train on and 1,797 by other writers to test with.
+    """Handwritten digits of 8 x 8 pixels: 3,823 for training and 1,797, by other writers, for testing.
 
     Images are (n, 64) uint8 from 0 to 16 (divide by 16), labels (n,) uint8 from 0 to 9. The split is the official
     one. Source: "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak, 1998, UCI Machine Learning
@@ -28,7 +28,7 @@ PENGUIN_FEATURES = ("bill length, mm", "bill depth, mm", "flipper length, mm", "
 
 
 def load_penguins() -> tuple[Array, Array]:
-    """Measurements of 333 penguins of the Palmer Archipelago, and their body mass: a table to predict a number from.
+    """Measurements of 333 penguins of the Palmer Archipelago, and their body mass: a small regression problem.
 
     x: (333, 7) float64, the columns being ``PENGUIN_FEATURES``. y: (333,) float64, grams. Of the 344 penguins in the
     table, the 11 with a missing value are left out. Source: K. B. Gorman, T. D. Williams, W. R. Fraser, 2014,

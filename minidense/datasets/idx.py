@@ -1,4 +1,4 @@
-"""The IDX file format, in which MNIST and its relatives come, Fashion-MNIST among them."""
+"""The IDX file format of MNIST and Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E:
 def load_idx(path: str | os.PathLike[str]) -> Array:
     """The array in an IDX file, gzipped or not, in native byte order (Y. LeCun's page on MNIST describes the format).
 
-    Raises FileNotFoundError, and ValueError where the file is no IDX file or is cut short.
+    Raises FileNotFoundError, and ValueError if the file is not an IDX file or is truncated.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "labels-idx1-ubyte"
@@ -51,12 +51,12 @@ _PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-la
 def load_fashion_mnist(
     folder: str | os.PathLike[str] | None = None,
 ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """Images of clothes in ten classes: 60,000 to train on and 10,000 to test with.
+    """Images of clothes in ten classes: 60,000 for training and 10,000 for testing.
 
     Images are (n, 28, 28) uint8, labels (n,) uint8 from 0 to 9 (H. Xiao, K. Rasul, R. Vollgraf, 2017; licence MIT).
-    The four ``*-ubyte`` or ``*-ubyte.gz`` files are looked for in ``folder``; without one, in the folder that the
-    environment variable MINIDENSE_DATA names, and in the one of Debian's package dataset-fashion-mnist.
-    Raises FileNotFoundError, which says how to get them.
+    The four ``*-ubyte`` or ``*-ubyte.gz`` files are looked for in ``folder``; without it, in the folder named by the
+    environment variable MINIDENSE_DATA, and where Debian's package dataset-fashion-mnist installs them.
+    Raises FileNotFoundError, with a message that says how to get them, and ValueError if a file is damaged.
     """
     named = [folder] if folder is not None else [os.environ.get("MINIDENSE_DATA"), _DEBIAN]
     folders = [Path(f) for f in named if f]

@@ -1,4 +1,4 @@
-"""Layers: ``base`` is what they share, then one file for each family."""
+"""Layers: their common base, and one file for each family."""
 
 from minidense.layers.activations import (
     ACTIVATIONS,

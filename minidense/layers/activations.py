@@ -1,4 +1,4 @@
-"""Activations: layers without parameters that bend each value, or, for softmax, each row."""
+"""Activations: layers without parameters that transform each value, or, for softmax, each row."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ReLU(Activation, library=True):
 
     def backward(self, dh: Array) -> Array:
         dz = self.workspace("dz", dh.shape, dh.dtype)
-        np.greater(self.h, _ZERO, out=dz)  # 1(Z > 0), for H > 0 just where Z > 0
+        np.greater(self.h, _ZERO, out=dz)  # 1(Z > 0), as H > 0 exactly where Z > 0
         dz *= dh
         return dz
 
@@ -92,7 +92,7 @@ class Tanh(Activation, library=True):
 
 
 class LeakyReLU(Activation, library=True):
-    """``H = Z`` where Z > 0, and ``negative_slope * Z`` elsewhere (Maas et al., 2013). Keras' slope is 0.3.
+    """``H = Z`` where Z > 0, and ``negative_slope * Z`` elsewhere (Maas et al., 2013). The default is Keras'.
 
     >>> LeakyReLU(0.1).forward(np.array([[-1.0, 2.0]], "float32"))
     array([[-0.1,  2. ]], dtype=float32)
@@ -152,9 +152,9 @@ class ELU(Activation, library=True):
 
 
 class GELU(Activation, library=True):
-    """``H = Z Phi(Z)`` with the normal distribution function (Hendrycks and Gimpel, 2016); ``dH/dZ = Phi + Z phi``.
+    """``H = Z Phi(Z)``, ``dH/dZ = Phi + Z phi``, the normal distribution and density (Hendrycks and Gimpel, 2016).
 
-    approximate: their form with tanh instead, several times faster and up to 5e-4 away.
+    approximate: use their form with tanh, several times faster, which differs by up to 5e-4.
 
     >>> GELU().forward(np.array([[-1.0, 2.0]]))
     array([[-0.15865525,  1.95449974]])
@@ -234,8 +234,8 @@ class Softplus(Activation, library=True):
 class Softmax(Layer, library=True):
     """``y_j = exp(z_j) / sum_k exp(z_k)`` for each row, and its full Jacobian product.
 
-    ``dz = y * (dy - sum(dy * y))`` per row. As a model's last layer under SoftmaxCrossEntropy, the loss takes this
-    layer's input instead, and this layer only serves ``predict``.
+    ``dz = y * (dy - sum(dy * y))`` per row. If it is the last layer and the loss is SoftmaxCrossEntropy, the loss is
+    computed from this layer's input, and training skips the layer.
 
     >>> Softmax().forward(np.array([[0.0, 0.0]], "float32"))
     array([[0.5, 0.5]], dtype=float32)

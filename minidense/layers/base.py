@@ -1,4 +1,4 @@
-"""``Layer``: what the author of a layer writes, and what is done for them.
+"""``Layer``: what the author of a layer writes, and what the library does with it.
 
 A layer declares its parameters in ``build``, computes in ``forward`` and caches there what ``backward`` needs.
 ``backward`` receives dLoss/dy, writes a gradient for each parameter, and returns dLoss/dx.
@@ -28,14 +28,14 @@ from minidense.layers.initializers import Initializer, get_initializer
 
 @dataclass(frozen=True)
 class Declaration:
-    """What ``param`` and ``buffer`` note down: an array's name, its shape, where it starts, and whose it is."""
+    """What ``param`` and ``buffer`` declare: an array's name, shape, initializer, and, if it is shared, its owner."""
 
     name: str
     shape: Shape
     initializer: Initializer
     decay: bool = False
     owner: tuple[Layer, str] | None = None
-    """Of a shared parameter: the layer that has it, and its name there."""
+    """For a shared parameter: the layer that owns it, and its name there."""
 
     @property
     def size(self) -> int:
@@ -43,7 +43,7 @@ class Declaration:
 
 
 class Record:
-    """All that the library notes on a layer, in one place, so that every other attribute is the author's."""
+    """The library's own data about a layer, in one place, so that every other attribute is the author's."""
 
     def __init__(self) -> None:
         self.path: tuple[int | str, ...] | None = None
@@ -57,42 +57,42 @@ class Record:
         self.buffers: list[Declaration] = []
         self.children: dict[str, Layer] = {}
         self.former: dict[str, Layer] = {}
-        """While the layer is built: the children that it had before."""
+        """While the layer is built: the children it had before."""
         self.views: dict[str, Array] = {}
-        """The parameters and buffers by name, where they exist: pieces of the network's vectors."""
+        """The parameters and buffers by name, once allocated: views of the network's vectors."""
         self.gradients: dict[str, Array] = {}
         """The gradients by attribute name, ``dW``."""
         self.values: dict[str, Array] = {}
-        """Parameters and buffers that a copied or unpickled layer has brought along."""
+        """The parameters and buffers of a copied or unpickled layer, until a network allocates them."""
         self.guarded: frozenset[str] = _RESERVED
-        """The attributes that cannot simply be set."""
+        """The attributes whose assignment ``__setattr__`` handles."""
         self.building = False
         """While ``build`` runs."""
         self.simple = False
         """Whether it is one of the library's own layers without children."""
         self.needs_dx = True
-        """Whether anybody will look at what ``backward`` returns."""
+        """Whether what ``backward`` returns is used."""
         self.backward_seen = False
         """Whether a backward pass has written all gradients."""
         self.backward_due = False
-        """Of a child: whether its forward has been called since its backward."""
+        """For a child: whether its forward has been called since its last backward."""
         self.touched: set[str] | None = None
         """During the first backward pass: the gradients that were set or read."""
 
     def copy(self) -> Record:
         twin = object.__new__(Record)
         twin.__dict__ = self.__dict__.copy()
-        twin.children = self.children.copy()  # a chain adds to it
+        twin.children = self.children.copy()  # a chain adds children to it
         return twin
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """The parameters and buffers by name: the network's pieces, or what a copy has brought along."""
+        """The parameters and buffers by name: views of the network's vectors, or the values of a copy."""
         return self.views or self.values
 
 
-class _Noted:
-    """An attribute that users read from the layer's record, and that an author's own of that name shadows."""
+class _FromRecord:
+    """An attribute read from the layer's record; an author's own attribute of that name shadows it."""
 
     def __init__(self, read: Callable[[Layer], Any]) -> None:
         self.read = read
@@ -107,8 +107,8 @@ class Layer(Configurable):
 
     Override ``forward(self, x)`` or ``forward(self, x, training)`` and ``backward(self, dy)``; and, if the layer
     has parameters or another output shape, ``build(self, input_shape)``, which returns the output shape. Shapes
-    have no batch axis; arrays have it first. While ``fit`` runs, arrays are used again at each step: copy what you
-    keep longer. What lasts from step to step is a parameter, a buffer or an argument of the constructor: only these
+    have no batch axis; arrays have it first. While ``fit`` runs, arrays are reused at each step: copy what you keep
+    longer. Whatever must last from step to step must be a parameter, a buffer or a constructor argument: only these
     are saved.
 
     >>> class Scale(Layer):
@@ -127,30 +127,30 @@ class Layer(Configurable):
     # ------------------------------------------------------------------ what the author overrides
 
     caches: ClassVar[tuple[str, ...]] = ()
-    """Names of the attributes that ``forward`` leaves for ``backward``; they are dropped after a fit, not copied."""
+    """Names of the attributes that ``forward`` stores for ``backward``; not copied, and dropped after ``fit``."""
 
     rowwise: ClassVar[bool] = False
-    """Whether each row of the output depends on that row of the input only. Large batches of layers that all
-    say so are computed in slices that stay in the processor's cache. A subclass with another forward says it anew."""
+    """Whether each row of the output depends only on the same row of the input. If so for all layers, large batches
+    are computed in slices that stay in the processor's cache. A subclass that overrides ``forward`` sets it again."""
 
     draws: ClassVar[bool] = False
     """Whether ``forward`` draws random numbers: the network then gives the layer a generator, ``self.rng``."""
 
     trainable: bool = True
-    """Set it to False before ``fit``, and ``fit`` leaves the parameters of this layer and its children as they are."""
+    """If False, ``fit`` does not change the parameters of this layer and its children. Set it before ``fit``."""
 
     def build(self, input_shape: Shape) -> Shape:
         """Declare parameters, buffers and children; return the output shape. Neither shape has a batch axis."""
         return input_shape
 
     def as_numpy(self) -> str:
-        """Lines of NumPy that turn ``x`` into what ``forward`` gives at inference, for ``model.export_numpy``.
+        """Lines of NumPy code that turn ``x`` into what ``forward`` returns at inference, for ``model.export_numpy``.
 
-        They name the layer's parameters, buffers and numbers as the layer does, its children as functions of x, and
-        functions of minidense.numerics.functional: ``"x = x * g"``. Raises TypeError where a layer does not say it.
+        They may use the layer's parameters, buffers and other attributes by name, its children as functions of x, and
+        the functions of minidense.numerics.functional: ``"x = x * g"``. Raises TypeError unless overridden.
         """
         raise TypeError(
-            f"{self._where} does not say what it computes: give it a method as_numpy, as of md.Layer.as_numpy."
+            f"{self._where} cannot be exported: define its method as_numpy, as described at md.Layer.as_numpy."
         )
 
     forward: Callable[..., Array]
@@ -169,13 +169,13 @@ class Layer(Configurable):
     ) -> None:
         """Declare the parameter ``self.<name>`` and its gradient ``self.d<name>``; call it in ``build``.
 
-        Both arrays exist once the network has been built, as views of its ``theta`` and ``grad``.
+        Both arrays exist once the network is built, as views of its ``theta`` and ``grad``.
 
-        shape: an int or a tuple. initializer: a name, or a callable ``init(rng, shape) -> array``. decay: whether an
-        optimizer's weight decay applies to it; by default, to parameters of two axes or more. shared: instead of all
-        these, a layer built earlier in the same network and the name of its parameter, which is then this layer's
-        too; each of the two writes a gradient of its own, and the network adds them.
-        Raises ValueError where the name is no identifier or is taken.
+        shape: an int or a tuple. initializer: a name, or a callable ``init(rng, shape) -> array``. decay: whether
+        weight decay applies to it; by default, if it has two axes or more. shared: instead of these, ``(layer, name)``
+        to use a parameter of another layer, built earlier in the same network; each of the two layers writes its own
+        gradient, and the network adds them.
+        Raises ValueError if the name is not an identifier or is taken, and RuntimeError outside ``build``.
         """
         self._check_name(name, "d" + name)
         if shared is not None:
@@ -188,22 +188,22 @@ class Layer(Configurable):
         self._record.params.append(Declaration(name, shape, get_initializer(initializer), decay))
 
     def buffer(self, name: str, shape: int | Shape, initializer: str | Initializer = "zeros") -> None:
-        """Declare ``self.<name>``, an array that lasts and is no parameter, such as a moving average; in ``build``.
+        """Declare the buffer ``self.<name>``, a saved array that is not trained; call it in ``build``.
 
-        Like the parameters it exists once the network has been built. ``forward`` with ``training`` may change it, by
-        ``self.<name> = ...`` or in place; the change is taken over with the update of that step, or dropped with it.
-        It is copied and saved with the layer, and no optimizer sees it.
+        An example is a moving average. Like a parameter, it exists once the network is built. In training, ``forward``
+        may change it, by ``self.<name> = ...`` or in place; the change is kept if the update of that step is made, and
+        undone otherwise. A buffer is copied and saved with the layer. Raises what ``param`` raises.
         """
         shape = whole_numbers(f"{type(self).__name__}: shape of {name}", shape)
         self._check_name(name)
         self._record.buffers.append(Declaration(name, shape, get_initializer(initializer)))
 
-    def child(self, name: str, layer: Any, input_shape: Shape) -> Shape:
+    def child(self, name: str, layer: Any, input_shape: int | Shape) -> Shape:
         """Declare ``layer`` (a Layer or a Sequential) as ``self.<name>``, and build it; call it in ``build``.
 
         Returns its output shape. Its parameters are part of the same network. ``forward`` and ``backward`` call
         ``self.<name>.forward(x, training)`` and ``self.<name>.backward(dy)``.
-        Raises ValueError where the name is no identifier or is taken, or the layer has another place already.
+        Raises ValueError if the name is not an identifier or is taken, or if the layer is used elsewhere already.
         """
         child, held = as_layer(layer, f"{self._where}: child {name}"), self.__dict__.get(name)
         former = self._record.former.get(name)
@@ -214,13 +214,13 @@ class Layer(Configurable):
         self._check_name(name, mine=mine)
         adopt(self, name, child)
         self.__dict__[name] = child
-        return declare(child, input_shape)
+        return declare(child, whole_numbers(f"{type(self).__name__}: input_shape of {name}", input_shape))
 
     def workspace(self, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """An uninitialised array to write a result into.
 
-        While ``fit`` runs, the same name and shape give the same array again at each step, which spares the
-        allocation; at all other times the array is new.
+        While ``fit`` runs, the same name and shape give the same array at each step, which saves the allocation;
+        otherwise the array is new.
         """
         workspaces = self._workspaces
         if workspaces is None:
@@ -231,26 +231,26 @@ class Layer(Configurable):
         return array
 
     rng: np.random.Generator
-    """Of a layer that ``draws``."""
+    """The random generator of a layer that ``draws``."""
 
     # ------------------------------------------------------------------ what users read
 
-    input_shape = _Noted(lambda layer: layer._record.input_shape)
-    output_shape = _Noted(lambda layer: layer._record.output_shape)
-    dtype = _Noted(lambda layer: layer._record.dtype)
-    count_params = _Noted(lambda layer: sum(d.size for part in walk(layer) for d in own_params(part)))
+    input_shape = _FromRecord(lambda layer: layer._record.input_shape)
+    output_shape = _FromRecord(lambda layer: layer._record.output_shape)
+    dtype = _FromRecord(lambda layer: layer._record.dtype)
+    count_params = _FromRecord(lambda layer: sum(d.size for part in walk(layer) for d in own_params(part)))
 
     # ------------------------------------------------------------------ what the library calls
 
     _record: Record
     _workspaces: dict[str, Array] | None = None
-    """The arrays that ``workspace`` gives again. Beside the record, for a clone shares that and owns these."""
+    """The arrays that ``workspace`` reuses. Not in the record, which clones share: each clone has its own."""
     _takes_training: ClassVar[bool] = False
     """Whether ``forward`` has a parameter ``training``."""
     _keeps_children: ClassVar[bool] = False
-    """Whether the children are those that the constructor has made, and not build."""
+    """Whether the children are added by the constructor, not by ``build``."""
     _notes_reading: ClassVar[bool] = True
-    """Whether reading an attribute that is missing comes by ``Layer.__getattr__``."""
+    """Whether reading a missing attribute calls ``Layer.__getattr__``, and not an author's own."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
@@ -262,7 +262,7 @@ class Layer(Configurable):
         if not isinstance(cls.caches, tuple | list):
             raise TypeError(f"{cls.__name__}: caches: expected a tuple of names, such as ('x',), got {cls.caches!r}.")
         if any(kind.__dict__.get("__slots__") for kind in cls.__mro__):
-            raise TypeError(f"{cls.__name__}: __slots__ would not be copied or saved with a layer: leave them out.")
+            raise TypeError(f"{cls.__name__}: __slots__ would not be copied or saved with a layer: remove them.")
         if _is_of_another_forward(cls, "rowwise"):
             cls.rowwise = False
         if _is_of_another_forward(cls, "as_numpy"):
@@ -277,7 +277,7 @@ class Layer(Configurable):
         path, shown = self._record.path, self._shown()
         return f"{shown}, layer {'/'.join(map(str, path))}" if path else shown
 
-    @recursive_repr()  # where an author's __repr__ reads what is missing, the error about it wants the repr again
+    @recursive_repr()  # an author's __repr__ may read a missing attribute, and that error calls repr again
     def _shown(self) -> str:
         try:
             return repr(self)
@@ -289,27 +289,27 @@ class Layer(Configurable):
         self._record.guarded = self._record.guarded.union(config)
 
     def _expand(self) -> list[Layer]:
-        """The layers that stand for this one in a chain: itself, and perhaps an activation."""
+        """The layers that replace this one in a chain: itself, and perhaps an activation."""
         return [self]
 
     def _settle(self) -> None:
-        """Be in a chain together with the layers that ``_expand`` gave."""
+        """Called when the layers of ``_expand`` have been added to a chain."""
 
     def _unsettle(self) -> None:
-        """Be as it was before ``_settle``."""
+        """Undo ``_settle``."""
 
     def _as_layer(self) -> Layer:
-        """The one layer that stands for this one where one is expected."""
+        """This layer as a single one: a chain, if it expands into several."""
         return self
 
     def _check_name(self, name: str, *more: str, mine: bool = False) -> None:
-        """Raise ValueError where an array or a child cannot have that name, and the attributes that go with it.
+        """Raise ValueError if an array or child cannot have that name, or ``more`` names that go with it.
 
-        mine: the attribute has been that child all along, and may well be an argument.
+        mine: the attribute already is that child, and may be a constructor argument.
         """
         record = self._record
         if not record.building:
-            raise RuntimeError(f"{self._where}: {name!r} is declared outside build, which alone can declare.")
+            raise RuntimeError(f"{self._where}: {name!r} is declared outside build; declare it there.")
         declared = {prefix + d.name for d in record.params for prefix in ("", "d")}
         declared |= {d.name for d in record.buffers} | record.children.keys()
         for attribute in (name, *more):
@@ -333,7 +333,7 @@ class Layer(Configurable):
         if view is not None:
             if record.touched is not None:
                 record.touched.add(name)
-            if value is not view:  # it is after `self.dW += ...`, which has already written
+            if value is not view:  # it is the view itself after `self.dW += ...`, which has written already
                 if np.shape(value) != view.shape:
                     raise ValueError(f"{self._where}: {name} must have shape {view.shape}, got {np.shape(value)}.")
                 view[...] = value
@@ -348,13 +348,13 @@ class Layer(Configurable):
             self._set_argument(name, value)
         else:
             raise AttributeError(
-                f"{type(self).__name__}: the attribute {name!r} is the library's; choose another name."
+                f"{type(self).__name__}: the attribute {name!r} is reserved by the library; choose another name."
             )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        if hasattr(type(self), name):  # a property that raised an AttributeError: let it speak for itself
+        if hasattr(type(self), name):  # a property that raised an AttributeError: raise that one
             return object.__getattribute__(self, name)
         record = self._record
         if record.touched is not None and name in record.gradients:
@@ -366,7 +366,7 @@ class Layer(Configurable):
             hint = "A layer must define forward and backward."
         elif name in ("state", "empty"):
             new = {"state": "buffer", "empty": "workspace"}[name]
-            hint = f"What was called self.{name}(...) is self.{new}(...)."
+            hint = f"self.{name}(...) is now called self.{new}(...)."
         elif any(name in (d.name, "d" + d.name) for d in [*record.params, *record.buffers]):
             hint = "It is declared, and exists once the model is built."
         else:
@@ -375,11 +375,11 @@ class Layer(Configurable):
 
     def __getstate__(self) -> dict[str, Any]:
         if (exclusive := vars(outermost(self)).get("exclusive")) is not None:
-            exclusive.check()  # a copy of what another thread is changing would be torn
+            exclusive.check()  # a copy of what another thread is changing would be inconsistent
         record = self._record.copy()
         dropped = {*record.views, *record.gradients, *_caches(self), "forward", "backward", "_workspaces"}
         record.values = record.arrays
-        if record.views:  # initializers have done their work, and may be functions that cannot be pickled
+        if record.views:  # initializers are not needed any more, and may be functions that cannot be pickled
             record.params, record.buffers = _without_initializers(record.params), _without_initializers(record.buffers)
         record.views, record.gradients, record.parent = {}, {}, None
         record.guarded = _RESERVED.union(self._config)
@@ -395,7 +395,7 @@ class Layer(Configurable):
 
 
 def _is_of_another_forward(kind: type[Layer], attribute: str) -> bool:
-    """Whether the class inherits the attribute from a base, and another ``forward`` from a nearer one."""
+    """Whether a class nearer than the one that defines the attribute has another ``forward``."""
     forwards = 0
     for base in kind.__mro__:
         forwards += "forward" in base.__dict__
@@ -411,26 +411,26 @@ def _without_initializers(declarations: list[Declaration]) -> list[Declaration]:
 _RESERVED = frozenset(
     ["build", "forward", "backward", "param", "buffer", "child", "workspace", "as_numpy", "get_config", "from_config"]
 ) | {"trainable", "draws", "rowwise", "caches"}
-"""The names that an author cannot use for other things; ``rng`` is the author's to set."""
+"""The names that an author cannot use for other things; ``rng`` may be set."""
 
 
 # ---------------------------------------------------------------------- layers within layers
 
 
 def walk(layer: Layer) -> Iterator[Layer]:
-    """The layer, and all its children, each before its own: the order in which parameters lie in ``theta``."""
+    """The layer and all layers within it, parents before children: the order of the parameters in ``theta``."""
     yield layer
     for child in layer._record.children.values():
         yield from walk(child)
 
 
 def own_params(layer: Layer) -> list[Declaration]:
-    """The parameters that the layer does not share with another that has them."""
+    """The parameters that the layer owns: all but those it shares from another layer."""
     return [d for d in layer._record.params if d.owner is None]
 
 
 def held(value: Any, depth: int = 0) -> Iterator[Layer]:
-    """The layers in a value, or in lists and dicts of them; of a model its network."""
+    """The layers in a value, also within lists and dicts; for a model, its network."""
     if hasattr(value, "_as_layer") and not isinstance(value, Layer):
         value = getattr(value, "network", None)
     if isinstance(value, Layer):
@@ -441,7 +441,7 @@ def held(value: Any, depth: int = 0) -> Iterator[Layer]:
 
 
 def as_layer(thing: Any, what: str = "layers") -> Layer:
-    """The one layer that stands for a layer or a model. Raises TypeError for what is neither."""
+    """A layer or a model as a single layer. Raises TypeError for anything else."""
     if isinstance(thing, type) or not hasattr(thing, "_as_layer"):
         made = f" Make an object of it: {thing.__name__}(...)." if isinstance(thing, type) else ""
         raise TypeError(f"{what}: expected a Layer such as md.Dense(10), got {thing!r}.{made}")
@@ -456,14 +456,14 @@ def parent_of(layer: Layer) -> Layer | None:
 
 
 def outermost(layer: Layer) -> Layer:
-    """The layer or network that this one is part of, and that is part of no other."""
+    """The outermost layer or network that this one is part of, or itself."""
     while (parent := parent_of(layer)) is not None:
         layer = parent
     return layer
 
 
 def check_free(layers: Iterable[Layer], parent: Layer) -> None:
-    """Raise ValueError for a layer that has a place already, or would have two."""
+    """Raise ValueError for a layer that is part of a model already, or occurs twice."""
     seen = {id(child) for child in parent._record.children.values()}
     for layer in layers:
         owner = parent_of(layer)
@@ -483,15 +483,15 @@ def check_free(layers: Iterable[Layer], parent: Layer) -> None:
 
 
 def adopt(parent: Layer, name: str, child: Layer) -> None:
-    """Have ``child``, which is free, be the child of that name.
+    """Make ``child``, which is not part of a model yet, the child of that name.
 
-    Where ``build`` makes its children anew, the new one has the values of the one before.
+    If ``build`` runs again and makes a new child, it takes over the values of the former one.
     """
     mine, record = parent._record, child._record
     if record.parent is None:
         for part in walk(child):
             if part.draws and part._record.input_shape is not None:
-                part.__dict__.pop("rng", None)  # a copy's would draw what the original's draws
+                part.__dict__.pop("rng", None)  # a copied generator would draw the same as the original's
     record.parent = weakref.ref(parent)
     record.path = (*(mine.path or ()), int(name) if name.isdigit() else name)
     record.dtype = mine.dtype
@@ -503,7 +503,7 @@ def adopt(parent: Layer, name: str, child: Layer) -> None:
 
 
 def _inherit(new: Layer, former: Layer) -> None:
-    """Give a child that ``build`` made anew the values of the one before, where it is of the same kind."""
+    """Give a new child the values of the former one, if both are of the same class."""
     if new is former or type(new) is not type(former):
         return
     new._record.values = former._record.arrays
@@ -513,8 +513,8 @@ def _inherit(new: Layer, former: Layer) -> None:
         _inherit(new._record.children[name], former._record.children[name])
 
 
-def _given_back(layer: Layer) -> list[Layer]:
-    """Before it is built again: make its layers free, and those it was given, which are returned, as they were."""
+def _release_children(layer: Layer) -> list[Layer]:
+    """Before ``layer`` is built again: detach its children, undo ``_settle`` of those it was given, return these."""
     inside = {id(part): part for part in walk(layer) if part is not layer}
     for part in inside.values():
         part._record.parent = None
@@ -526,9 +526,9 @@ def _given_back(layer: Layer) -> list[Layer]:
 
 
 def declare(layer: Layer, input_shape: Shape) -> Shape:
-    """Call ``build`` and note what it declares and the shapes; return the output shape."""
+    """Call ``build``, record what it declares and the shapes, and return the output shape."""
     record = layer._record
-    given = _given_back(layer) if record.children and not layer._keeps_children else []
+    given = _release_children(layer) if record.children and not layer._keeps_children else []
     record.values, record.former = record.arrays, record.children
     record.params, record.buffers, record.children = [], [], {}
     record.building = True
@@ -543,7 +543,7 @@ def declare(layer: Layer, input_shape: Shape) -> Shape:
 
 
 def bind(layer: Layer, views: dict[str, Array], gradients: dict[str, Array]) -> None:
-    """Take pieces of a network's vectors as the parameters, buffers and gradients."""
+    """Use these views of a network's vectors as the layer's parameters, buffers and gradients."""
     record = layer._record
     record.views, record.gradients, record.values = views, gradients, {}
     record.simple = layer._of_library and not record.children
@@ -557,18 +557,18 @@ def bind(layer: Layer, views: dict[str, Array], gradients: dict[str, Array]) -> 
 
 
 def _call_guarded(child: Layer) -> None:
-    """Have ``self.f.forward(x, training)`` and ``self.f.backward(dy)``, whatever f is, go through the guard."""
+    """Make ``self.f.forward(x, training)`` and ``self.f.backward(dy)`` of a child f go through the guard."""
     child.__dict__["forward"] = functools.partial(forward_as_child, child)
     child.__dict__["backward"] = functools.partial(backward_as_child, child)
 
 
 def clones(layers: Sequence[Layer]) -> list[Layer]:
-    """Twins that share the parameters and own their caches: what ``predict`` runs on, in any thread."""
+    """Clones that share the parameters and have their own caches: ``predict`` runs on them, in any thread."""
     if not [layer for layer in layers if not layer._record.simple]:
         return [_twin(layer) for layer in layers]
     twins: dict[int, Any] = {id(part): object.__new__(type(part)) for layer in layers for part in walk(layer)}
     outer = parent_of(layers[0])
-    while outer is not None:  # what a layer refers to around it is not copied
+    while outer is not None:  # layers around these are referred to, not copied
         twins[id(outer)], outer = outer, parent_of(outer)
     for layer in layers:
         for part in walk(layer):
@@ -602,7 +602,7 @@ def _read_only(array: Array) -> Array:
 
 
 def _own(value: Any, twins: dict[int, Any]) -> Any:
-    """A copy, in which other layers are their clones; what cannot be copied, such as a lock, is shared."""
+    """A copy, with other layers replaced by their clones; what cannot be copied, such as a lock, is shared."""
     try:
         return copy.deepcopy(value, twins)
     except TypeError:
@@ -619,7 +619,7 @@ def _twin(layer: Layer) -> Layer:
 
 
 def drop_caches(layer: Layer) -> None:
-    """Drop the caches and the arrays that are used again."""
+    """Drop the caches and workspaces."""
     layer.__dict__["_workspaces"] = None
     for name in _caches(layer):
         layer.__dict__.pop(name, None)

@@ -1,4 +1,4 @@
-"""Layers made of layers: one after the other, around a shortcut, side by side."""
+"""Layers made of layers: in sequence, with a shortcut, in parallel."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from minidense.layers.guard import backward_of, forward_of
 class Pass:
     """The layers' forward and backward methods, looked up once.
 
-    With ``for_input`` False the backward pass ends at the first layer that has parameters, and does not compute
-    the derivative by its input.
+    With ``for_input`` False, the backward pass ends at the first layer that has parameters: the gradient with respect
+    to the input is not computed.
     """
 
     def __init__(self, layers: Sequence[Layer], training: bool, for_input: bool = True) -> None:
@@ -40,29 +40,29 @@ class Pass:
 
 
 def has_params(layer: Layer) -> bool:
-    """Whether the layer or a child of it declares a parameter, be it shared."""
+    """Whether the layer or a layer within it declares a parameter, its own or a shared one."""
     return bool(layer._record.params) or any(map(has_params, layer._record.children.values()))
 
 
 class Composite(Layer):
-    """Base of the layers that only call their children: rowwise where all of them are."""
+    """Base of the layers that only call their children: rowwise if all of these are."""
 
     _keeps_children = True
 
     def _set_argument(self, name: str, value: Any) -> None:
-        raise AttributeError(f"{type(self).__name__}: {name} cannot be set once it is made; make a new one.")
+        raise AttributeError(f"{type(self).__name__}: {name} cannot be set after construction; make a new one.")
 
     @property
     def rowwise(self) -> bool:  # type: ignore[override]
-        """Whether each row of the output depends on that row of the input only."""
+        """Whether each row of the output depends only on the same row of the input."""
         return all(child.rowwise for child in self._record.children.values())
 
 
 class Chain(Composite, library=True):
-    """The layers one after the other, each taking what the one before it gives; they are children by number.
+    """Layers in sequence: each takes the output of the one before it. Its children are numbered.
 
-    layers: Layer objects or models; a Dense with an activation adds that activation as a layer of its own.
-    Raises TypeError for what is no layer and ValueError for a layer that has a place already.
+    layers: Layer objects or models; a Dense with an activation adds that activation as a separate layer.
+    Raises TypeError for anything that is not a layer, and ValueError for a layer that is part of a model already.
 
     >>> from minidense.layers import Dense
     >>> Chain([Dense(3, "relu")]).children
@@ -80,10 +80,10 @@ class Chain(Composite, library=True):
     @property
     def children(self) -> list[Layer]:
         """The layers, first to last."""
-        return list((self._record.former or self._record.children).values())  # the former ones, while it is built
+        return list((self._record.former or self._record.children).values())  # while it is built, the former ones
 
     def append(self, layers: Sequence[Layer]) -> None:
-        """Add layers, which have been expanded, at the end. They are not built yet."""
+        """Add layers, already expanded, at the end. They are not built yet."""
         check_free(layers, self)
         for layer in layers:
             adopt(self, str(len(self._record.children)), layer)
@@ -115,7 +115,7 @@ class Chain(Composite, library=True):
 
 
 def expanded(layers: Sequence[Any]) -> list[Layer]:
-    """The layers, each as those that stand for it in a chain. Raises TypeError for what is no layer."""
+    """The layers, each replaced by those it expands into. Raises TypeError for anything that is not a layer."""
     parts = []
     for layer in layers:
         parts += layer._expand() if isinstance(layer, Layer) else [as_layer(layer)]
@@ -123,14 +123,14 @@ def expanded(layers: Sequence[Any]) -> list[Layer]:
 
 
 def as_one_layer(layers: Any) -> Layer:
-    """A layer or a model as the layer that stands for it, and a list of them as a chain."""
+    """A layer or a model as a single layer, a list of them as a chain."""
     return Chain(layers) if isinstance(layers, list | tuple) else as_layer(layers)
 
 
 class Residual(Composite, library=True):
-    """``y = x + f(x)``, ``dx = dy + df``: f is the layers one after the other (He et al., 2016).
+    """``y = x + f(x)``, ``dx = dy + f.backward(dy)``, where f is the layers in sequence (He et al., 2016).
 
-    layers: a list of layers, or one, or a model; f's output must have x's shape, ValueError otherwise.
+    layers: a list of layers, a single one, or a model. Raises ValueError in ``build`` if f changes the shape of x.
 
     >>> import minidense as md
     >>> model = md.Sequential([Residual([md.Dense(8, "relu"), md.Dense(4)])], rng=0).build(4)
@@ -151,7 +151,7 @@ class Residual(Composite, library=True):
         shape = self.child("f", self.f, input_shape)
         if shape != input_shape:
             raise ValueError(
-                f"{self._where}: the layers must give the shape they take, {input_shape}; they give {shape}."
+                f"{self._where}: the layers must return the shape of their input, {input_shape}; got {shape}."
             )
         return shape
 
@@ -168,10 +168,10 @@ class Residual(Composite, library=True):
 
 
 class Concatenate(Composite, library=True):
-    """``y = [f_0(x), f_1(x), ...]`` along the last axis: branches side by side, all of the same x.
+    """``y = [f_0(x), f_1(x), ...]`` along the last axis: parallel branches, all with the same input.
 
-    branches: for each a layer, a list of layers, or a model. Raises ValueError where their outputs differ in another
-    axis than the last.
+    branches: a list; each branch is a layer, a list of layers, or a model. Raises ValueError in ``build`` if their
+    outputs differ in an axis other than the last.
 
     >>> import minidense as md
     >>> model = md.Sequential([Concatenate([md.Dense(3), [md.Dense(8, "relu"), md.Dense(2)]])], rng=0).build(4)
@@ -192,7 +192,7 @@ class Concatenate(Composite, library=True):
     def build(self, input_shape: Shape) -> Shape:
         shapes = [self.child(name, getattr(self, name), input_shape) for name in self._names]
         if len({shape[:-1] for shape in shapes}) > 1:
-            raise ValueError(f"{self._where}: the branches' outputs differ before the last axis: {shapes}.")
+            raise ValueError(f"{self._where}: the branches' outputs may differ in the last axis only, got {shapes}.")
         self._ends = [sum(shape[-1] for shape in shapes[: i + 1]) for i in range(len(shapes))]
         return (*shapes[0][:-1], self._ends[-1])
 

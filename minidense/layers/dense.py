@@ -16,11 +16,11 @@ from minidense.numerics.functional import column_sums
 class Dense(Layer, library=True):
     """``Z = X W + b``; ``dW = X^T dZ``, ``db = column sums of dZ``, ``dX = dZ W^T``.
 
-    units: u, the number of outputs. activation: None, a name such as "relu", or a layer: in a model it becomes a
-    layer of its own, right behind this one. use_bias: False leaves out b. The initializers are names or callables
+    units: u, the number of outputs. activation: None, a name such as "relu", or a layer; in a model it becomes a
+    separate layer after this one. use_bias: False leaves out b. The initializers are names or callables
     ``init(rng, shape)``. X is (n, d), W is (d, u), b is (u,), Z is (n, u).
 
-    Raises TypeError or ValueError where units is not a whole number above 0 or a name is unknown.
+    Raises TypeError or ValueError if units is not a whole number above 0 or a name is unknown.
 
     >>> Dense(100, activation="relu")
     Dense(100, activation='relu')
@@ -54,7 +54,7 @@ class Dense(Layer, library=True):
             self.__dict__["activation"] = get_activation(self._config["activation"])
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; in a chain, where the activation is the next layer, without that."""
+        """The constructor's arguments; in a chain, where the activation is the next layer, ``activation`` is None."""
         config = super().get_config()
         return config | {"activation": None} if "activation" in config and self.activation is None else config
 

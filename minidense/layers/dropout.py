@@ -1,4 +1,4 @@
-"""``Dropout``: noise in training, nothing at all at inference."""
+"""``Dropout``: random zeros in training, the identity at inference."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from minidense.layers.base import Layer
 
 
 class Dropout(Layer, library=True):
-    """In training each value is set to 0 with probability ``rate``, and the others grow by ``1 / (1 - rate)``.
+    """In training, each value is set to 0 with probability ``rate``; the others are multiplied by ``1 / (1 - rate)``.
 
-    So the expected value stays what it was, and in ``predict`` the layer hands its input on (Srivastava et al.,
-    2014). The numbers are drawn from a generator of the layer's own: adding a Dropout changes no other.
+    So the expected value does not change, and at inference the layer returns its input (Srivastava et al., 2014). Each
+    Dropout draws from its own random generator: adding one changes nothing that other layers draw.
 
     rate: in [0, 1). Raises ValueError otherwise.
 

@@ -9,7 +9,7 @@ from minidense.layers.base import Layer
 
 
 class Flatten(Layer, library=True):
-    """Each sample as one row: (n, 28, 28) becomes (n, 784). There is nothing to learn.
+    """Each sample as one row: (n, 28, 28) becomes (n, 784). It has no parameters.
 
     >>> import numpy as np
     >>> Flatten().forward(np.zeros((2, 28, 28))).shape

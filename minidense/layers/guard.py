@@ -1,7 +1,7 @@
-"""The guard around a layer that is not the library's own.
+"""Checks around the calls of layers that are not the library's own.
 
-The library's own layers are called directly. Any other is called through here: shapes and dtypes that do not fit, an
-argument changed in place, and gradients that were never written are errors that name the layer.
+The library's own layers are called directly, all others through these functions: wrong shapes, an argument changed in
+place, and gradients that were never written are errors that name the layer. Another dtype is converted.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def backward_of(layer: Layer) -> Callable[[Array], Any]:
 def forward_as_child(layer: Layer, x: Array, training: bool = False) -> Array:
     """What ``self.f.forward(x, training)`` calls, whether or not the child f takes ``training``."""
     layer._record.backward_due = True
+    x = _fitting(layer, "forward: x", x, layer._record.input_shape or ())
     if not layer._of_library:
         return _guarded_forward(layer, training, x)
     forward: Any = type(layer).forward
@@ -43,11 +44,20 @@ def forward_as_child(layer: Layer, x: Array, training: bool = False) -> Array:
 def backward_as_child(layer: Layer, dy: Array) -> Any:
     """What ``self.f.backward(dy)`` calls."""
     layer._record.backward_due = False
+    dy = _fitting(layer, "backward: dy", dy, layer._record.output_shape or ())
     return _backward(layer, dy) if layer._of_library else _guarded_backward(layer, dy)
 
 
+def _fitting(layer: Layer, what: str, array: Any, shape: Shape) -> Array:
+    """The array for a child, in the model's dtype. Raises ValueError if its rows do not have ``shape``."""
+    found = np.shape(array)
+    if not found or found[1:] != shape:
+        raise ValueError(f"{layer._where}: {what}: expected shape (n, {', '.join(map(str, shape))}), got {found}.")
+    return np.asarray(array, layer._record.dtype)
+
+
 def _backward(layer: Layer, dy: Array) -> Any:
-    backward: Any = getattr(type(layer), "backward", None)  # whatever the instance has in the way
+    backward: Any = getattr(type(layer), "backward", None)  # the instance's own may lead here
     if backward is None:
         raise AttributeError(f"{layer._where}: a layer must define forward and backward.")
     return backward(layer, dy)
@@ -55,7 +65,7 @@ def _backward(layer: Layer, dy: Array) -> Any:
 
 def _guarded_forward(layer: Layer, training: bool, x: Array) -> Array:
     given = x.view()
-    given.flags.writeable = False  # what a layer is given is somebody else's: the user's data, or another layer's cache
+    given.flags.writeable = False  # it may be the user's data or a cache
     forward: Any = getattr(type(layer), "forward", None)
     if forward is None:
         raise AttributeError(f"{layer._where}: a layer must define forward and backward.")
@@ -64,15 +74,15 @@ def _guarded_forward(layer: Layer, training: bool, x: Array) -> Array:
     except Exception as error:
         error.add_note(f"in forward of {layer._where}, for an input of shape {x.shape}")
         if "read-only" in str(error):
-            error.add_note("A layer changes neither its input nor, but in training, its parameters and buffers.")
+            error.add_note("A layer must not change its input, nor, outside training, its parameters and buffers.")
         raise
     return _as_expected(layer, "forward", y, (len(x), *(layer._record.output_shape or ())))
 
 
 def _guarded_backward(layer: Layer, dy: Array) -> Array:
     record = layer._record
-    for gradient in _gradients(layer):  # its children's too, for it may not call them at each step
-        gradient.fill(-0.0)  # `self.dW += ...` begins with nothing: -0.0 is what adding does not change
+    for gradient in _gradients(layer):  # also its children's, which it may not call at each step
+        gradient.fill(-0.0)  # `self.dW += ...` starts from zero; -0.0 + v is v to the bit
     try:
         dx = _backward(layer, dy) if record.backward_seen else _first_backward(layer, dy)
     except Exception as error:
@@ -82,17 +92,17 @@ def _guarded_backward(layer: Layer, dy: Array) -> Array:
 
 
 def _gradients(layer: Layer) -> Iterator[Array]:
-    """The gradients of the layer and its children."""
+    """The gradients of the layer and of all layers within it."""
     yield from layer._record.gradients.values()
     for child in layer._record.children.values():
         yield from _gradients(child)
 
 
 def _first_backward(layer: Layer, dy: Array) -> Any:
-    """``backward``, and an error for a gradient that it neither changed nor asked for, or a child that it left out.
+    """``backward``, and an error for a gradient that it did not write, or a child whose backward it did not call.
 
-    A gradient can be all -0.0 because that is what it is. So, this once, the attributes are taken away: whoever sets
-    or reads one comes by the layer's ``__setattr__`` or ``__getattr__``, which notes it, unless the author's own do.
+    A gradient that is still all -0.0 may have that value. So, in this first pass, the attributes are removed: setting
+    or reading one then calls the layer's ``__setattr__`` or ``__getattr__``, which record it, unless overridden.
     """
     record = layer._record
     record.touched = set()
@@ -110,8 +120,8 @@ def _first_backward(layer: Layer, dy: Array) -> Any:
     for name, child in record.children.items():
         if child._record.backward_due and child.trainable and any(True for _ in _gradients(child)):
             raise ValueError(
-                f"{layer._where}: forward called self.{name}.forward, and backward never called self.{name}.backward, "
-                f"so that it would not be trained. If that is what you want: self.{name}.trainable = False."
+                f"{layer._where}: forward called self.{name}.forward, but backward did not call self.{name}.backward, "
+                f"so it would not be trained. If this is intended, set self.{name}.trainable = False."
             )
     record.backward_seen = True
     return dx

@@ -1,6 +1,6 @@
-"""Where a parameter starts: ``init(rng, shape) -> array``.
+"""Initial values of parameters: ``init(rng, shape) -> array``.
 
-``fan_in`` and ``fan_out`` are the first and the last axis of the shape: a Dense layer's W is (fan_in, fan_out).
+``fan_in`` and ``fan_out`` are the first and the last size in the shape: a Dense layer's W is (fan_in, fan_out).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def he_uniform(rng: np.random.Generator, shape: Shape) -> Array:
 
 
 def he_normal(rng: np.random.Generator, shape: Shape) -> Array:
-    """Normal with variance 2 / fan_in, made for ReLU (He et al., 2015, equation 10)."""
+    """Normal with variance 2 / fan_in, for ReLU (He et al., 2015, equation 10)."""
     return rng.normal(0, math.sqrt(2 / shape[0]), shape)
 
 

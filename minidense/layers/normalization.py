@@ -1,4 +1,4 @@
-"""Normalization: bring each feature, or each sample, to mean 0 and variance 1, then scale and shift it."""
+"""Normalization: each feature, or each sample, gets mean 0 and variance 1, and is then scaled and shifted."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from minidense.numerics.functional import column_sums
 class BatchNormalization(Layer, library=True):
     """``y = gamma * xhat + beta``, ``xhat = (x - mean) / sqrt(variance + epsilon)``, feature by feature.
 
-    In training mean and variance are the batch's (Ioffe and Szegedy, 2015); at inference they are moving averages,
-    which each training step moves: ``moving := momentum * moving + (1 - momentum) * batch``. They are buffers: no
-    parameters, but copied and saved with the layer. With ``trainable = False`` training uses the moving averages too.
+    In training, mean and variance are those of the batch (Ioffe and Szegedy, 2015); at inference they are moving
+    averages, which each training step updates: ``moving := momentum * moving + (1 - momentum) * batch``. These are
+    buffers, copied and saved with the layer. With ``trainable = False``, training uses the moving averages too.
 
     momentum: in [0, 1). epsilon: above 0. x: (n, ..., d), normalized for each of the d.
 

@@ -1,1 +1,1 @@
-"""The functions of the mathematics, and NumPy's BLAS."""
+"""Numerical functions, control of NumPy's BLAS, and work on several threads."""

@@ -1,13 +1,13 @@
-"""The two things NumPy does not let one ask of its BLAS: ``y := y + a x`` in one pass, and the number of threads.
+"""Two functions of BLAS that NumPy does not expose: ``y := y + a x`` in one pass, and setting the number of threads.
 
-Both are OpenBLAS's own functions, found in the library that NumPy has already loaded. With another BLAS, or none
-found, ``add_scaled`` is two lines of NumPy and the number of threads stays what it is.
+Both are OpenBLAS's, found in the library that NumPy has already loaded. With another BLAS, ``AddScaled`` uses two
+lines of NumPy, and the number of threads is left as it is.
 
-Why the threads. BLAS starts one on each core for all but the smallest products. For small training steps that is a
-loss: what the second core saves in the products is less than what it costs that each core has to fetch, and to take
-away from the other, the parameters and the gradient that the other has just read or written. And a product computed
-by two threads has other last bits than by one: sums are cut elsewhere. The number of threads is the whole process's,
-so what is to have the same bits whatever other threads do is computed within ``one_thread()``.
+Why set the threads? BLAS uses one per core for all but the smallest products. For small training steps this is
+slower: the second core saves less time in the products than is lost because the cores must fetch the parameters and
+the gradient from each other's caches. Also, a product computed by two threads differs in its last bits from one
+computed by one thread, because sums are split differently. The number of threads is a setting of the whole process.
+So whatever must have the same bits regardless of other threads is computed within ``one_thread()``.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ import numpy as np
 from minidense.core.types import Array
 
 SMALL = 4e6
-"""With fewer operations (2 n d u) in its largest product, a training step is faster on one thread."""
+"""A training step with fewer operations (2 n d u) in its largest product is faster on one thread."""
 
 ONE_ANYWAY = 9216
-"""OpenBLAS computes a product of fewer multiplications (n d u) by one thread, whatever their number: 2304 times its
-GEMM_MULTITHREAD_THRESHOLD, 4, for a matrix and a vector (interface/gemv.c), 65536 times that for two matrices."""
+"""OpenBLAS always computes a product of fewer multiplications (n d u) on one thread. Its limit is 2304 times
+GEMM_MULTITHREAD_THRESHOLD, which is 4, for a matrix and a vector (interface/gemv.c), and 65536 times it for two
+matrices."""
 
 
 class _OpenBLAS:
-    """The functions, or their stand-ins where NumPy is linked to something else."""
+    """OpenBLAS's functions, or stand-ins if NumPy uses another library."""
 
     def __init__(self) -> None:
         self.axpy: dict[str, Any] = {}
@@ -41,7 +42,7 @@ class _OpenBLAS:
         self.get_threads: Callable[[], int] = lambda: 1
         self.name, self.core_type = "", ""
         try:
-            # Looking a name up in a library also looks in those it is linked to.
+            # Looking up a name in a library also searches the libraries it is linked to.
             path = str(importlib.import_module("numpy._core._multiarray_umath").__file__)
             library, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
         except (ImportError, OSError):
@@ -54,7 +55,7 @@ class _OpenBLAS:
             return
 
     def _take(self, library: ctypes.CDLL, quick: ctypes.PyDLL, prefix: str, suffix: str) -> None:
-        """quick: the library once more, whose functions are called without letting other Python threads in."""
+        """quick: the same library, whose functions are called without releasing the GIL."""
 
         def function(of: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
             found = of[f"{prefix}{name}{suffix}"]
@@ -84,7 +85,7 @@ _NO_VECTOR = np.empty(0)
 
 
 class AddScaled:
-    """``y += a * x``, in place, for vectors that stay where they are from call to call.
+    """``y += a * x``, in place, made for repeated calls with the same two vectors.
 
     >>> x, y = np.array([1.0, 2.0]), np.array([10.0, 10.0])
     >>> AddScaled()(-2.0, x, y)
@@ -112,23 +113,23 @@ class AddScaled:
             raise ValueError(
                 f"expected two vectors of one length and dtype, got {x.shape} {x.dtype}, {y.shape} {y.dtype}."
             )
-        self._x = self._y = _NO_VECTOR  # until all else is theirs: a call that is broken off here prepares again
+        self._x = self._y = _NO_VECTOR  # if interrupted from here on, the next call prepares again
         plain = x.flags.c_contiguous and y.flags.carray and y.flags.aligned and x.flags.aligned
         self._axpy = _openblas.axpy.get(y.dtype.char) if plain and y.dtype.isnative else None
         if self._axpy is not None:
             self._x_address, self._y_address = (v.__array_interface__["data"][0] for v in (x, y))
         else:
             self._product = np.empty_like(y)
-        self._x, self._y = x, y  # kept, so that the addresses stay theirs
+        self._x, self._y = x, y  # kept, so that the addresses stay valid
 
     def __reduce__(self) -> tuple[type[AddScaled], tuple[()]]:
         return AddScaled, ()  # a copy starts without the vectors
 
 
-class one_thread:  # used as a function is
-    """Keep BLAS to one thread, process-wide, until the last such block of any thread ends.
+class one_thread:  # in lower case, as it is used like a function
+    """Limit BLAS to one thread in the whole process, until the last such block of any thread ends.
 
-    Then the number is again what it was. With another BLAS than OpenBLAS, this does nothing.
+    Then the previous number is restored. With a BLAS other than OpenBLAS, this does nothing.
 
     >>> with one_thread():
     ...     product = np.ones((2, 3)) @ np.ones((3, 2))
@@ -143,11 +144,11 @@ class one_thread:  # used as a function is
         global _outside
         thread = threading.get_ident()
         with _lock:
-            if thread in _blocks:  # from here on no Ctrl-C comes in between, for nothing is called,
+            if thread in _blocks:  # no Ctrl-C can come between here, as nothing is called,
                 _blocks[thread] += 1
             else:
                 _blocks[thread] = 1
-            self._thread = thread  # until here, from where on __del__ would give the block back
+            self._thread = thread  # and here, from where on __del__ would end the block
             if len(_blocks) == 1 == _blocks[thread]:
                 _outside = _openblas.get_threads()
                 _openblas.set_threads(1)
@@ -167,25 +168,25 @@ class one_thread:  # used as a function is
 
 
 def one_thread_if(small: bool) -> AbstractContextManager[None]:
-    """``one_thread()``; or, for large work, nothing."""
+    """``one_thread()`` for small work; for large work, a block without effect."""
     return one_thread() if small else _NOTHING
 
 
 def one_thread_for(operations: float) -> AbstractContextManager[None]:
-    """``one_thread()``; or, where no product takes more than so many (n d u), and BLAS uses one anyway, nothing."""
+    """``one_thread()``; without effect if BLAS uses one thread anyway for products of ``operations`` (n d u)."""
     return _NOTHING if operations < ONE_ANYWAY else one_thread()
 
 
 _NOTHING = nullcontext()
-_lock = threading.RLock()  # for __del__ may come at any line
+_lock = threading.RLock()  # reentrant, as __del__ may run at any line
 _blocks: dict[int, int] = {}
-"""By thread: the number of blocks that it is in."""
+"""For each thread, the number of blocks it is in."""
 _outside = 1
-"""The number of BLAS threads outside all blocks, while there are any."""
+"""While there are blocks, the number of BLAS threads to restore after the last one."""
 
 
 def _in_child() -> None:
-    """Of a forked process: it has one thread, and the blocks of the others never end there."""
+    """In a forked child, which has only one thread: end the blocks of the others."""
     others = _blocks.keys() - {threading.get_ident()}
     for thread in others:
         del _blocks[thread]
@@ -198,11 +199,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_in_child)
 
 
-# ---------------------------------------------------------------------- what decides the bits
+# ---------------------------------------------------------------------- what the bits depend on
 
 
 def name() -> str:
-    """The library that NumPy computes products with: ``"OpenBLAS 0.3.31"``, ``"accelerate"``, ``"mkl-sdl"``."""
+    """The library with which NumPy computes products: ``"OpenBLAS 0.3.31"``, ``"accelerate"``, ``"mkl-sdl"``."""
     if _openblas.name:
         return _openblas.name
     config: Any = np.show_config(mode="dicts")
@@ -210,17 +211,17 @@ def name() -> str:
 
 
 def core_type() -> str:
-    """The kind of processor that the library computes for, ``"Haswell"``; "" where it does not say."""
+    """The type of processor that BLAS computes for, such as ``"Haswell"``; "" if unknown."""
     return _openblas.core_type
 
 
 def threads() -> int:
-    """The number of threads that BLAS uses outside ``one_thread()``; 1 where it does not say."""
+    """The number of threads that BLAS uses outside ``one_thread()``; 1 if unknown."""
     with _lock:
         return _outside if _blocks else _openblas.get_threads()
 
 
 def described(number: int) -> str:
-    """What decides the bits of a product computed by so many threads: ``"OpenBLAS 0.3.31, Haswell, 2 threads"``."""
+    """What the bits of products by ``number`` threads depend on: ``"OpenBLAS 0.3.31, Haswell, 2 threads"``."""
     count = f"{number} thread{'s' * (number > 1)}" if _openblas.name else "threads unknown"
     return ", ".join(filter(None, [name(), core_type(), count]))

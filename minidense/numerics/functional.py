@@ -1,7 +1,7 @@
-"""The functions of the mathematics, computed so that no finite input overflows.
+"""Sigmoid, softmax, log-sum-exp and the like, computed so that no finite input overflows.
 
-What layers compute at each step, such as ``sigmoid``, obeys NumPy's floating-point settings as they are: a program that
-has underflow raise sees it raised where it calls these by itself.
+What layers compute at each step, such as ``sigmoid``, leaves NumPy's floating-point settings as they are: in a program
+that lets underflow raise, a direct call raises it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from minidense.core.types import Array
 
 _ONE = np.ones((), "float32")  # as an array, cheaper to compute with than the number
-_EXP_OVERFLOWS = {"f": -88.0, "d": -709.0}  # exp(-z) does, below these
-_TRANSPOSED_FROM_ROWS = 8  # from here on, reducing over the transposed copy is the faster way
+_EXP_OVERFLOWS = {"f": -88.0, "d": -709.0}  # exp(-z) overflows below these
+_TRANSPOSED_FROM_ROWS = 8  # from this many rows on, reducing over a transposed copy is faster
 _TRANSPOSED_TO_COLUMNS = 64
 
 
@@ -28,7 +28,7 @@ def sigmoid(z: Array, out: Array | None = None) -> Array:
     array([0. , 0.5, 1. ])
     """
     if not z.size or not np.minimum.reduce(z, axis=None) > _EXP_OVERFLOWS[z.dtype.char]:
-        e = np.exp(np.minimum(z, 0))  # the fraction times exp(z) where z is negative
+        e = np.exp(np.minimum(z, 0))  # where z is negative, the fraction is expanded by exp(z)
         return np.asarray(np.divide(e, 1 + np.exp(-abs(z)), out=out))
     h: Array = np.negative(z, out=out)
     np.exp(h, out=h)
@@ -51,8 +51,8 @@ def softmax(scores: Array, out: Array | None = None) -> Array:
 
 
 def softmax_of(scores: Array, out: Array | None = None) -> Array:
-    """``softmax``, for callers that ignore overflow: of the smallest number less the largest one."""
-    if len(scores) == 1:  # reductions over everything are the faster ones
+    """``softmax``, for callers that already ignore overflow, as in the smallest number minus the largest."""
+    if len(scores) == 1:  # reducing over the whole array is faster
         e = np.subtract(scores, np.maximum.reduce(scores, axis=None), out=out)
         np.exp(e, out=e)
         e /= np.add.reduce(e, axis=None)
@@ -69,10 +69,10 @@ def softmax_of(scores: Array, out: Array | None = None) -> Array:
 
 
 def shifted(scores: Array) -> tuple[Array, int]:
-    """``scores`` less the largest of each row, a new array, and the axis along which its classes are.
+    """A new array, ``scores`` minus the largest score of each row, and the axis of its classes.
 
-    Many short rows are laid out transposed: there each reduction is one vectorised pass instead of a loop for each
-    row, and the axis is 0. Otherwise it is 1.
+    Many short rows are stored transposed, with axis 0: each reduction is then one vectorised pass instead of a loop
+    per row. Otherwise the axis is 1.
     """
     n, k = scores.shape
     axis = 0 if n >= _TRANSPOSED_FROM_ROWS and k <= _TRANSPOSED_TO_COLUMNS else 1
@@ -93,21 +93,21 @@ def log_sum_exp(scores: Array) -> Array:
 
 
 def log_sum_exp_shifted(z: Array, axis: int) -> Array:
-    """log-sum-exp of what ``shifted`` returned, exact to rounding also where the sum is 1 plus next to nothing.
+    """log-sum-exp of what ``shifted`` returned, accurate even if the sum is hardly more than 1.
 
-    The largest term is exactly 1; leaving it out of the sum and using log1p keeps what adding it would round away.
+    The largest term is exactly 1: log1p of the sum of the others keeps the digits that adding 1 would round away.
     """
     e = np.exp(z)
     total = np.add.reduce(e, axis=axis)
     e *= z < 0
     rest = np.add.reduce(e, axis=axis)
-    # A total below 1.5 has one largest term only: with a tie it would be at least 2.
+    # A total below 1.5 has a single largest term: with a tie it would be at least 2.
     return np.asarray(np.where(total < 1.5, np.log1p(rest), np.log(total)))
 
 
 @np.errstate(all="ignore")
 def mean(values: Array, axis: int | None = None) -> Array:
-    """The mean in float64 along ``axis``, or of all values, which is finite also where their sum is not.
+    """The mean in float64 along ``axis``, or of all values; finite even if their sum overflows.
 
     >>> float(mean(np.array([1e308, 1e308])))
     1e+308

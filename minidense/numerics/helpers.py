@@ -1,7 +1,7 @@
-"""Pieces of work on several threads of our own, with one BLAS thread each, and the same bits as one after the other.
+"""Work on several threads, each with one BLAS thread, with the same bits as on a single one.
 
-The thread that calls works too, and helpers join it where the process has room for more: so work within work never
-waits for a thread, and many callers at once do not slow each other down. Helpers live as long as the call.
+The calling thread works too, and helper threads join it if the process has idle cores. So nested calls never wait for
+a thread, and many simultaneous calls do not start too many. Helpers end with the call.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def each(
     *,
     helpers: int = 0,
 ) -> None:
-    """Call what ``worker()`` returns for each piece; each thread calls ``worker`` once.
+    """Process pieces on several threads: each calls ``worker()`` once, and what that returns for the pieces it takes.
 
-    Pieces are taken one at a time, in their order. in_turn: called with each piece after its work, one at a time and
-    in their order too. helpers: how many threads may help, if the process has room for them; they see the caller's
-    context variables, and so its ``np.errstate``. Where pieces fail, the error of the first one is raised.
+    Pieces are taken one at a time, in order. in_turn: called with each piece after its work, also one at a time and in
+    order. helpers: how many threads may help, if there are idle cores; they see the caller's context variables, and so
+    its ``np.errstate``. If pieces fail, the error of the first one is raised.
 
     >>> squares = [0] * 4
     >>> each(range(4), lambda: lambda i: squares.__setitem__(i, i * i), helpers=1)
@@ -38,13 +38,13 @@ def each(
     """
     work = _Work(pieces, worker, in_turn)
     interrupts = current()
-    interrupts.hold()  # but between the pieces
+    interrupts.hold()  # except between the pieces
     try:
         started = _start(work, helpers)
         work.run(interrupts)
         for thread in started:
             thread.join()
-    except BaseException as error:  # where Ctrl-C is not held: helpers end with the piece they have
+    except BaseException as error:  # if Ctrl-C is not held: helpers end after their piece
         work.fail(0, error)
         raise
     finally:
@@ -53,7 +53,7 @@ def each(
 
 
 class _Work(Generic[T]):
-    """The pieces, whose turn it is, and what has failed."""
+    """The pieces, the number of the one whose turn it is, and the failures."""
 
     def __init__(
         self, pieces: Iterable[T], worker: Callable[[], Callable[[T], object]], in_turn: Callable[[T], object] | None
@@ -64,7 +64,7 @@ class _Work(Generic[T]):
         self.changed = threading.Condition()
 
     def run(self, interrupts: Interrupts) -> None:
-        """Take pieces until there are none, or one has failed."""
+        """Take pieces until none is left or one has failed."""
         number = 0
         try:
             with blas.one_thread():
@@ -96,26 +96,26 @@ class _Work(Generic[T]):
             self.fail(number, error)
 
     def fail(self, number: int, error: BaseException) -> None:
-        """Have no more pieces taken; a Ctrl-C comes before all errors."""
+        """Record a failure, after which no piece is taken. KeyboardInterrupt takes precedence over errors."""
         with self.changed:
             self.failures.append((isinstance(error, Exception), number, error))
             self.changed.notify_all()
 
     def _failed(self, number: int) -> bool:
-        """Whether a piece before that one has failed, or all is to end."""
+        """Whether a piece before that one has failed, or the work was interrupted."""
         return any(not ordinary or failed < number for ordinary, failed, _ in self.failures)
 
     def raise_first(self) -> None:
-        """Raise the error of the first piece that failed, which is the one that a single thread would have met."""
+        """Raise the error of the first piece that failed, as a single thread would have."""
         if self.failures:
             try:
                 raise min(self.failures, key=lambda failure: failure[:2])[2]
             finally:
-                self.failures.clear()  # an error and the frames that it keeps are not to keep each other
+                self.failures.clear()  # else the error and its frames would keep each other alive
 
 
 def _start(work: _Work[T], wanted: int) -> list[threading.Thread]:
-    """Start as many helpers as are wanted and there is room for: with the caller, a thread on each core."""
+    """Start up to ``wanted`` helpers, as long as the process has at most one working thread per core."""
     global _running
     started: list[threading.Thread] = []
     room = min(_cores(), blas.threads()) - 1 if wanted else 0
@@ -137,7 +137,7 @@ def _start(work: _Work[T], wanted: int) -> list[threading.Thread]:
         thread = threading.Thread(target=contextvars.copy_context().run, args=(help,), name="minidense helper")
         try:
             thread.start()
-        except RuntimeError:  # the system has no more threads, or the interpreter is about to end
+        except RuntimeError:  # no more threads, or the interpreter is shutting down
             with _lock:
                 _running -= 1
             break
@@ -152,11 +152,11 @@ def _cores() -> int:
 
 _lock = threading.Lock()
 _running = 0
-"""How many helpers there are in this process."""
+"""The number of helpers in this process."""
 
 
 def _in_child() -> None:
-    """Of a forked process: no helper has come along."""
+    """In a forked child there are no helpers."""
     global _running
     _running = 0
     _lock.release()

@@ -1,1 +1,1 @@
-"""What explains, checks and draws a network."""
+"""Tools to inspect a network: the gradient check and the summary."""

@@ -1,4 +1,4 @@
-"""Is the backward pass the derivative of the forward pass? Central differences tell, for a layer of anybody's."""
+"""``check_layer``: compare the backward pass of any layer with central differences of its forward pass."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from minidense.layers.composite import Pass, expanded
 from minidense.network import Network
 
 STEPS = (1e-3, 1e-4, 1e-5)
-"""h of the differences, in float64: the first at which an entry agrees will do. Extrapolated from h and h/2 they err
-by about h**4 / 480 times the fifth derivative, and by rounding / h: a strongly curved function wants a smaller h."""
+"""The steps h of the differences, in float64; an entry passes if it agrees at one of them. Extrapolated from h and h/2,
+their error is about h**4 / 480 times the fifth derivative, plus rounding / h: strong curvature needs a smaller h."""
 
 ROUNDING = 8 * float(np.finfo(np.float64).eps)
-"""What rounding the outputs can change in a difference, times h, for outputs of unit size."""
+"""The error of a difference due to rounding of outputs of unit size, times h."""
 
 
 class GradientError(AssertionError):
@@ -41,16 +41,17 @@ def check_layer(
 ) -> float:
     """Compare ``layer.backward`` with central differences in float64, for every parameter and for the input.
 
-    layer: a Layer, or a model; children's parameters are compared too. The check works on a copy. For each of
-    ``batch_sizes`` it draws an ``x`` (or takes the rows of the one given) and a dy, standard normal, the last x four
-    times as large, and compares all entries of each gradient, or ``entries`` of them drawn at random. It also sees to
-    it that neither pass changes its argument or a parameter, that shapes are right, that all gradients are written,
-    that caches are fresh at each pass, and that a layer that claims to be ``rowwise`` is. Points that lie on a kink,
-    such as 0 for ReLU, have no derivative and are left out.
+    layer: a Layer, or a model; the parameters of layers within it are compared too. The check works on a copy. For each
+    of ``batch_sizes`` it draws an ``x`` (or takes the given one) and a dy, standard normal, the last x four times as
+    large, and compares all entries of each gradient, or ``entries`` of them drawn at random. It also checks that
+    neither pass changes its argument or a parameter, that shapes are right, that all gradients are written, that
+    caches are renewed at each pass, and that ``rowwise`` is true if set. Points on a kink, such as 0 for ReLU, have no
+    derivative and are left out.
 
-    Returns the largest relative error: the difference divided by the larger of the two values, or, where that is
-    more, by a thousandth of the largest entry or by what rounding hides. Raises GradientError, naming the layer,
-    the parameter, the index and both values, where it exceeds ``tolerance``.
+    Returns the largest relative error: the difference divided by the larger of the two values, but at least by a
+    thousandth of the largest entry, and by the size below which rounding hides an error. Raises GradientError if it
+    exceeds ``tolerance``, naming the layer, the parameter, the index and both values; TypeError or ValueError for
+    wrong arguments.
 
     >>> from minidense.layers import Dense
     >>> check_layer(Dense(3), 4) < 1e-7
@@ -69,7 +70,7 @@ def check_layer(
     random = np.random.default_rng(rng)
 
     network = Network([], "float64", Generators.from_rng(random))
-    network.extend(expanded([_copy(layer)]))  # a Dense may have brought an activation along
+    network.extend(expanded([_copy(layer)]))  # a Dense may have an activation
     with network.building(shape):
         network.allocate()
     network.theta[...] += 0.1 * random.standard_normal(network.theta.shape)  # zeros and ones hide mistakes
@@ -89,7 +90,7 @@ def check_layer(
 
 
 def _copy(layer: Any) -> Any:
-    """A copy that can be part of another network, in another dtype and with other random numbers."""
+    """A copy that can be part of another network, with another dtype and other random numbers."""
     twin = copy.deepcopy(layer)
     network = getattr(twin, "network", None)
     if isinstance(network, Network):  # of a model
@@ -115,9 +116,9 @@ class _Check:
     def forward(self, x: Array) -> Array:
         """The layer's output, with the same random numbers and buffers at each call."""
         states = [bits.state for bits in self.generators]
-        self.network.hold_buffers()
+        self.network.snapshot_buffers()
         y = self.chain.forward(x)
-        self.network.drop_buffers()
+        self.network.restore_buffers()
         for bits, state in zip(self.generators, states, strict=True):
             bits.state = state
         return y
@@ -129,7 +130,7 @@ class _Check:
 
     def __call__(self, x: Array) -> float:
         layer = self.layer
-        other = self._normal(x.shape)  # what a stale cache would hold on to
+        other = self._normal(x.shape)  # a stale cache would be of this input
         self._unchanged("forward", "its input", other, lambda: self.forward(other))
         y = self._unchanged("forward", "its input", x, lambda: self.forward(x)).copy()
         if not np.isfinite(y).all():
@@ -143,7 +144,7 @@ class _Check:
         dx = self._unchanged("backward", "dy", dy, lambda: self.backward(dy)).copy()
         parameters = [(self._name(part, d.name), part, d.name) for part in walk(layer) for d in own_params(part)]
         gradients = [part._record.gradients["d" + name].copy() for _, part, name in parameters]
-        worst = self._compare("dx, the gradient by the input", dx, x, x, dy)
+        worst = self._compare("dx, the gradient with respect to the input", dx, x, x, dy)
         for (shown, part, name), gradient in zip(parameters, gradients, strict=True):
             worst = max(worst, self._compare(shown, gradient, part._record.views[name], x, dy))
         return worst
@@ -177,10 +178,10 @@ class _Check:
     def _check_rowwise(self, x: Array, y: Array) -> None:
         for i in range(len(x)):
             if not np.allclose(self.forward(x[i : i + 1])[0], y[i], rtol=1e-9, atol=1e-9):
-                raise self._error(f"it says rowwise = True, but row {i} gives another output when it is alone")
+                raise self._error(f"rowwise is True, but row {i} gives another output when computed alone")
 
     def _compare(self, name: str, analytic: Array, argument: Array, x: Array, dy: Array) -> float:
-        """The largest relative error between ``analytic`` and the differences by the entries of ``argument``."""
+        """The largest relative error between ``analytic`` and the differences for the entries of ``argument``."""
         chosen = np.arange(argument.size)
         if argument.size > self.entries:
             chosen = self.random.choice(argument.size, self.entries, replace=False)
@@ -188,7 +189,7 @@ class _Check:
         found = np.array([analytic[index] for index in indices])
         numeric = np.full(len(indices), np.nan)
         error = np.full(len(indices), np.inf)
-        # Intermediate results are of unit size at least, also where the outputs are small, as a sigmoid's may be.
+        # Intermediate results are at least of unit size, even if the outputs are small, as a sigmoid's may be.
         rounding = ROUNDING * float((abs(dy) * np.maximum(abs(self.forward(x)), 1)).sum())
         for h in STEPS:
             wrong = np.flatnonzero(~(error <= self.tolerance))
@@ -209,7 +210,7 @@ class _Check:
         return float(error[worst])
 
     def _difference(self, argument: Array, index: tuple[int, ...], x: Array, dy: Array, h: float) -> float:
-        """The derivative of sum(dy * forward(x)) by one entry; NaN where that has none."""
+        """The derivative of sum(dy * forward(x)) with respect to one entry; NaN if there is none."""
         value = argument[index]
 
         def outputs(step: float) -> tuple[Array, Array]:
@@ -234,7 +235,7 @@ class _Check:
 
 
 def _relative_error(found: Array, numeric: Array, hidden: float) -> Array:
-    """|found - numeric| by the larger of the two, a thousandth of the largest, or what rounding has ``hidden``."""
+    """|found - numeric|, divided by the largest of both, of a thousandth of the largest entry, and of ``hidden``."""
     known = abs(numeric[~np.isnan(numeric)])
     floor = max(1e-3 * float(known.max(initial=0)), hidden, float(np.finfo(np.float64).tiny))
     error: Array = abs(found - numeric) / np.maximum(np.maximum(abs(found), abs(numeric)), floor)

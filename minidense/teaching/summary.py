@@ -17,7 +17,7 @@ class Summary(str):
     def __new__(cls, title: str, rows: Sequence[tuple[str, str, str]], totals: str) -> Self:
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = [f"{a:<{widths[0]}}   {b:<{widths[1]}}    {c:>{widths[2]}}" for a, b, c in rows]
-        from html import escape  # here, for it is slow to import
+        from html import escape  # here, as it is slow to import
 
         self = super().__new__(cls, "\n".join([title, *lines, totals]))
         cells = ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
@@ -33,7 +33,7 @@ class Summary(str):
 
 
 def summary(network: Network, title: str) -> Summary:
-    """The table of a network: children of a layer below it and further in."""
+    """The table of a network: the children of a layer are below it, indented."""
     rows = [("layer", "output shape", "parameters")]
 
     def add(layer: Layer, indent: str) -> None:

@@ -1,1 +1,1 @@
-"""From fit to the update."""
+"""The training loop: inputs, steps, evaluation, history."""

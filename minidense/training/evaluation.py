@@ -1,4 +1,4 @@
-"""The loss and the metrics over many rows: sums over rows, not averages of averages."""
+"""The loss and the metrics over many rows: sums over rows, not averages of batch averages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Report:
     """The loss and the metrics over all rows added since ``reset``.
 
-    row_loss: the loss, where it is a sum over rows; otherwise it is told its values by ``add_value``.
+    row_loss: the loss, if it is computed row by row; otherwise its values are added by ``add_value``.
     """
 
     def __init__(self, loss: Loss, row_loss: RowLoss | None, metrics: Sequence[Metric]) -> None:
@@ -42,17 +42,17 @@ class Report:
             metric.reset()
 
     def of_running(self) -> Report:
-        """A report of those metrics that make sense while an epoch runs."""
+        """A report of only those metrics that are shown while an epoch runs."""
         return Report(self.loss, self.row_loss, [metric for metric in self.metrics if metric.running])
 
     def state(self) -> dict[str, Any]:
-        """The sums so far."""
+        """The sums so far, for a checkpoint. Raises ValueError if a metric does not save all it needs."""
         for metric in self.metrics:
-            _check_said(metric)
+            _check_saved(metric)
         return {"sums": [self._rows, self.loss_sum], "metrics": [state_dict(metric) for metric in self.metrics]}
 
     def check(self, state: Any) -> list[str]:
-        """Why it cannot have been in that state."""
+        """The reasons why ``state`` is not one of this report; none if it is."""
         if not isinstance(state, dict) or state.keys() != {"sums", "metrics"}:
             return ["its sums are incomplete"]
         sums, states, problems = state["sums"], state["metrics"], Problems()
@@ -60,21 +60,21 @@ class Report:
             True,
             True,
         ]:
-            return ["its sums of the loss are no finite numbers"]
+            return ["its sums of the loss are not finite numbers"]
         if not isinstance(states, list) or [isinstance(each, dict) for each in states] != [True] * len(self.metrics):
-            return ["its metrics are others"]
+            return ["its metrics differ"]
         for metric, of_metric in zip(self.metrics, states, strict=True):
             problems.noted(functools.partial(load_state_dict, copy.deepcopy(metric), of_metric))
-        return [f"its metrics are others: {problem}" for problem in problems.found]
+        return [f"its metrics differ: {problem}" for problem in problems.found]
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Have the sums that another report had."""
+        """Load the sums of a checked state."""
         self._rows, self.loss_sum = state["sums"]
         for metric, of_metric in zip(self.metrics, state["metrics"], strict=True):
             load_state_dict(metric, of_metric)
 
     def add(self, block: Block) -> None:
-        """Add the rows of a block, whose scores have been noted."""
+        """Add the rows of a block, whose scores have been computed."""
         if self.row_loss is not None:
             rows = self.row_loss.rows(block.scores, block.targets)
             weights = block.weights
@@ -89,20 +89,20 @@ class Report:
                     metric.update(y_true, y_pred, block.weights)
 
     def add_value(self, value: float, rows: int) -> bool:
-        """Add the value that a loss gave for a batch as a whole; return whether it is finite."""
+        """Add the loss of a batch that was computed as a whole; return whether it is finite."""
         self.loss_sum += float(value) * (rows if self.loss.reduction == "mean" else 1)
         self._rows += rows
         return math.isfinite(value)
 
     def take_values(self, other: Report) -> None:
-        """Have the values of whole batches that another report of the same run was given."""
+        """Copy the losses of whole batches that were added to another report of the same run."""
         if self.row_loss is None:
             self._rows, self.loss_sum = other._rows, other.loss_sum
 
     def logs(self, running: bool = False) -> Logs:
         """The loss and the metrics by name; the loss is the mean over the rows, whatever the loss's reduction.
 
-        running: leave out those that are dear, or make sense for all rows only.
+        running: leave out the metrics that are expensive, or meaningful for all rows only.
         """
         logs = {"loss": self.loss_sum / self._rows if self._rows else 0.0}
         logs.update({metric.name: metric.result() for metric in self.metrics if metric.running or not running})
@@ -110,9 +110,9 @@ class Report:
 
 
 def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed) -> Logs:
-    """The loss and the metrics over all rows of ``feed``, which is ``lasting``. Changes nothing of the model.
+    """The loss and the metrics over all rows of ``feed``, which is ``lasting``. Does not change the model.
 
-    Blocks are computed by several threads, and added to the report in their order.
+    Blocks are computed by several threads, and added to the report in order.
     """
     assert model.loss is not None
     report = Report(copy.deepcopy(model.loss), row_loss and copy.deepcopy(row_loss), model.metrics)
@@ -135,7 +135,7 @@ def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed) -> Logs:
         interrupts.check()
 
     interrupts = current()
-    interrupts.hold()  # between blocks only, for other threads work on them
+    interrupts.hold()  # Ctrl-C raises between blocks only, as other threads work on them
     blocks = (block._replace(steps=list(block.steps)) for block in feed.blocks())
     try:
         each(blocks, worker, add, helpers=model.network.helpers_for(feed.n, -(-feed.n // feed.block_rows)))
@@ -145,12 +145,12 @@ def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed) -> Logs:
 
 
 def output_of_scores(loss: Loss, scores: Array) -> Array:
-    """What metrics see: probabilities where the loss works on scores, whether or not the model ends in them."""
+    """What metrics get: probabilities if the loss takes scores, whether or not the model ends in that activation."""
     return scores.copy() if loss.includes is None else loss.includes().forward(scores)
 
 
-def _check_said(metric: Metric) -> None:
-    """Raise ValueError where a metric of the user's own, made anew from what it names in ``saved``, is another."""
+def _check_saved(metric: Metric) -> None:
+    """Raise ValueError if a user's metric has another result when restored from what it names in ``saved``."""
     if metric._of_library:
         return
     fresh = type(metric).from_config(copy.deepcopy(metric.get_config()))
@@ -164,6 +164,6 @@ def _check_said(metric: Metric) -> None:
             results.append(repr(error))
     if results[0] != results[1]:
         raise ValueError(
-            f"the metric {metric.name} cannot be saved in the middle of an epoch: its result is {results[0]}, and "
-            f"{results[1]} when made anew. Name the attributes that it counts in: saved = ('count', ...)."
+            f"the metric {metric.name} cannot be saved in the middle of an epoch: its result is {results[0]}, but "
+            f"{results[1]} when restored. Name the attributes that update changes: saved = ('count', ...)."
         )

@@ -1,4 +1,4 @@
-"""``History``: the figures of a training run, as a table and as a plot."""
+"""``History``: the metrics of a training run, as a table and as a plot."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from minidense.core.arguments import lookup
 
 
 class History:
-    """The figures of a training run.
+    """The metrics of a training run.
 
-    history: for each figure ("loss", "accuracy", "val_loss", ...) the list of its values, one an epoch.
-    epoch: the epochs' numbers, from 0. params: what ``fit`` was told.
+    history: for each metric ("loss", "accuracy", "val_loss", ...) the list of its values, one per epoch.
+    epoch: the epochs' numbers, from 0. params: a dict with ``epochs``, ``steps`` (per epoch) and ``batch_size``.
+
+    >>> history = History()
+    >>> history.append(0, {"loss": 0.5})
+    >>> history.append(1, {"loss": 0.25})
+    >>> history.history, history
+    ({'loss': [0.5, 0.25]}, History(2 epochs, last: loss=0.25))
     """
 
     def __init__(self, params: dict[str, Any] | None = None) -> None:
@@ -25,7 +31,7 @@ class History:
         self.params = params or {}
 
     def append(self, epoch: int, logs: dict[str, float]) -> None:
-        """Note the figures of one epoch; NaN for those that other epochs have and this one has not."""
+        """Add the metrics of one epoch; NaN for those that other epochs have and this one does not."""
         for name in logs:
             self.history.setdefault(name, [math.nan] * len(self.epoch))
         for name, values in self.history.items():
@@ -33,24 +39,24 @@ class History:
         self.epoch.append(epoch)
 
     def is_table(self) -> bool:
-        """Whether it has all columns as lists of one length, of numbers or text, and nothing else."""
+        """Whether all columns are lists of the same length, of numbers or strings, and it has nothing else."""
         columns: list[list[Any]] = [self.epoch, *self.history.values()]
         whole = all(type(column) is list and len(column) == len(self.epoch) for column in columns)
         plain = whole and all(isinstance(v, numbers.Number | str | None) for column in columns for v in column)
         return plain and vars(self).keys() == {"history", "epoch", "params"}
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a table with one line an epoch and one column for each figure."""
+        """Write a table with one line per epoch and one column per metric."""
         with open(path, "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", *self.history])
             writer.writerows(zip(self.epoch, *self.history.values(), strict=True))
 
-    def plot(self, ax: Any = None, figures: Sequence[str] | None = None) -> Any:
-        """Draw the figures over the epochs, validation dashed; return the matplotlib axes.
+    def plot(self, ax: Any = None, metrics: Sequence[str] | None = None) -> Any:
+        """Plot metrics over the epochs, their validation values dashed; return the matplotlib axes.
 
-        ax: axes to draw into; without, new ones are made. figures: names, by default "loss" and its validation.
-        Raises ImportError where matplotlib is missing.
+        ax: the axes to draw into; by default, new ones. metrics: names, by default "loss" only. Raises ImportError if
+        matplotlib is missing, and ValueError for an unknown name.
         """
         try:
             from matplotlib import pyplot
@@ -58,8 +64,8 @@ class History:
             raise ImportError('History.plot draws with matplotlib: pip install "minidense[plot]"') from None
         if ax is None:
             _, ax = pyplot.subplots()
-        for name in figures or ["loss"]:
-            values = lookup("figure", name, self.history)
+        for name in metrics or ["loss"]:
+            values = lookup("metric", name, self.history)
             (line,) = ax.plot(self.epoch, values, label=name)
             if f"val_{name}" in self.history:
                 held_out = self.history[f"val_{name}"]

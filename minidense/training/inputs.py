@@ -1,4 +1,4 @@
-"""What ``fit`` and ``evaluate`` are given, sorted and checked once, and the feeds of rows made of it."""
+"""The inputs of ``fit`` and ``evaluate``, checked once, and turned into feeds of rows."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Data:
-    """What a run trains on and is validated by, checked."""
+    """The training and validation data of a run, checked."""
 
     feed: Feed | BatchFeed
     validation: Feed | None
     row_loss: RowLoss | None
-    """The loss, where its rows and gradient say it all."""
+    """The loss, if it is computed row by row."""
     batch_size: int
-    """The rows of a batch, as asked for."""
+    """The number of rows of a batch, as requested."""
 
 
 @contextmanager
@@ -52,19 +52,19 @@ def prepared(
     class_weight: Any,
     steps_per_epoch: int | None,
 ) -> Iterator[Data]:
-    """Check what ``fit`` was given, against the model too; where this or the block fails, the model is as it was.
+    """Check the inputs of ``fit``, also against the model; if this or the block fails, the model is unchanged.
 
-    generators: draw a shuffled validation split. Raises TypeError and ValueError.
+    generators: for a shuffled validation split. Raises TypeError and ValueError.
     """
     held_out = _check_split(validation_data, validation_split, validation_shuffle)
     together = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
     if batch_size == "full" and together > 1:
-        raise ValueError("gradient_accumulation_steps goes with a batch_size in rows; 'full' is one batch of all rows.")
+        raise ValueError("gradient_accumulation_steps needs a batch_size in rows; 'full' is one batch of all rows.")
     if is_source_of_batches(x):
         of_arrays = {"y": y, "sample_weight": sample_weight, "class_weight": class_weight}
         for name, value in {**of_arrays, "validation_split": held_out or None}.items():
             if value is not None:
-                raise ValueError(f"fit: {name} goes with arrays; a source of batches gives (x, y, sample_weight).")
+                raise ValueError(f"fit: {name} is for arrays only; a source of batches yields (x, y, sample_weight).")
         source = BatchFeed(x, steps_per_epoch, together)
         first, _ = as_rows(*as_batch(source.first)[:2])
         with model.network.building(first.shape[1:]) as output_shape:
@@ -73,7 +73,7 @@ def prepared(
             yield Data(source, checks.validation(validation_data), checks.row_loss, len(first))
         return
     if steps_per_epoch is not None:
-        raise ValueError("steps_per_epoch goes with a generator; of arrays, an epoch is all rows.")
+        raise ValueError("steps_per_epoch is for sources of batches only; with arrays, an epoch is all rows.")
     x, y = as_rows(x, y)
     weights = None if sample_weight is None else check_weights(sample_weight, len(x))
     if held_out and validation_data is None:
@@ -88,7 +88,7 @@ def prepared(
 
 
 def as_rows(x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
-    """x and y as rows, as many of one as of the other. Raises TypeError and ValueError."""
+    """x and y as rows, the same number of each. Raises TypeError and ValueError."""
     x = as_features(x, what + "x")
     if not hasattr(y, "__len__") and hasattr(y, "shape") and len(y.shape) and hasattr(y, "__getitem__"):
         y = np.asarray(y[:])
@@ -98,14 +98,14 @@ def as_rows(x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
     if not hasattr(y, "__len__") or getattr(y, "ndim", 1) == 0:
         raise TypeError(f"{what}y: expected one label or row for each of the {len(x)} rows of x, got {y!r}.")
     if len(x) != len(y):
-        raise ValueError(f"{what}x has {len(x)} rows and y has {len(y)}; expected as many of one as of the other.")
+        raise ValueError(f"{what}x has {len(x)} rows and y has {len(y)}; expected the same number.")
     return x, y
 
 
 class Checks:
-    """Checks rows against a model's shapes, its loss and its metrics, and makes feeds of them.
+    """Checks rows against a model's shapes, loss and metrics, and makes feeds of them.
 
-    Every method raises TypeError or ValueError for what does not fit.
+    Every method raises TypeError or ValueError for rows that do not fit.
     """
 
     def __init__(self, model: Sequential, output_shape: Shape) -> None:
@@ -118,7 +118,7 @@ class Checks:
     def rows(
         self, x: Rows, y: Any, weights: Array | None, class_weight: Any = None, what: str = ""
     ) -> tuple[Rows, Any, Array | None]:
-        """x and y, as ``as_rows`` gives them, fit for the model; the weights times those of their classes."""
+        """x and y from ``as_rows``, checked against the model; the weights, multiplied by the class weights."""
         check_features(x, self.input_shape, self.dtype, what + "x")
         try:
             y = self.loss.check_targets(y, self.output_shape)
@@ -133,7 +133,7 @@ class Checks:
     def feed(
         self, x: Rows, y: Any, weights: Array | None, batch_rows: int, together: int = 1, lasting: bool = False
     ) -> Feed:
-        """The feed of checked rows, ``together`` batches an update. Raises ValueError where they all weigh nothing."""
+        """The feed of checked rows, ``together`` batches per update. Raises ValueError if all weights are 0."""
         if weights is not None and not weights.any():  # the class weights or the split may have left none
             raise ValueError("sample_weight: all weights of these rows are 0; there is nothing to learn from.")
         splittable = self.row_loss is not None and self.rowwise
@@ -150,10 +150,10 @@ class Checks:
             lasting=lasting,
         )
 
-    def of_given(
+    def evaluation_feed(
         self, x: Any, y: Any, sample_weight: Any, class_weight: Any, batch_size: int | str, what: str = ""
     ) -> Feed:
-        """The feed for ``evaluate`` of rows as the user gave them."""
+        """The feed for ``evaluate``, from rows as the user passed them."""
         x, y = as_rows(x, y, what)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x), what + "sample_weight")
         rows = self.rows(x, y, weights, class_weight, what)
@@ -164,10 +164,10 @@ class Checks:
         if data is None:
             return None
         x, y, *weights = data
-        return self.of_given(x, y, weights[0] if weights else None, None, 1024, "validation_data: ")
+        return self.evaluation_feed(x, y, weights[0] if weights else None, None, 1024, "validation_data: ")
 
     def prepare(self, source: BatchFeed) -> None:
-        """Have each batch of the source checked as rows are; the first is now."""
+        """Let the source check each batch as rows are checked; the first one is checked now."""
 
         def check(x: Any, y: Any, weights: Any) -> tuple[Rows, Any, Array | None]:
             x, y = as_rows(x, y)
@@ -179,7 +179,7 @@ class Checks:
 
     @property
     def _encode(self) -> Callable[[Any, Array], Array]:
-        """What turns labels into targets; a loss that computes in its own way gets its labels as they are."""
+        """The function from labels to targets; a loss that computes whole batches gets the labels unchanged."""
         return self.loss.encode if self.row_loss is not None else functools.partial(Loss.encode, self.loss)
 
     def _check_weights_are_taken(self) -> None:
@@ -190,7 +190,7 @@ class Checks:
         for metric in self.metrics:
             if not metric.takes_weights:
                 raise ValueError(
-                    f"the metric {metric.name} takes no sample_weight; give it one, or leave out the weights."
+                    f"the metric {metric.name} takes no sample_weight: add that argument, or leave out the weights."
                 )
 
 
@@ -198,7 +198,7 @@ def _check_split(validation_data: Any, validation_split: float, validation_shuff
     """The share of rows to hold out."""
     split = real_number("validation_split", validation_split, at_least=0, below=1)
     if validation_shuffle and not split:
-        raise ValueError("validation_shuffle goes with validation_split, the share of rows to hold out.")
+        raise ValueError("validation_shuffle needs validation_split, the share of rows to hold out.")
     pair = isinstance(validation_data, tuple | list) and len(validation_data) in (2, 3)
     if validation_data is not None and not pair:
         raise TypeError(
@@ -210,7 +210,7 @@ def _check_split(validation_data: Any, validation_split: float, validation_shuff
 def _split(
     x: Rows, y: Any, weights: Array | None, fraction: float, order: Array | None, loss: Loss | None
 ) -> tuple[Rows, Any, Array | None, Sequence[Any]]:
-    """The rows to train on, and validation data: the last rows, in ``order`` where there is one. Keras' rounding."""
+    """The training rows and the validation data: the last rows, in ``order`` if there is one. Keras' rounding."""
     n = len(x)
     keep = int(n * (1 - fraction))
     if not 0 < keep < n:
@@ -228,7 +228,7 @@ def _warn_of_missing_classes(loss: Loss | None, y: Array, keep: int) -> None:
         return
     labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
     if not np.isfinite(labels).all():
-        return  # these are no labels, which is said when they are checked
+        return  # invalid labels: the checks that follow raise the error
     missing = np.setdiff1d(labels[:keep], labels[keep:]), np.setdiff1d(labels[keep:], labels[:keep])
     for classes, where in zip(missing, ("validation", "training"), strict=True):
         if len(classes):
@@ -245,5 +245,5 @@ def _one_axis(labels: Array) -> Array:
 
 def _shortly(thing: Any) -> str:
     if isinstance(thing, tuple | list):
-        return f"{len(thing)} things"
+        return f"{len(thing)} items"
     return f"an array of shape {thing.shape}" if hasattr(thing, "shape") else repr(thing)

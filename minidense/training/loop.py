@@ -1,4 +1,4 @@
-"""The training loop, and where it stands."""
+"""The training loop, and its state, from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SavedRun:
-    """What a checkpoint has: the model as it was, and where its run stood."""
+    """The contents of a checkpoint: the model, and the state of its run."""
 
     path: str
     model: Sequential
@@ -35,9 +35,9 @@ class SavedRun:
 
 
 class Run:
-    """A training run: where it stands, and all that it takes to resume it.
+    """A training run: the loop, and all that is needed to resume it.
 
-    Making one checks that it can be run: whether it can resume from ``saved``, and whether it could be saved.
+    The constructor checks whether it can resume from ``saved``, and whether its callbacks could save it.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Run:
         self.report = Report(model.loss, data.row_loss, model.metrics)
         self._running = self.report.of_running()
         self.epoch = self.step = self.steps_made = 0
-        """The epochs that are over, the batches of the next one that are, and all batches so far."""
+        """The number of completed epochs, of completed batches of the current epoch, and of all batches so far."""
         self._order_from: Any = None
         self._words: dict[str, str] = {}
-        """The model as the run began, if it may be saved: what is made of other words cannot resume it."""
+        """A description of the model when the run began, if it may be saved: only a model of the same can resume it."""
         self._watched = callbacks.per_batch
         self._unreported: Array | None = None
-        """Of a block that is under way, the scores that are not in the report yet; only where steps are watched."""
+        """The scores of an unfinished block that are not in the report yet; only if callbacks see each step."""
         self._check()
 
     # ------------------------------------------------------------------ the loop
@@ -103,20 +103,20 @@ class Run:
             if self.shuffled:
                 self._order_from = self._shuffle_state
                 order = permutation(shuffle, self.feed.n)
-            if self.step and self.model.stop_training:  # it was saved after it had been told to stop
+            if self.step and self.model.stop_training:  # saved when stop_training was set
                 self._report_unreported(order)
             else:
                 self._take_steps(order)
         except BaseException:
-            if self.steps_made == made:  # the order was for nothing
+            if self.steps_made == made:  # no step was made: undo the shuffling
                 shuffle.bit_generator.state = before
             raise
         self._end_epoch()
 
     def _take_steps(self, order: Array | None) -> None:
-        """Take the steps of this epoch that have not been taken."""
+        """Take the remaining steps of this epoch."""
         model, learner, interrupts = self.model, self.learner, self.interrupts
-        watched = self._watched or model.stop_training  # told to stop before its first step, which is to be the last
+        watched = self._watched or model.stop_training  # stop_training set before the first step ends training after it
         for block in self.feed.blocks(order, self.step):
             first, done = self.step, self._reopen(block)
             for step in block.steps:
@@ -145,9 +145,9 @@ class Run:
                 return
 
     def _report_step(self, block: Block, step: Step, done: int) -> int:
-        """Note a step for those who watch; return how many rows of the block are done.
+        """Report a step to the callbacks; return how many rows of the block are done.
 
-        The report proper is made of whole blocks, so that its sums do not depend on who watches.
+        The epoch's own report is made of whole blocks, so that its sums do not depend on the callbacks.
         """
         now = done + len(step.scores)
         self._running.add(block.part(done, now))
@@ -163,7 +163,7 @@ class Run:
         return now
 
     def _reopen(self, block: Block) -> int:
-        """Put the scores of a block that was under way back; return how many there are."""
+        """Restore the scores of a block that was unfinished when saved; return how many there are."""
         if self._unreported is None:
             return 0
         block.scores[: len(self._unreported)] = self._unreported
@@ -191,7 +191,7 @@ class Run:
     # ------------------------------------------------------------------ beginning and resuming
 
     def _check(self) -> None:
-        """Raise ValueError where the run cannot resume, or cannot be saved as its callbacks want; change nothing."""
+        """Raise ValueError if the run cannot resume, or could not be saved by its callbacks. Changes nothing."""
         saved = self.saved
         if saved is not None or self.callbacks.saves:
             from minidense.files import checkpoint, model_file
@@ -215,7 +215,7 @@ class Run:
             self.feed.skip(saved.state["epoch"], saved.state["step"])
 
     def _begin(self) -> None:
-        """Make the parameters, and be, in the objects that the user holds, the model that was saved."""
+        """Allocate the parameters; to resume, load the saved model into the user's objects."""
         model, saved = self.model, self.saved
         assert model.optimizer is not None
         if not model.built:
@@ -234,11 +234,11 @@ class Run:
         self.number = state.get("number") or self._drawn_number()
 
     def _resume(self) -> None:
-        """Go to where the saved run stood; callbacks have begun."""
+        """Go to the position of the saved run. Called after ``on_train_begin``."""
         if self.saved is not None:
             state = self.saved.state
             for layer, other in zip(walk(self.model.network), walk(self.saved.model.network), strict=True):
-                vars(layer)["trainable"] = other.trainable  # only now: a run freezes what was frozen as it began
+                vars(layer)["trainable"] = other.trainable  # only now: a run freezes what was frozen when it began
             self.epoch, self.step, self.steps_made = state["epoch"], state["step"], state["steps_made"]
             self.report.resume(state["report"])
             self._running.resume(state["running"])
@@ -250,8 +250,8 @@ class Run:
             model_file.check_savable(self.model, self.state())  # now, rather than after hours
 
     def _drawn_number(self) -> int:
-        """A number of this run, which tells its files from others': it follows from where the model stands."""
-        import hashlib  # slow to import, and needed once a run
+        """A number that identifies the files of this run, derived from the state of the model."""
+        import hashlib  # slow to import, and needed once per run
 
         optimizer = self.model.optimizer
         stand = repr((self._shuffle_state, optimizer and optimizer.iterations, self.facts)).encode()
@@ -261,7 +261,7 @@ class Run:
 
     @property
     def logs(self) -> Logs:
-        """The loss and the metrics of the epoch that is over, or of the one that is under way as far as it is."""
+        """The loss and the metrics of the last completed epoch, or, within an epoch, of its rows so far."""
         if self.step:
             return self._running.logs(running=True)
         return {name: values[-1] for name, values in self.history.history.items()}
@@ -271,7 +271,7 @@ class Run:
         return self.model.network.generators.shuffle.bit_generator.state
 
     def save(self, path: str) -> None:
-        """Write a checkpoint, from which ``fit(..., resume=path)`` resumes. Raises ValueError and OSError."""
+        """Write a checkpoint, from which ``fit(..., resume=path)`` resumes. Raises ValueError or OSError."""
         from minidense.files import checkpoint
 
         checkpoint.write_checkpoint(path, self.model, self.state())
@@ -284,11 +284,11 @@ class Run:
 
     @functools.cached_property
     def _blas(self) -> str:
-        """What the bits of this run's products depend on; a run that resumes it should have the same."""
+        """What the bits of this run's products depend on; a resumed run should have the same."""
         return blas.described(1 if is_small(self.model.network, self.batch_size) else blas.threads())
 
     def state(self) -> dict[str, Any]:
-        """Where the run stands, as plain values and arrays."""
+        """The state of the run, as plain values and arrays."""
         order_from = np.random.Generator(np.random.PCG64(0))  # any seed, so that equal runs write equal files
         order_from.bit_generator.state = self._order_from if self.step and self.shuffled else self._shuffle_state
         return {
@@ -308,9 +308,9 @@ class Run:
         }
 
     def _differences(self, state: dict[str, Any]) -> list[str]:
-        """Why this run cannot resume from ``state``, which another one has saved."""
+        """The reasons why this run cannot resume from ``state``; none if it can."""
         if list(state) != _PARTS or not isinstance(state["facts"], dict) or not isinstance(state["BLAS"], str):
-            return ["what it says about the run is incomplete"]
+            return ["its record of the run is incomplete"]
         there, here = state["facts"], self.facts
         found = [
             f"{str(name)[:80]}: {shown(there.get(name))} in the file, {here.get(name)} here"
@@ -323,22 +323,22 @@ class Run:
         epoch, step, made, all_steps = state["epoch"], state["step"], state["steps_made"], self.feed.steps_per_epoch
         counts = all(type(n) is int and 0 <= n < 2**63 for n in (state["number"], epoch, step, made))
         if not counts or step > all_steps or not step <= made <= epoch * all_steps + step:
-            return [f"its place, epoch {shown(epoch)}, step {shown(step)} of {shown(made)}, is none in this run"]
+            return [f"its position, epoch {shown(epoch)}, step {shown(step)} of {shown(made)}, is not in this run"]
         if epoch + (step > 0) > self.epochs:
-            return [f"epochs: {epoch} and {step} steps are over in the file, {self.epochs} wanted here"]
+            return [f"epochs: {epoch} and {step} steps are completed in the file, {self.epochs} requested here"]
         if not self._is_past(epoch):
             return [f"its history is not that of {epoch} epochs"]
         if not isinstance(state["order_from"], np.random.Generator) or not isinstance(state["stopped"], bool):
-            return ["what it says about the run is incomplete"]
+            return ["its record of the run is incomplete"]
         rows, scores = self.feed.rows_under_way(state["step"]), state["unreported"]
         here = (rows, *self.feed.output_shape), self.feed.dtype
         whole = isinstance(scores, np.ndarray) and (scores.shape, scores.dtype) == here if rows else scores is None
         if not whole:
-            return ["its scores of the batches under way are others"]
+            return ["its scores of the unfinished block do not fit"]
         return self.report.check(state["report"]) + self._running.check(state["running"])
 
     def _is_past(self, epochs: int) -> bool:
-        """Whether the saved history is that of so many epochs."""
+        """Whether the saved history is that of ``epochs`` epochs."""
         history = self.saved.model.history if self.saved is not None else None
         if history is None or not epochs:
             return not epochs and (history is None or not history.history)
@@ -362,7 +362,7 @@ _PARTS += ["unreported", "callbacks"]
 
 
 def permutation(rng: np.random.Generator, n: int) -> Array:
-    """0 to n - 1 in random order, in as few bytes as it takes."""
+    """0 to n - 1 in random order, as uint32 if n allows it."""
     order = np.arange(n, dtype=np.uint32 if n <= 2**32 else np.uint64)
     rng.shuffle(order)
     return order

@@ -1,7 +1,7 @@
 """One update: forward, loss and backward over the batch's micro-batches, whose gradients are added; then the optimizer.
 
-The micro-batches of a batch are slices of a large one, or the batches between two updates where gradients are
-accumulated: one mechanism for both.
+The micro-batches of a batch are slices of a large one, or, with gradient accumulation, the batches between two
+updates: one mechanism for both.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 class Learner:
-    """The steps of one model: what a step needs is looked up once.
+    """Makes the steps of one model; what a step needs is looked up once.
 
-    ``backpropagate`` is called for each micro-batch, and ``update`` after the last one of a batch. In between the
-    layers' buffers are a working copy: ``update`` takes it over, ``drop`` does not.
+    Call ``backpropagate`` for each micro-batch, and ``update`` after the last one of a batch. What layers change in
+    their buffers is kept by ``update`` and undone by ``drop``.
     """
 
     def __init__(self, model: Sequential, row_loss: RowLoss | None, report: Report) -> None:
@@ -43,7 +43,7 @@ class Learner:
         self.optimizer = model.optimizer
         self.theta, self.grad = network.theta, network.grad
         self.own_update = model.optimizer.apply if model.optimizer and model.optimizer._of_library else None
-        """Of an optimizer of the library's: what cannot fail halfway."""
+        """The update of a library optimizer, which cannot fail halfway; None for a user's optimizer."""
         self.layers = network.trunk(model.loss.includes if model.loss else None)
         self.chain = Pass(self.layers, training=True, for_input=False)
         self.frozen = network.pieces(lambda layer, d: not layer.trainable)
@@ -51,18 +51,18 @@ class Learner:
         self.holds, self.has_shared = bool(network.buffers.size or self.drawing), network.has_shared
         self.interrupts = current()
         self.under_way = False
-        """Whether buffers and random generators are those of a batch that has not ended with an update."""
+        """Whether a batch has begun, which changes buffers and random generators, and has not ended with an update."""
         self._states: list[Any] = []
         self._gradient_so_far = np.empty(0)
         self._moved = np.empty(0)
 
     def prepare(self) -> None:
-        """Tell the optimizer which pieces of ``theta`` decay."""
+        """Tell the optimizer which slices of ``theta`` weight decay applies to."""
         if self.optimizer is not None:
             self.optimizer.decayed = self.network.pieces(lambda layer, d: d.decay)
 
     def backpropagate(self, step: Step) -> bool:
-        """Fill ``grad`` for ``step`` and note its scores. False, and no gradient, where the loss is not finite."""
+        """Compute ``grad`` for ``step`` and store its scores. Returns False if the loss is not finite."""
         x, targets, noted_scores, batch_rows, opens, closes, weights = step
         if opens and self.holds:
             self._hold()
@@ -73,7 +73,7 @@ class Learner:
                 dscores *= weights.reshape(-1, *[1] * (dscores.ndim - 1))
             elif batch_rows > 1 and self.row_loss.reduction == "mean":
                 dscores *= 1 / batch_rows
-            # One cheap number, finite only if all scores are. It may overflow where the loss does not: look closer.
+            # One cheap number, finite only if all scores are. It may overflow when the loss does not: then check rows.
             finite = math.isfinite(np.vdot(scores, dscores)) or _rows_are_finite(self.row_loss, scores, targets)
         else:
             finite, dscores = self._of_whole_batch(scores, targets, batch_rows)
@@ -90,10 +90,10 @@ class Learner:
         return True
 
     def update(self) -> None:
-        """Let the optimizer change ``theta``, but for the parameters of frozen layers, and keep the buffers.
+        """Let the optimizer change ``theta``, except the parameters of frozen layers, and keep the buffers.
 
-        One block that Ctrl-C does not tear: the step is made, or, where an optimizer of the user's raises, is not.
-        It ends where the caller, who may have a step to count, says ``interrupts.release()``.
+        Ctrl-C does not interrupt it: the update is made completely, or, if a user's optimizer raises, not at all. The
+        caller must call ``interrupts.release()`` afterwards, when it has counted the step.
         """
         self.interrupts.hold()
         try:
@@ -107,7 +107,7 @@ class Learner:
             raise
 
     def _update_with_copies(self) -> None:
-        """The update where parts of it are to be put back: those of frozen layers, or, if it fails, all."""
+        """The update, with copies to restore: those of frozen layers, and of everything if it fails."""
         optimizer, theta, grad = self.optimizer, self.theta, self.grad
         assert optimizer is not None
         frozen = [theta[piece].copy() for piece in self.frozen]
@@ -124,27 +124,27 @@ class Learner:
             theta[piece] = values
 
     def _hold(self) -> None:
-        """Note what ``drop`` goes back to."""
+        """Record what ``drop`` restores."""
         self._states = [layer.rng.bit_generator.state for layer in self.drawing]
-        self.network.hold_buffers()
+        self.network.snapshot_buffers()
         self.under_way = True
 
     def drop(self) -> None:
-        """Where a batch is under way: buffers and random generators are what they were before it."""
+        """If a batch has begun without an update, restore the buffers and random generators from before it."""
         if self.under_way:
-            self.network.drop_buffers()
+            self.network.restore_buffers()
             for layer, state in zip(self.drawing, self._states, strict=True):
                 layer.rng.bit_generator.state = state
             self.under_way = False
 
     def keep(self, buffers: bool) -> None:
-        """End a batch without an update: generators have moved on, and the buffers too, if wanted."""
+        """End a batch without an update. The generators stay advanced. buffers: keep the changes of the buffers."""
         if self.under_way and not buffers:
-            self.network.drop_buffers()
+            self.network.restore_buffers()
         self.under_way = False
 
     def _of_whole_batch(self, scores: Array, targets: Array, batch_rows: int) -> tuple[bool, Array]:
-        """Of a loss that computes in its own way: whether it is finite, and its gradient."""
+        """For a loss that computes whole batches: whether it is finite, and its gradient."""
         assert self.loss is not None
         value = self.loss.forward(scores, targets)
         dscores = self.loss.backward()
@@ -162,8 +162,8 @@ class Learner:
     def _add_up(self, rows: int, batch_rows: int, opens: bool, closes: bool) -> None:
         """The gradient of a batch is the sum of its micro-batches'; a buffer's change is the mean over the rows."""
         network = self.network
-        change = (rows / batch_rows) * (network.buffers - network.buffers_held())
-        network.drop_buffers()
+        change = (rows / batch_rows) * (network.buffers - network.buffers_before())
+        network.restore_buffers()
         if opens:
             self._gradient_so_far, self._moved = self.grad.copy(), change
         else:
@@ -174,16 +174,16 @@ class Learner:
             np.add(network.buffers, self._moved, out=network.buffers)
 
     def diverged(self, step: Step, when: str) -> FloatingPointError:
-        """The error that says when and where the numbers ended."""
+        """The error for a loss that is not finite, with the first layer whose output is not."""
         layer = first_not_finite(self.layers, step.x)
         where = "the loss itself" if layer is None else f"the output of {layer._where}"
         return FloatingPointError(
-            f"The loss is not finite any more in {when}; the first thing that is not is {where}. The update was not "
+            f"The loss is not finite in {when}; the first result that is not finite is {where}. The update was not "
             f"made: the parameters are those before this step. {_advice(self.optimizer)}"
         )
 
     def check_epoch(self, logs: Logs, when: str) -> None:
-        """Raise FloatingPointError where an epoch ended with a loss or with parameters that are not finite."""
+        """Raise FloatingPointError if the loss or the parameters are not finite at the end of an epoch."""
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError(f"The loss of {when} is {logs['loss']}. {_advice(self.optimizer)}")
         if not math.isfinite(np.vdot(self.theta, self.theta)) and not np.isfinite(self.theta).all():
@@ -194,7 +194,7 @@ class Learner:
 def learning(
     model: Sequential, row_loss: RowLoss | None, report: Report, micro_rows: int, reuse: bool = False
 ) -> Iterator[Learner]:
-    """The model's learner, with as many BLAS threads as pay for so many rows.
+    """The model's learner, with one BLAS thread if that is faster for micro-batches of ``micro_rows`` rows.
 
     reuse: layers write into the same workspaces at each step.
     """
@@ -211,7 +211,7 @@ def learning(
 
 
 def is_small(network: Network, rows: int) -> bool:
-    """Whether a step of so many rows is faster with one BLAS thread; its bits then do not depend on their number."""
+    """Whether a step of ``rows`` rows uses one BLAS thread, which is faster; then its bits do not depend on threads."""
     largest = max((d.size for _, d in network.declarations()), default=0)
     return 2 * rows * largest < blas.SMALL
 

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/memory.py [--rows N ...] [--widths N ...] [--json FILE]
 
-The rows come from a file (numpy.memmap), as data larger than memory would. "beyond the data" is what NumPy and Python
-allocate at the peak (tracemalloc), the file's pages not counted. It should be flat in the rows, but for 4 bytes a row
-that the order of a shuffled epoch takes.
+The rows come from a file (numpy.memmap), like data larger than memory. "beyond the data" is what NumPy and Python
+allocate at the peak (tracemalloc), without the file's pages. It should not grow with the rows, except for 4 bytes per
+row for the order of a shuffled epoch.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> list[dict[str, float]]:
     parser.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--widths", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--features", type=int, default=64)
-    parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--json", help="also write the results to this file")
     options = parser.parse_args(arguments)
     results = []
     with tempfile.TemporaryDirectory() as folder:

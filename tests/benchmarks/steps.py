@@ -1,4 +1,4 @@
-"""The time of a training step and of a prediction: minidense, the bare products, and whoever else is installed.
+"""The time of a training step and of a prediction: minidense, the bare products, and the frameworks installed.
 
     python tests/benchmarks/steps.py [--cases NAME ...] [--peers NAME ...] [--rounds N] [--json FILE]
 
@@ -75,7 +75,7 @@ class Minidense:
 
 
 class Floor:
-    """Nothing but the step's products, each into a buffer that is ready."""
+    """Only the step's products, each into a preallocated array."""
 
     name = "floor"
 
@@ -100,7 +100,7 @@ class Floor:
 
 
 class PlainNumpy:
-    """The write-ups' lines as they stand."""
+    """The equations in plain NumPy."""
 
     name = "plain numpy"
 
@@ -327,7 +327,7 @@ def seconds(call) -> float:
 
 
 def measure_steps(case: Case, contenders: list[type], rounds: int) -> dict[str, float]:
-    """Microseconds a step, the minimum over the rounds; those of one round follow each other."""
+    """Microseconds per step, the minimum over the rounds; in each round all are measured in turn."""
     rng = np.random.default_rng(0)
     x, y = rng.random((case.rows, 784), "float32"), rng.integers(0, 10, case.rows)
     runners = [contender(case, x, y) for contender in contenders]
@@ -342,7 +342,7 @@ def measure_steps(case: Case, contenders: list[type], rounds: int) -> dict[str, 
 
 
 def measure_predict(rows: int, contenders: list[type], rounds: int) -> dict[str, float]:
-    """Microseconds a call of predict on so many rows through 784-100-10."""
+    """Microseconds per call of predict, on ``rows`` rows through 784-100-10."""
     case = Case("predict", [784, 100, 10], "relu", 32, 64)
     rng = np.random.default_rng(0)
     x, y = rng.random((max(rows, 64), 784), "float32"), rng.integers(0, 10, max(rows, 64))
@@ -382,7 +382,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--rounds", type=int, default=5)
     names = [peer.name for peer in PEERS]
     parser.add_argument("--peers", nargs="*", default=names, metavar="PEER", help=f"some of {names}, or none")
-    parser.add_argument("--json", help="also write the figures to this file")
+    parser.add_argument("--json", help="also write the results to this file")
     options = parser.parse_args(arguments)
     contenders = available(options.peers) if options.peers else OURS
     results = {}

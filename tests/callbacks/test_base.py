@@ -1,4 +1,4 @@
-"""The hooks' order, what a checkpoint keeps of callbacks, and when they cannot resume from it."""
+"""The order of hooks, what a checkpoint keeps of callbacks, and when they cannot resume from it."""
 
 import copy
 import dataclasses
@@ -213,7 +213,7 @@ def test_a_name_without_an_attribute_is_an_error():
         def __init__(self):
             self.loses = []
 
-    with pytest.raises(ValueError, match=r"names 'losses' in `saved`, and has no such attribute. Did you mean 'loses'"):
+    with pytest.raises(ValueError, match=r"names 'losses' in `saved`, but has no such attribute. Did you mean 'loses'"):
         CallbackList([Forgets()]).state()
 
 
@@ -306,11 +306,11 @@ def test_functions_among_the_arguments_are_not_compared():
 
 
 def test_one_of_two_of_a_class_cannot_be_left_out():
-    """Which of them it would be is not said; one whose best is forgotten would write over its best file."""
+    """It is unknown which one is missing; a callback that has lost its best value would overwrite its best file."""
     latest, best = callbacks.ModelCheckpoint("latest.npz"), callbacks.ModelCheckpoint("best.npz", save_best_only=True)
     states = CallbackList([latest, best]).state()
     assert CallbackList([best]).check(states) == [
-        "it has 2 callbacks ModelCheckpoint, told apart by their order, and here are 1"
+        "it has 2 callbacks ModelCheckpoint, matched by their order, but 1 passed here"
     ]
     assert CallbackList([]).check(states) == []
     assert CallbackList([latest, best, best]).check(states) == []
@@ -356,16 +356,16 @@ FORGED = {
     "saved is a list": (forged(lambda s: s.update(saved=[3])), "incomplete"),
     "a name missing": (
         forged(lambda s: s["saved"].pop("wait")),
-        "EarlyStopping saves 'wait', which the file does not have",
+        "EarlyStopping saves 'wait', which is missing in the file",
     ),
     "a name more": (
         forged(lambda s: s["saved"].update(monitor="x")),
-        "EarlyStopping does not save 'monitor', which the file has",
+        "EarlyStopping does not save 'monitor', which is in the file",
     ),
-    "text for a number": (forged(lambda s: s["saved"].update(best="0")), "best is of the kind float; the file has '0'"),
-    "a flag for a number": (forged(lambda s: s["saved"].update(wait=True)), "wait is of the kind int"),
-    "a number for a list": (forged(lambda s: s["saved"].update(_kept=3)), r"_kept is of the kind list\[Array\]"),
-    "text among arrays": (forged(lambda s: s["saved"].update(_kept=[np.ones(2), "x"])), "_kept is of the kind list"),
+    "text for a number": (forged(lambda s: s["saved"].update(best="0")), "best must be of type float; the file has"),
+    "a flag for a number": (forged(lambda s: s["saved"].update(wait=True)), "wait must be of type int"),
+    "a number for a list": (forged(lambda s: s["saved"].update(_kept=3)), r"_kept must be of type list\[Array\]"),
+    "text among arrays": (forged(lambda s: s["saved"].update(_kept=[np.ones(2), "x"])), "_kept must be of type list"),
 }
 
 

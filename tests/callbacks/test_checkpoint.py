@@ -1,4 +1,4 @@
-"""ModelCheckpoint: when it saves, under which name, and what it removes, and never removes."""
+"""ModelCheckpoint: when it saves, under which name, which files it removes, and which never."""
 
 import copy
 import sys
@@ -17,7 +17,7 @@ NUMBER = 2**60 + 1
 
 
 class FakeRun:
-    """A run that stands at some step, and whose checkpoints are files with its number in them."""
+    """A stand-in for a run at some step; its checkpoints are files that contain its number."""
 
     def __init__(self, number=NUMBER, steps_per_epoch=3):
         self.number, self.steps_per_epoch = number, steps_per_epoch
@@ -43,7 +43,7 @@ class FakeRun:
 
 @pytest.fixture(autouse=True)
 def run_numbers(monkeypatch):
-    """A reader of the numbers of fake checkpoints in the place of that of real ones."""
+    """Replaces the function that reads the run number of a checkpoint by one for the fake checkpoints."""
 
     def run_number(path):
         with open(path) as file:
@@ -118,10 +118,10 @@ def test_also_in_the_folder_of_the_process(tmp_path, monkeypatch):
 
 
 def test_nothing_but_this_runs_own_checkpoints_is_removed(tmp_path):
-    """Whatever a forged file says it has written."""
+    """Whatever names a forged file lists."""
     folder, other = tmp_path / "mine", FakeRun(number=5)
     (folder / "sub").mkdir(parents=True)
-    FakeRun().save(tmp_path / "9.npz")  # of this run even, but in another folder
+    FakeRun().save(tmp_path / "9.npz")  # of this run, but in another folder
     FakeRun().save(folder / "sub" / "9.npz")
     FakeRun().save(folder / "final.npy")  # does not match the template
     other.save(folder / "8.npz")
@@ -156,7 +156,7 @@ def test_a_run_that_is_resumed_removes_what_it_has_written_before(tmp_path):
 
 
 def test_what_was_about_to_be_saved_is_made_up_for(tmp_path):
-    """Two decide at once; the first one's file says that the second was about to save."""
+    """Two callbacks decide to save; the first one's file records that the second one's save was due."""
     first, second = (callbacks.ModelCheckpoint(tmp_path / f"{name}.npz") for name in ("a", "b"))
     run, several, states = FakeRun(), CallbackList([first, second]), []
     run.epoch, run.logs = 1, {"loss": 1.0}
@@ -209,8 +209,8 @@ def test_through_its_state_dict(names, due, best):
     [
         ({"every": "sometimes"}, "every: expected 'epoch', '5 epochs'"),
         ({"every": 0}, "at least 1, got 0"),
-        ({"keep": 3}, "keep=3 files need names that differ: {epoch} in 'x.npz'"),
-        ({"path": "x{epoch"}, "is no template"),
+        ({"keep": 3}, "keep=3 needs names that differ: put {epoch} into 'x.npz'"),
+        ({"path": "x{epoch"}, "is not a valid template"),
         ({"path": "x{}.npz"}, "expected names such as {epoch}"),
         ({"path": "x{epoch.real}.npz"}, "expected names such as {epoch}"),
     ],

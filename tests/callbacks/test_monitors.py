@@ -1,4 +1,4 @@
-"""EarlyStopping, ReduceLROnPlateau, LearningRateScheduler: when they act, and that a resumed one acts alike."""
+"""EarlyStopping, ReduceLROnPlateau, LearningRateScheduler: when they act, also in a resumed run."""
 
 import copy
 import math
@@ -20,7 +20,7 @@ def make():
 
 
 def run(callback, values, name="val_loss"):
-    """Feed the callback one value an epoch; the epochs until it stops, and the model."""
+    """Give the callback one value per epoch; return the number of epochs until it stops, and the model."""
     callback.model = model = make().build(3)
     model.stop_training = False
     callback.on_train_begin({})
@@ -74,7 +74,7 @@ def test_a_monitor_of_unknown_direction_asks_for_the_mode():
 
     model = make().compile(metrics=[balanced])
     for cls in (callbacks.EarlyStopping, callbacks.ReduceLROnPlateau):
-        with pytest.raises(ValueError, match=r"is 'balanced' to grow or to fall\? Say mode='max'"):
+        with pytest.raises(ValueError, match=r"is 'balanced' better higher or lower\? Pass mode='max'"):
             model.fit(X, Y, callbacks=[cls("balanced")], verbose=0)
     model.fit(X, Y, callbacks=[callbacks.EarlyStopping("balanced", mode="max")], verbose=0)
 
@@ -115,7 +115,7 @@ def test_early_stopping_starts_anew_with_each_fit():
 
 
 def test_the_best_of_another_metric_is_not_the_best():
-    """After ``monitor`` was set, and after a resumption under another one."""
+    """After ``monitor`` was set, and after resuming with another one."""
     keep, other = (callbacks.ModelCheckpoint("x", save_best_only=True, monitor=m) for m in ("val_loss", "accuracy"))
     assert keep.improved({"val_loss": 5.0})
     load_state_dict(other, state_dict(keep))
@@ -183,7 +183,7 @@ def test_learning_rate_scheduler_and_schedules_do_not_mix():
     assert rates == [0.5, 0.25, 0.5 / 3]
     model.compile(md.SGD(lambda step: 0.1))
     for callback in (scheduler, callbacks.ReduceLROnPlateau("loss")):
-        with pytest.raises(ValueError, match="sets the learning rate, which the optimizer takes from"):
+        with pytest.raises(ValueError, match="sets the learning rate, but the optimizer takes it from"):
             model.fit(X, Y, callbacks=[callback], verbose=0)
 
 

@@ -1,4 +1,4 @@
-"""What is reported: logs in a file, how the layers fare, and what a person sees while a model trains."""
+"""Reports: metrics in a file, diagnostics of layers, and the progress on the terminal."""
 
 import copy
 import io
@@ -47,7 +47,7 @@ VALUES = [2.5, 1 / 3, 1e-9, 7.0, 0.1, 5.0]
 
 
 class LoggedRun:
-    """A run that does nothing but log: ``values`` are its losses, and a checkpoint is taken after each epoch."""
+    """A run that only logs: ``values`` are its losses, with a checkpoint after each epoch."""
 
     def __init__(self, path, values=VALUES, **options):
         self.path, self.values, self.options, self.checkpoints = path, values, options, []
@@ -127,7 +127,7 @@ def test_a_forged_place_wipes_nothing_that_this_run_has_not_written(start, resum
 
 @given(text=st.text("epoch,los0123.5\r\n").map(str.encode), start=st.integers(-5, 80), done=st.integers(0, 3))
 def test_below_a_log_nothing_is_lost(text, start, done, tmp_path_factory):
-    """Whatever is in it, with a header that has the columns, and wherever a file says that the run began."""
+    """Whatever the log contains below a header, and wherever a checkpoint claims that the run began."""
     path = tmp_path_factory.mktemp("logs") / "log.csv"
     path.write_bytes(HEADER + text)
     run = LoggedRun(path, append=True)
@@ -140,7 +140,7 @@ def test_below_a_log_nothing_is_lost(text, start, done, tmp_path_factory):
 
 
 def test_the_checkpoint_of_another_log_leaves_this_one_alone(tmp_path):
-    """One that began at its top."""
+    """The other log began at the top of its file."""
     run = LoggedRun(tmp_path / "log.csv").train(3)
     notes = tmp_path / "notes.csv"
     notes.write_bytes(NOTES)
@@ -227,7 +227,7 @@ def nested():
 
 
 def take_steps(model, health, steps):
-    """Steps that make all parameters larger by so many quarters."""
+    """Steps that multiply all parameters by 1 + step / 4."""
     for step in steps:
         health.on_batch_begin(step, {})
         model.forward(X, training=True)

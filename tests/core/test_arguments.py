@@ -1,4 +1,4 @@
-"""Arguments: checked, and guessed."""
+"""Checks of arguments, and suggestions of the nearest name."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Configurable: the arguments are remembered and checked, and what is saved is what is said."""
+"""Configurable: arguments are remembered and checked, and just the attributes named in ``saved`` are saved."""
 
 import copy
 import dataclasses
@@ -313,7 +313,7 @@ def test_a_property_is_saved_and_set_as_such():
     assert state_dict(halved) == {"half": 2.0}
     load_state_dict(halved, {"half": 5.0})
     assert halved.whole == 10.0
-    with pytest.raises(ValueError, match="Halved: half is of the kind float; the file has 'x'"):
+    with pytest.raises(ValueError, match="Halved: half must be of type float; the file has 'x'"):
         load_state_dict(halved, {"half": "x"})
 
 
@@ -323,18 +323,18 @@ GOOD = {"count": 1, "best": 0.5, "losses": [1.0, 2], "table": {"a": [1], "b": No
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"count": 1.0}, "Deeper: count is of the kind int; the file has 1.0"),
-        ({"count": True}, "count is of the kind int; the file has True"),
-        ({"count": None}, "count is of the kind int"),
-        ({"best": "0.5"}, r"best is of the kind float \| None; the file has '0.5'"),
-        ({"best": False}, "best is of the kind float"),
-        ({"losses": [1.0, "x"]}, r"losses is of the kind list\[float\]; the file has \[1.0, 'x'\]"),
-        ({"losses": (1.0,)}, "losses is of the kind list"),
-        ({"table": {"a": [1.5]}}, "table is of the kind dict"),
-        ({"table": {1: [1]}}, "table is of the kind dict"),
-        ({"table": []}, "table is of the kind dict"),
-        ({"step": 3}, "Deeper does not save 'step', which the file has"),
-        ({3: 3}, "Deeper does not save 3, which the file has"),
+        ({"count": 1.0}, "Deeper: count must be of type int; the file has 1.0"),
+        ({"count": True}, "count must be of type int; the file has True"),
+        ({"count": None}, "count must be of type int"),
+        ({"best": "0.5"}, r"best must be of type float \| None; the file has '0.5'"),
+        ({"best": False}, "best must be of type float"),
+        ({"losses": [1.0, "x"]}, r"losses must be of type list\[float\]; the file has \[1.0, 'x'\]"),
+        ({"losses": (1.0,)}, "losses must be of type list"),
+        ({"table": {"a": [1.5]}}, "table must be of type dict"),
+        ({"table": {1: [1]}}, "table must be of type dict"),
+        ({"table": []}, "table must be of type dict"),
+        ({"step": 3}, "Deeper does not save 'step', which is in the file"),
+        ({3: 3}, "Deeper does not save 3, which is in the file"),
     ],
 )
 def test_a_forged_state_is_refused_before_anything_is_set(change, message):
@@ -345,6 +345,38 @@ def test_a_forged_state_is_refused_before_anything_is_set(change, message):
         with pytest.raises(ValueError, match=message):
             call(thing, {**GOOD, **change})
         assert vars(thing) == before
+
+
+KINDS = {
+    "bool": [True, np.True_],
+    "int": [1, np.int8(1)],
+    "float": [0.5, np.float32(0.5)],
+    "str": ["x"],
+    "list": [[], [1, "x"]],
+    "dict": [{}, {1: "x"}],
+    "Array": [np.ones(2)],
+}
+
+
+@pytest.mark.parametrize("annotation", KINDS)
+def test_a_name_alone_is_that_kind(annotation):
+    kind = type("Kind", (Configurable,), {"saved": ("it",), "__annotations__": {"it": annotation}})
+    for name, values in KINDS.items():
+        for value in values:
+            if name == annotation or (annotation == "float" and name == "int"):
+                check_state_dict(kind(), {"it": value})
+            else:
+                with pytest.raises(ValueError, match=f"Kind: it is of the kind {annotation}"):
+                    check_state_dict(kind(), {"it": value})
+
+
+@pytest.mark.parametrize("name", ["count", "best"])
+def test_whole_numbers_that_no_float_can_be_computed_with_are_refused(name):
+    for value in (2**1000 - 1, 1 - 2**1000):
+        check_state_dict(Deeper(), {**GOOD, name: value})
+    for value in (2**1000, -(2**1000)):
+        with pytest.raises(ValueError, match=f"Deeper: {name} must be of type"):
+            check_state_dict(Deeper(), {**GOOD, name: value})
 
 
 WRONG = {
@@ -368,22 +400,22 @@ WRONG = {
     ids=lambda part: getattr(part, "__name__", part),
 )
 def test_each_attribute_of_the_librarys_classes_is_of_a_kind(kind, name):
-    """Whatever a forged file gives for it, nothing of another kind is taken."""
+    """Whatever a forged file has for it, no value of another type is accepted."""
     thing = object.__new__(kind)
     wrong = [WRONG[configurable._annotated(kind, name)], {"a": b"x"}, b"x", 1j]
     for value in wrong:
-        with pytest.raises(ValueError, match=rf"^{kind.__name__}: {name} is of the kind "):
+        with pytest.raises(ValueError, match=rf"^{kind.__name__}: {name} must be of type "):
             check_state_dict(thing, {name: value, **dict.fromkeys(set(saved_names(kind)) - {name})})
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_missing_name_is_an_error_that_names_it(name):
     thing, state = Deeper(), {key: value for key, value in GOOD.items() if key != name}
-    with pytest.raises(ValueError, match=f"Deeper saves '{name}', which the file does not have"):
+    with pytest.raises(ValueError, match=f"Deeper saves '{name}', which is missing in the file"):
         load_state_dict(thing, state)
     assert thing.count == 0
     delattr(thing, name)
-    with pytest.raises(ValueError, match=f"names '{name}' in `saved`, and has no such attribute"):
+    with pytest.raises(ValueError, match=f"names '{name}' in `saved`, but has no such attribute"):
         state_dict(thing)
 
 
@@ -408,3 +440,23 @@ def test_annotations_that_say_nothing_let_everything_pass():
         c: tuple[int, ...] = ()
 
     load_state_dict(Loose(), {"a": "x", "b": [1], "c": 5})
+
+
+@pytest.mark.parametrize("value", [len, Configurable, Configurable(), {"deep": [len]}])
+def test_functions_and_objects_are_no_state(value):
+    class Keeps(Configurable):
+        saved = ("kept",)
+        kept = 0
+
+    keeps = Keeps()
+    with pytest.raises(ValueError, match="Keeps: kept in `saved`: expected numbers, bools, strings, arrays"):
+        load_state_dict(keeps, {"kept": value})
+    assert keeps.kept == 0
+    keeps.kept = value
+    with pytest.raises(ValueError, match="Keeps: kept in `saved`: expected numbers, bools, strings, arrays"):
+        state_dict(keeps)
+
+
+def test_saved_gives_names():
+    with pytest.raises(TypeError, match="saved: expected a tuple of names"):
+        type("Wrong", (Configurable,), {"saved": (1,)})

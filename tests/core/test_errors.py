@@ -1,4 +1,4 @@
-"""All that is wrong is said at once, and a warning is at the line of the user's program."""
+"""All problems are reported in one error, and a warning is issued at the line of the user's program."""
 
 import contextlib
 import os

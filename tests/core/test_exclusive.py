@@ -1,4 +1,4 @@
-"""One thread at a time: told instead of waiting, new in copies and in a forked child."""
+"""A lock for one thread at a time: an error instead of waiting, free in copies and in a forked child."""
 
 import copy
 import os
@@ -40,7 +40,7 @@ def test_others_are_told_and_the_owner_may_enter_again():
         assert isinstance(in_thread(exclusive.check), RuntimeError)
         assert enter(exclusive, within=True) == "entered"
         exclusive.check()
-        with pytest.raises(RuntimeError, match="being trained already"):
+        with pytest.raises(RuntimeError, match="already being trained"):
             enter(exclusive)
     assert in_thread(lambda: enter(exclusive)) == "entered"
 
@@ -89,12 +89,12 @@ def test_a_model_that_another_thread_trains_is_not_copied_torn(duplicate):
     class CopyElsewhere(md.Callback):
         def on_batch_end(self, batch, logs):
             outcomes.append(in_thread(lambda: duplicate(self.model)))
-            outcomes.append(duplicate(self.model))  # in the training's own thread it is whole
+            outcomes.append(duplicate(self.model))  # in the training's own thread it is consistent
 
     model = md.Sequential([md.Dense(2)], rng=0).compile("sgd")
     model.fit(x, y, batch_size=8, callbacks=[CopyElsewhere()], verbose=0)
     assert isinstance(outcomes[0], RuntimeError)
-    assert "in a callback of the training" in str(outcomes[0]) or "already" in str(outcomes[0])
+    assert "in a callback of that training" in str(outcomes[0]) or "already" in str(outcomes[0])
     assert np.array_equal(outcomes[1].theta, model.theta)
     assert not outcomes[1].network.exclusive.busy
     outcomes[1].fit(x, y, verbose=0)

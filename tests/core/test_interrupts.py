@@ -1,4 +1,4 @@
-"""Ctrl-C that takes effect where everything is whole, and floating-point settings that change nothing."""
+"""Ctrl-C takes effect only where the model is consistent; floating-point settings change nothing."""
 
 import signal
 import subprocess
@@ -18,7 +18,7 @@ STRESS = Path(__file__).parents[1] / "stress" / "interrupts.py"
 
 @pytest.fixture(autouse=True)
 def default_handler():
-    """Also where SIGINT is ignored, as it is for a job in the background."""
+    """Set it even if SIGINT is ignored, as in a background job."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -184,7 +184,7 @@ def test_a_training_is_the_same_under_any_settings(optimizer):
 
 
 def test_interrupts_at_a_sample_of_all_lines():
-    """What tests/stress/interrupts.py does at every line."""
+    """A sample of what tests/stress/interrupts.py does at every line."""
     command = [sys.executable, str(STRESS), "--every", "113"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr

@@ -1,4 +1,4 @@
-"""The generators of a model: the same from one seed, and none disturbs another."""
+"""The random generators of a model: the same from one seed, and independent of each other."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def drawn(generator):
 
 
 def of_key(*key):
-    """What NumPy's own spawning gives for seed 5."""
+    """The generator that NumPy's own spawning gives for seed 5."""
     return drawn(np.random.Generator(np.random.PCG64(np.random.SeedSequence(5, spawn_key=key))))
 
 

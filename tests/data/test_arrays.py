@@ -1,4 +1,4 @@
-"""Whatever the user passes becomes checked rows, or an error that says which row, which column, and what to do."""
+"""The user's data becomes checked rows, or an error that says which row, which column, and what to do."""
 
 import re
 
@@ -28,7 +28,7 @@ def test_lists_and_scalars_become_arrays():
 
 
 class Frame(dict):
-    """What pandas' and polars' frames have in common: named columns, which become objects where they differ."""
+    """What data frames of pandas and polars have in common: named columns, an object array if their types differ."""
 
     columns = property(list)
 

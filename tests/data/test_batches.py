@@ -249,7 +249,7 @@ def test_a_source_may_use_its_arrays_again(together):
 
 def test_batches_of_one_update_have_labels_of_one_form():
     source = iter([(np.ones((2, 1)), np.ones(2)), (np.ones((2, 1)), np.ones((2, 3)))])
-    with pytest.raises(ValueError, match=r"rows of shape \(\) and \(3,\); expected labels of one form") as caught:
+    with pytest.raises(ValueError, match=r"rows of shape \(\) and \(3,\); expected one form of labels") as caught:
         list(prepared(source, 2, 2).blocks())
     assert caught.value.__notes__ == ["in the batch of epoch 1, step 2; the steps before are kept"]
 
@@ -332,10 +332,10 @@ def test_a_batch_that_the_check_refuses_is_named():
 @pytest.mark.parametrize(
     ("source", "steps", "message"),
     [
-        (Dataset(), 5, "5 are more than the 4 batches there are"),
+        (Dataset(), 5, "there are 4 batches, fewer than 5"),
         (Dataset(), 0, "steps_per_epoch"),
         (Dataset(0), None, "Dataset: number of batches"),
-        (generated(), None, "a generator does not say how many batches an epoch has; pass a number"),
+        (generated(), None, "a generator has no length; pass the number of batches per epoch"),
     ],
 )
 def test_wrong_numbers_of_steps(source, steps, message):
@@ -349,7 +349,7 @@ def test_wrong_numbers_of_steps(source, steps, message):
 def test_as_batch():
     assert as_batch((1, 2)) == (1, 2, None)
     assert as_batch([1, 2, 3]) == (1, 2, 3)
-    for wrong, found in (((1,), "1 things"), ((1, 2, 3, 4), "4 things"), ({1: 2, 3: 4}, "dict"), (None, "NoneType")):
+    for wrong, found in (((1,), "1 items"), ((1, 2, 3, 4), "4 items"), ({1: 2, 3: 4}, "dict"), (None, "NoneType")):
         with pytest.raises(TypeError, match=rf"expected batches \(x, y\) or \(x, y, sample_weight\), got {found}"):
             as_batch(wrong)
 

@@ -1,4 +1,4 @@
-"""Class labels go to numbers and back; classes weigh what they are said to weigh."""
+"""Class labels become integers and back; class weights are those given."""
 
 import numpy as np
 import pytest
@@ -29,14 +29,14 @@ def test_decode_takes_probabilities_of_one_output_and_refuses_the_rest():
     labels = ClassLabels(["no", "yes"])
     assert labels.decode(np.array([[0.9], [0.51], [0.5], [0.1]])).tolist() == ["yes", "yes", "no", "no"]
     for wrong in ([-1], [2], [0.5], np.ones((2, 3))):
-        with pytest.raises(ValueError, match="expected numbers from 0 to 1, or rows of 2 values"):
+        with pytest.raises(ValueError, match="expected integers from 0 to 1, or rows of 2 values"):
             labels.decode(wrong)
 
 
 def test_labels_that_are_none_of_the_classes():
     labels = ClassLabels(["cat", "dog", "owl"])
     assert repr(labels) == "ClassLabels(['cat', 'dog', 'owl'])"
-    with pytest.raises(ValueError, match=r"^y: 'yak' in row 1 is none of the classes \['cat', 'dog', 'owl'\]\.$"):
+    with pytest.raises(ValueError, match=r"^y: 'yak' in row 1 is not one of the classes \['cat', 'dog', 'owl'\]\.$"):
         labels.encode(["cat", "yak"])
     with pytest.raises(ValueError, match="'z' in row 1 is none"):
         ClassLabels(["a"]).encode(np.array(["a", "z"], object))
@@ -59,7 +59,7 @@ def test_balanced_classes_weigh_the_same(labels):
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=40))
 def test_balanced_classes_heed_the_rows_own_weights(rows):
-    """A row's own weight is a number of copies, also where classes are balanced."""
+    """A row's own weight is a number of copies, also when classes are balanced."""
     rows += [(label, 1) for label in "abc"]  # so that there is a copy of each class
     y, w = np.array([label for label, _ in rows]), np.array([weight for _, weight in rows], float)
     copied = np.repeat(y, w.astype(int))
@@ -85,7 +85,7 @@ def test_weights_by_label_multiply_the_rows_own():
     [
         ("balance", [0, 1], ValueError, r"expected a dict or 'balanced', got 'balance'\. Did you mean 'balanced'\?"),
         ([1, 1], [0, 1], TypeError, r"expected a dict from label to weight, or 'balanced', got \[1, 1\]"),
-        ({0: 1.0}, [0, 1, 2], ValueError, r"no weight for the labels \[1, 2\]; it has those for \[0\]"),
+        ({0: 1.0}, [0, 1, 2], ValueError, r"no weight for the labels \[1, 2\]; it has weights for \[0\]"),
         ({0: 1, 1: -1}, [0, 1], ValueError, "expected finite weights of at least 0, got -1 in row 1"),
         ("balanced", [[0, 1], [1, 0]], ValueError, r"expected one label for each row, got y of shape \(2, 2\)"),
     ],

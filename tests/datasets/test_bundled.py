@@ -1,4 +1,4 @@
-"""What is shipped agrees with what its sources say of it."""
+"""The shipped data sets agree with what their sources report."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from minidense.datasets.bundled import PENGUIN_FEATURES
 
 
 def test_digits_are_the_official_split():
-    """The data's own notes give 98.00 % for the nearest neighbour of each test digit."""
+    """The data set's own notes report 98.00 % for the nearest neighbour."""
     (x_train, y_train), (x_test, y_test) = md.datasets.load_digits()
     assert x_train.shape == (3823, 64)
     assert x_test.shape == (1797, 64)
@@ -17,7 +17,7 @@ def test_digits_are_the_official_split():
 
 
 def test_penguins_are_the_complete_rows_of_the_table():
-    """The published table's complete rows are of 146 Adelie, 68 Chinstrap and 119 Gentoo penguins, 168 of them male."""
+    """The complete rows of the published table: 146 Adelie, 68 Chinstrap and 119 Gentoo penguins, 168 of them male."""
     x, y = md.datasets.load_penguins()
     assert x.shape == (333, len(PENGUIN_FEATURES))
     assert y.shape == (333,)

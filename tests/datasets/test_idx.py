@@ -1,4 +1,4 @@
-"""The IDX format, damaged files of it, and Fashion-MNIST where it is not."""
+"""The IDX format, damaged files, and Fashion-MNIST if its files are missing."""
 
 import gzip
 

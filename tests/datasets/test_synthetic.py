@@ -1,4 +1,4 @@
-"""Drawn data: where the points lie, and that the seed decides."""
+"""Synthetic data: where the points lie, and that they depend on the seed only."""
 
 import numpy as np
 

@@ -209,7 +209,7 @@ UNSAVEABLE = {
     "a broken history": (edited(lambda m: (m.fit(X, Y, verbose=0, epochs=2), m.history.history.update(lr=[0.1]))), "history: its columns"),
     "a note in the history": (edited(lambda m: (m.fit(X, Y, verbose=0), setattr(m.history, "note", "hello"))), "history: its columns"),
     "two classes of a name": (lambda: md.Sequential([type("A", (Scale,), {})(), type("A", (Scale,), {})()]), "two different things called A"),
-    "a subclass of Sequential": (lambda: Mine([md.Dense(3)], rng=0).build(4), "a Mine would come back as a Sequential"),
+    "a subclass of Sequential": (lambda: Mine([md.Dense(3)], rng=0).build(4), "a Mine would be loaded as a Sequential"),
     "too much in lists": (lambda: md.Sequential([md.Dense(3)]).compile(loss=Perceptual([[0.5, "x"]] * 200_000)), "the description of this model"),
     "values of a copy": (lambda: md.Sequential([copy.deepcopy(md.Sequential([md.Dense(3)], rng=0).build(4).layers[0])], rng=0), "once model.build"),
     "parameters of another model": (lambda: md.Sequential([md.Dense(3)]).compile(loss=Perceptual(md.Sequential([md.Dense(3)]).build(4))), "loss/model: .* has parameters which would be lost"),
@@ -443,7 +443,7 @@ FORGED = {
     "an argument that is refused": (set_to("layers", 1, "config", "rate", to=1.5), r"Dropout: rate: expected a finite number at least 0 and below 1, got 1.5"),
     "an argument of another kind": (set_to("layers", 0, "config", "units", to="3"), r"Dense: units: expected a whole number, got '3'"),
     "an argument of nobody": (set_to("layers", 0, "config", "unit", to=3), r"Dense takes no keyword 'unit'. Did you mean 'units'"),
-    "layers that are none": (set_to("layers", to=5), "layers is of the kind int, not list"),
+    "layers that are none": (set_to("layers", to=5), "layers is of type int, not list"),
     "an activation within": (set_to("layers", 0, "config", "activation", to="relu"), r"layers/0: Dense\(3, activation='relu'\) stands for several layers"),
     "a layer twice": (lambda m, a: m["model"]["layers"].append({"$layer": "layers/0"}), "in this model already|part of another model"),
     "a network that is none": (set_to("layers", 0, to={"$network": {"name": 3, "layers": []}}), "name: expected a string or None"),
@@ -463,8 +463,8 @@ FORGED = {
     "a vector twice": (lambda m, a: m["model"]["optimizer"]["state"].append("m"), "the array 'optimizer/m' is missing, or referred to twice"),
     "a short vector": (lambda m, a: a.update({"optimizer/m": ZEROS}), "the optimizer's 'm' is no vector as long as the model's parameters"),
     "a vector as a weight": (lambda m, a: a.update({"layers/0/m": a.pop("optimizer/m")}), "the array 'optimizer/m' is missing"),
-    "something else that lasts": (set_to("optimizer", "saved", to={"_begun": "x"}), "_begun is of the kind int; the file has 'x'"),
-    "an attribute set": (set_to("optimizer", "saved", to={"_begun": 0, "step": 1}), "the file has"),
+    "something else that lasts": (set_to("optimizer", "saved", to={"_begun": "x"}), "_begun must be of type int; the file has 'x'"),
+    "an attribute set": (set_to("optimizer", "saved", to={"_begun": 0, "step": 1}), "does not save .step., which is in the file"),
     "half compiled": (set_to("loss", to=None), "it has one of optimizer and loss, and not the other"),
     "metrics alone": (lambda m, a: (m["model"].update(loss=None, optimizer=None), a.pop("optimizer/m"), a.pop("optimizer/v")), "it has metrics, and no loss"),
     "a loss that does not suit": (lambda m, a: m["model"].update(metrics=m["model"]["metrics"] * 2), "metrics: expected names that differ"),
@@ -608,6 +608,6 @@ def test_saving_and_fitting_from_two_threads_is_an_error(tmp_path):
 
     model.fit(X, Y, batch_size=8, verbose=0, callbacks=[Meanwhile()])
     assert len(errors) == 4
-    assert all("is being trained already" in error for error in errors)
+    assert all("is already being trained" in error for error in errors)
     assert not (tmp_path / "other.npz").exists()
     assert (md.load_model(tmp_path / "mine.npz").theta == saved[0]).all()

@@ -344,7 +344,7 @@ def test_a_layer_that_does_not_say_what_it_computes(tmp_path):
         def forward(self, x, training=False):
             return super().forward(-x, training)
 
-    say = r"layer 0 does not say what it computes: give it a method as_numpy"
+    say = r"layer 0 cannot be exported: define its method as_numpy"
     refused(randomized([Silent()]), tmp_path, r"Silent\(\), " + say)
     refused(randomized([Twice(3)]), tmp_path, r"Twice\(3\), " + say)
     refused(randomized([Backwards([md.Dense(3), md.Tanh()])]), tmp_path, "Backwards.*" + say)

@@ -1,8 +1,8 @@
-"""Compute the golden figures with PyTorch and Keras: python tests/golden/make.py (needs torch, keras and jax).
+"""Compute the golden values with PyTorch and Keras: python tests/golden/make.py (needs torch, keras and jax).
 
 A small problem with fixed numbers, 100 steps for each optimizer and schedule, and each loss with its gradient. The
 tests compare the library with these, whether or not the frameworks are installed. Left out: PyTorch's clipping, which
-adds 1e-6 to the norm. RMSprop's rate is small, for near the minimum its steps of constant size magnify rounding.
+adds 1e-6 to the norm. RMSprop's rate is small, because near the minimum its steps of constant size magnify rounding.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Writes the golden files of this version's layout: ``make_files.py 2``; once for a layout, never again for the same.
 
-The files are small, for they are attacked bit by bit, and hold one of nearly everything that a file can hold.
+The files are small, because tests flip each of their bits, and contain one of nearly everything that a file can.
 """
 
 import sys

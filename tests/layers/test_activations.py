@@ -1,4 +1,4 @@
-"""Activations: definitions, derivatives, values at the ends of the number range."""
+"""Activations: definitions, derivatives, and extreme values."""
 
 import copy
 import math

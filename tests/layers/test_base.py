@@ -1,4 +1,4 @@
-"""The author's contract: what param, buffer and child declare, names, arguments, copies, attributes."""
+"""What authors of layers rely on: param, buffer and child, names, arguments, copies, attributes."""
 
 import copy
 import pickle
@@ -205,7 +205,7 @@ def roundtrip(thing):
 
 
 class Attributes(Scale):
-    """Sets each name wherever an author may."""
+    """Sets each name in every way that an author may."""
 
     names = (
         *("index", "where", "values", "state", "name", "note", "empty", "expand", "dtype", "input_shape"),
@@ -229,7 +229,7 @@ class Attributes(Scale):
 
 
 class OfTheClass(Scale):
-    """The same names as the class's own: values, a method, a property."""
+    """The same names as class attributes: values, a method, a property."""
 
     where, values, name, note, empty, dtype = "here", 5, "scale", "do", None, "int8"
     input_shape, output_shape, network, children = 1, 2, 3, ()
@@ -281,7 +281,7 @@ RESERVED = "build forward backward param buffer child workspace as_numpy get_con
 def test_reserved_names_say_so(name):
     for layer in (Scale(), md.Sequential([Scale()]).build(4).layers[0]):
         with pytest.raises(
-            AttributeError, match=f"Scale: the attribute '{name}' is the library's; choose another name"
+            AttributeError, match=f"Scale: the attribute '{name}' is reserved by the library; choose another name"
         ):
             setattr(layer, name, 2)
 
@@ -457,7 +457,7 @@ def test_a_dataclass_is_a_layer():
 
 
 class Odd(Scale):
-    """All the special methods that library code might trip over."""
+    """Has special methods that could confuse the library's code."""
 
     def __eq__(self, other):
         return np.array([True, False])
@@ -495,7 +495,7 @@ def test_a_layer_with_special_methods_of_its_own():
 
 
 class Delegates(md.Layer):
-    """Reads what it does not have from its child, also the gradients of the same name."""
+    """Reads missing attributes from its child, which has gradients of the same names."""
 
     def __init__(self, inner):
         self.inner = inner
@@ -650,7 +650,7 @@ class WritesIntoItsOwn(Scale):
 
 
 class Looks(md.Layer):
-    """Computes with another layer, which caches; keeps it in all ways that one might."""
+    """Computes with another layer, which caches, and refers to it in several ways."""
 
     def __init__(self, other):
         self.other = other
@@ -719,7 +719,7 @@ def test_predict_cannot_change_a_buffer_or_a_parameter():
         with pytest.raises(ValueError, match="read-only") as caught:
             model.predict(X)
         assert caught.value.__notes__[0].startswith(f"in forward of Moves('{how}'), layer 0")
-        assert "but in training" in caught.value.__notes__[1]
+        assert "outside training" in caught.value.__notes__[1]
         assert not model.layers[0].mean.any()
 
 

@@ -1,4 +1,4 @@
-"""Layers made of layers: their formulas, their gradients, children in all they can be."""
+"""Layers made of layers: formulas, gradients, and everything that children do."""
 
 import copy
 import gc
@@ -20,7 +20,7 @@ X, Y = RNG.normal(size=(40, 6)), RNG.integers(0, 3, 40)
 
 
 class Gated(md.Layer):
-    """y = sigmoid(g(x)) * f(x): a composite of one's own, whose children are made in build."""
+    """y = sigmoid(g(x)) * f(x): a user's composite, which makes its children in build."""
 
     def __init__(self, units):
         self.units = units
@@ -162,7 +162,7 @@ def test_of_a_shared_parameter_the_owner_rules():
 def test_sharing_with_a_layer_that_is_elsewhere_is_an_error():
     encoder = md.Dense(3)
     md.Sequential([encoder], rng=0).build(6)
-    with pytest.raises(ValueError, match=r"Decoder.*: the attribute 'encoder' has Dense\(3\), which is no part"):
+    with pytest.raises(ValueError, match=r"Decoder.*: the attribute 'encoder' holds Dense\(3\), which is not"):
         md.Sequential([md.Dense(3), Decoder(encoder)]).build(6)
     late = md.Dense(3)
     with pytest.raises(ValueError, match=r"has no parameter 'W' to share\. Is it built before this layer"):
@@ -346,10 +346,10 @@ def test_what_belongs_to_the_outermost_model_is_refused():
     outer = md.Sequential([never_compiled])
     with pytest.raises(RuntimeError, match="part of another one: compile and train the outermost model"):
         outer.layers[0].fit(X, Y)
-    with pytest.raises(ValueError, match="leave rng to the outermost one"):
+    with pytest.raises(ValueError, match="pass rng to the outermost model"):
         md.Sequential([md.Sequential([md.Dense(3)], rng=0)])
     with pytest.raises(
-        ValueError, match=r"Sequential\(\[Dense\(3\)\]\), layer 0: .* leave dtype to the outermost model"
+        ValueError, match=r"Sequential\(\[Dense\(3\)\]\), layer 0: .* pass dtype to the outermost model"
     ):
         md.Sequential([md.Sequential([md.Dense(3)], dtype="float64")]).build(4)
     assert md.Sequential([md.Sequential([md.Dense(3)])], dtype="float64").build(4).theta.dtype == "float64"
@@ -410,11 +410,11 @@ def test_a_child_keeps_its_activation_when_it_is_built_again():
 
 
 def test_shapes_that_do_not_fit_are_told():
-    with pytest.raises(ValueError, match=r"Residual.*must give the shape they take, \(6,\); they give \(4,\)"):
+    with pytest.raises(ValueError, match=r"Residual.*must return the shape of their input, \(6,\); got \(4,\)"):
         md.Sequential([md.Residual([md.Dense(4)])]).build(6)
     with pytest.raises(TypeError, match=r"branches: expected a list of layers"):
         md.Concatenate(md.Dense(3))
-    with pytest.raises(AttributeError, match="layers cannot be set once it is made"):
+    with pytest.raises(AttributeError, match="layers cannot be set after construction"):
         md.Residual([md.Dense(3)]).layers = [md.Dense(4)]
 
 
@@ -459,7 +459,7 @@ def test_children_of_ones_own_are_guarded():
 
 
 class Holder(md.Layer):
-    """Has its layers from the constructor, and makes children of them in one of several ways."""
+    """Gets its layers in the constructor, and makes them children in one of several ways."""
 
     def __init__(self, inner, how="child", units=None):
         self.inner, self.how, self.units = inner, how, units
@@ -556,10 +556,10 @@ def test_a_failed_build_is_undone_for_all_that_it_reached(make):
 
 def test_layers_of_a_failed_build_can_go_elsewhere():
     dense = md.Dense(3)
-    with pytest.raises(ValueError, match="must give the shape they take"):
+    with pytest.raises(ValueError, match="must return the shape of their input"):
         md.Sequential([md.Residual(dense)]).build(4)
     holder = Holder(md.Dense(3, "relu"))
-    with pytest.raises(ValueError, match="must give the shape they take"):
+    with pytest.raises(ValueError, match="must return the shape of their input"):
         md.Sequential([holder, md.Residual(md.Dense(4))]).build(4)
     assert (dense.count_params, holder.inner.count_params) == (0, 0)
     md.Sequential([holder.inner], rng=0).build(4)

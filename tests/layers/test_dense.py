@@ -1,4 +1,4 @@
-"""Dense: its equations, its gradients, and the activation that becomes a layer of its own."""
+"""Dense: its equations, its gradients, and the activation that becomes a separate layer."""
 
 import copy
 
@@ -73,7 +73,7 @@ def test_a_subclass_with_another_forward_is_not_taken_for_rowwise():
     assert not Centered.rowwise
     x, y = np.random.default_rng(0).normal(size=(5000, 4)), np.arange(5000) % 3
     model = md.Sequential([Centered(3)], rng=0, dtype="float64").build(4).compile()
-    model.loss_and_grad(x, y)  # in slices of 2048 rows, each centred by itself, it would be another gradient
+    model.loss_and_grad(x, y)  # slices of 2048 rows, each centred separately, would give another gradient
     loss = md.SoftmaxCrossEntropy()
     layer = copy.deepcopy(model).layers[0]
     loss.forward(layer.forward(x), y)

@@ -1,4 +1,4 @@
-"""Dropout: what it draws, from a generator of its own, and that at inference it is nothing."""
+"""Dropout: what it draws, from its own random generator, and that it is the identity at inference."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""The guard around layers of the user's own: what does not fit is an error that names the layer."""
+"""The checks around layers of the user: each mistake is an error that names the layer."""
 
 import copy
 import pickle
@@ -121,7 +121,7 @@ def test_forward_may_take_training():
 
 
 class Noted(md.Layer):
-    """Notes the flag it is called with; the forward methods below are ways to take it."""
+    """Records the flag; the forward methods below take it in different ways."""
 
     def backward(self, dy):
         return dy
@@ -168,7 +168,7 @@ X, Y = np.random.default_rng(3).normal(size=(12, 4)), np.arange(12) % 3
 
 
 class Counts(Scale):
-    """Counts its calls, and moves an average in backward."""
+    """Counts its calls, and updates an average in backward."""
 
     def __init__(self):
         self.calls = {"forward": 0, "backward": 0}
@@ -355,7 +355,7 @@ def test_the_users_data_is_never_changed():
         x = np.ones((3, 4), dtype)
         with pytest.raises(ValueError, match="read-only") as caught:
             md.Sequential([Doubles()], dtype=dtype).build(4).predict(x)
-        assert "A layer changes neither its input nor" in caught.value.__notes__[1]
+        assert "A layer must not change its input, nor, outside training," in caught.value.__notes__[1]
         assert (x == 1).all()
 
 
@@ -402,10 +402,37 @@ def test_a_child_that_backward_leaves_out_is_an_error():
 
     model = md.Sequential([LeavesOut()], rng=0).compile("sgd", "mse")
     x = np.ones((4, 3))
-    with pytest.raises(ValueError, match=r"LeavesOut\(\), layer 0: .* never called self.f.backward"):
+    with pytest.raises(ValueError, match=r"LeavesOut\(\), layer 0: .* did not call self.f.backward"):
         model.fit(x, x, verbose=0)
     model.layers[0].f.trainable = False
     model.fit(x, x, verbose=0)
     skipping = Skips()
     skipping.skip = True  # at the first step
     md.Sequential([skipping], rng=0).compile("sgd", "mse").fit(x, x, verbose=0)
+
+
+@pytest.mark.parametrize("kind", [lambda: md.LayerNormalization(), lambda: Scale()])
+def test_a_child_is_given_what_it_is_built_for(kind):
+    class Cuts(md.Layer):
+        cut = "forward"
+
+        def build(self, input_shape):
+            return self.child("f", kind(), 3 if self.cut == "int" else input_shape)
+
+        def forward(self, x, training):
+            y = self.f.forward(x[:, :1] if self.cut == "forward" else x.astype("float64"), training)
+            assert y.dtype == self.dtype
+            return y
+
+        def backward(self, dy):
+            return self.f.backward(dy[:, :1] if self.cut == "backward" else dy.astype("float64"))
+
+    for cut in ("forward", "backward", "nothing", "int"):
+        layer = Cuts()
+        layer.cut = cut
+        model, x = md.Sequential([layer], rng=0).compile("sgd", "mse"), np.eye(4, 3)
+        if cut in ("nothing", "int"):
+            model.fit(x, x, verbose=0)
+        else:
+            with pytest.raises(ValueError, match=rf"layer 0/f: {cut}: d?[xy]: expected shape \(n, 3\), got \(4, 1\)"):
+                model.fit(x, x, verbose=0)

@@ -1,4 +1,4 @@
-"""Initializers: each draws from the published distribution, and nothing else of the generator."""
+"""Initializers: each draws from the published distribution, and uses the generator for nothing else."""
 
 import math
 
@@ -70,7 +70,7 @@ def test_mean_and_variance(name, shape):
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", UNIFORM)
 def test_uniform_ones_keep_and_nearly_reach_their_bound(name, shape):
-    """That none of n numbers is above b (1 - 40 / n) has a probability of (1 - 20 / n)^n, which is below e^-20."""
+    """The probability that none of n numbers is above b (1 - 40 / n) is (1 - 20 / n)^n, less than e^-20."""
     bound, n = math.sqrt(UNIFORM[name](shape[0], shape[-1])), math.prod(shape)
     x = drawn(name, shape)
     assert abs(x).max() <= bound

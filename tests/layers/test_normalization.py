@@ -1,4 +1,4 @@
-"""Normalization: formulas, gradients, and the moving averages, which move with the updates."""
+"""Normalization: formulas, gradients, and moving averages, which change only with an update."""
 
 import copy
 import pickle

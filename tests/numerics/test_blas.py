@@ -1,4 +1,4 @@
-"""y += a x, and the number of threads: what is done, and that it is undone."""
+"""y += a x, and the number of BLAS threads: it is set, and restored."""
 
 import copy
 import gc
@@ -22,7 +22,7 @@ needs_openblas = pytest.mark.skipif(not blas._openblas.name, reason="NumPy's BLA
 
 @pytest.fixture(params=[1, 2, 3])
 def threads(request):
-    """The number of BLAS threads that there are outside all blocks."""
+    """The number of BLAS threads outside all blocks."""
     before = get_threads()
     set_threads(request.param)
     yield request.param
@@ -114,7 +114,7 @@ def test_threads_are_as_before_after_errors_in_many_threads(threads):
 
 @needs_openblas
 def test_threads_are_as_before_where_a_signal_interrupts_the_way_in(threads, monkeypatch):
-    """At the one place where Python looks for signals after the block has been noted: the call of OpenBLAS."""
+    """At the only place where Python handles signals after the block was recorded: the call of OpenBLAS."""
     ours = blas._openblas.set_threads
 
     def interrupted(number):
@@ -160,7 +160,7 @@ def test_a_forked_child_has_the_blocks_of_its_own_thread_only(mine, threads):
 @needs_openblas
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_small_products_have_the_same_bits_without_a_block(dtype):
-    """Which is what ``one_thread_for`` relies on: n d u below 9216, with 1 and with 4 threads."""
+    """``one_thread_for`` relies on this: n d u below 9216, with 1 and with 4 threads."""
     rng, before = np.random.default_rng(0), get_threads()
     for _ in range(300):
         n = int(rng.choice([1, 1, 2, 5, 30]))
@@ -207,7 +207,7 @@ class _Empty:
 
 
 def test_a_preparation_that_is_broken_off_is_made_again(monkeypatch):
-    """Addresses that belong to other arrays would be written through."""
+    """Otherwise the next call would write to the addresses of other arrays."""
     add, small, large = AddScaled(), np.zeros(3), np.zeros(1000)
     add(1.0, np.ones(1000), large)
 

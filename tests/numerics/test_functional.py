@@ -69,7 +69,7 @@ def test_softmax_at_the_extremes(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("gap", [0.0, 1e-3, 0.5, 1.0, 5.0, 20.0, 40.0, 80.0])
 def test_log_sum_exp_keeps_what_one_plus_little_loses(dtype, gap):
-    """log(1 + exp(-gap)) to within 4 units in the last place, also where 1 + exp(-gap) rounds to 1."""
+    """log(1 + exp(-gap)) to within 4 units in the last place, even if 1 + exp(-gap) rounds to 1."""
     scores = np.array([[0.0, -gap], [-gap, 0.0]], dtype)
     exact = np.log1p(np.exp(-np.longdouble((dtype == "float32" and np.float32(gap)) or gap)))
     assert (ulps(log_sum_exp(scores), np.array([exact, exact])) <= 4).all()

@@ -1,4 +1,4 @@
-"""Pieces by several threads: in their order, with the first one's error, and never waiting for each other for ever."""
+"""Work on several threads: in order, with the error of the first piece that fails, and without deadlock."""
 
 import contextvars
 import os
@@ -17,7 +17,7 @@ from minidense.numerics.helpers import each
 
 @pytest.fixture(autouse=True)
 def room(monkeypatch):
-    """Room for three helpers, whatever this machine has."""
+    """Allow three helpers, whatever this machine has."""
     monkeypatch.setattr(helpers, "_cores", lambda: 4)
     monkeypatch.setattr(blas, "threads", lambda: 4)
     yield

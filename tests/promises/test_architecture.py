@@ -1,7 +1,7 @@
-"""The house: folders are rooms, a file imports from floors below only, and nobody grows too large.
+"""The architecture: folders lie on floors, a file imports from floors below only, and no class grows too large.
 
-Within a room each file imports from the files before it in the room's list, and rooms of one floor know nothing of each
-other; so there is no circle. What only type checkers read does not count.
+Within a folder, each file imports only from the files before it in the list; folders of one floor do not import each
+other. So there is no import cycle. Imports for type checkers only do not count.
 """
 
 import ast
@@ -49,20 +49,20 @@ FLOORS = [
     {"__init__.py": []},
 ]
 
-# A run that saves itself, or is resumed, needs files/, and what files/ writes is the run: one of the two must be
-# imported late. files/ is, in functions, which also spares those who save nothing its imports.
+# A run that is saved or resumed needs files/, and files/ needs the classes of the run: one of the two must be imported
+# late. It is files/, within functions, so that programs that save nothing do not import it.
 MAY_IMPORT_FILES_LATE = {"training", "callbacks", "model.py"}
 
 
 def places():
-    """For each file, as a path: its floor, its room, and its place within the room."""
+    """For each file, as a path: its floor, its folder, and its place within the folder."""
     found = {}
     for floor, rooms in enumerate(FLOORS, 1):
         for room, files in rooms.items():
             if room.endswith(".py"):
                 found[room] = (floor, room, 0)
             else:
-                found[f"{room}/__init__.py"] = (floor, room, -1)  # a line that says what the room is
+                found[f"{room}/__init__.py"] = (floor, room, -1)  # only a docstring
                 found |= {f"{room}/{name}.py": (floor, room, place) for place, name in enumerate(files)}
     return found
 
@@ -71,7 +71,7 @@ PLACES = places()
 
 
 def imports(tree, files):
-    """(path, line, whether within a function) of each import of a file of the library that runs."""
+    """(path, line, whether within a function) of each import of a file of the library at run time."""
 
     def path_of(module, name=None):
         inside = module.split(".")[1:]
@@ -266,6 +266,6 @@ def public_objects(module, where="md"):
 
 @pytest.mark.parametrize(("name", "thing"), sorted(dict(public_objects(md)).items()))
 def test_everything_public_is_documented(name, thing):
-    """An override may leave it to the method it overrides."""
+    """An override may inherit the docstring of the method it overrides."""
     described = name.split(".")[-1] in ("forward", "backward")  # of layers: in the class's own docstring
     assert described or inspect.getdoc(thing), name

@@ -1,4 +1,4 @@
-"""The benchmarks run. What they measure is not asserted here: a timing is no test."""
+"""The benchmarks run. No timing is asserted."""
 
 import json
 import runpy

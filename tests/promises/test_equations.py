@@ -1,4 +1,4 @@
-"""The library against the straight transcription in reference.py: every parameter after every update."""
+"""The library compared with the equations in reference.py: every parameter after every update."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The examples run, with fewer epochs, and reach what they promise."""
+"""The examples run, with fewer epochs, and reach the accuracy they promise."""
 
 import os
 import runpy
@@ -80,7 +80,7 @@ def test_fashion_mnist_itself():
 
 
 def test_resume(tmp_path):
-    """Killed three times, started four times: as one run."""
+    """Killed three times and started four times, it ends like a single run."""
     program = [sys.executable, str(EXAMPLES / "resume.py"), "--epochs", "3"]
     (tmp_path / "whole").mkdir()
     whole = subprocess.run([*program, "--folder", str(tmp_path / "whole")], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Bad input: a table of faults, the error each one meets, and that everything is as it was before."""
+"""Wrong input: a table of faults and of the error each one raises; nothing must have changed."""
 
 import difflib
 import re
@@ -166,7 +166,7 @@ SETTING_FAULTS = {
     "backward, rows": (lambda: (m := compiled().build(4)).forward(X) is m.backward(np.ones((3, 3))), ValueError, r"\(6, 3\), that of forward's output, got \(3, 3\)"),
     "accuracy of one output": (lambda: md.Accuracy().update(np.ones(3), np.ones((3, 1))), ValueError, "at least two"),
     "loss of images": (lambda: md.Sequential([Images()]).compile().fit(X, Y), ValueError, r"scores of shape \(n, k\)"),
-    "validation_data": (lambda: compiled().fit(X, Y, validation_data=(X,)), TypeError, r"expected a pair \(x, y\) or \(x, y, sample_weight\), got 1 things"),
+    "validation_data": (lambda: compiled().fit(X, Y, validation_data=(X,)), TypeError, r"expected a pair \(x, y\) or \(x, y, sample_weight\), got 1 items"),
     "fit before compile": (lambda: md.Sequential([md.Dense(3)]).fit(X, Y), RuntimeError, "not compiled: call model.compile"),
     "predict before built": (lambda: compiled().predict(X), RuntimeError, r"does not know the width .* model.build\(input_shape\)"),
     "evaluate before built": (lambda: compiled().evaluate(X, Y), RuntimeError, "not built"),
@@ -290,7 +290,7 @@ FILE_FAULTS = {
     "save, a number": (lambda m: m.save(5), TypeError, "expected str, bytes or os.PathLike object"),
     "save_weights, no folder": (lambda m: m.save_weights("none/model.npz"), FileNotFoundError, "nothing was saved"),
     "export_numpy, no folder": (lambda m: m.export_numpy("none/model.py"), FileNotFoundError, "nothing was saved"),
-    "resume, none": (resumed("none.npz"), FileNotFoundError, "there is no run to resume"),
+    "resume, none": (resumed("none.npz"), FileNotFoundError, "there is no checkpoint"),
     "resume, cut off": (resumed("cut.npz"), md.CorruptFileError, "cut off"),
     "resume, a flipped bit": (resumed("flipped.npz"), md.CorruptFileError, "flipped.npz"),
     "resume, a model": (resumed("model.npz"), ValueError, "it was written by model.save"),
@@ -302,7 +302,7 @@ FILE_FAULTS = {
     "resume, bad data": (resumed("run.npz", x=changed(X, (2, 1), np.nan)), ValueError, "x: row 2, column 1 is nan"),
     "resume, bad labels": (resumed("run.npz", y=Y + 1), ValueError, "Do the labels start at 1"),
     "checkpoint, unsaveable": (lambda m: m.fit(X, Y, verbose=0, callbacks=[md.callbacks.ModelCheckpoint("new.npz"), Unsaveable()]), ValueError, "training/callbacks/1/saved/seen: .*lock.* cannot be saved"),
-    "checkpoint, bad name": (lambda m: m.fit(X, Y, verbose=0, callbacks=[md.callbacks.ModelCheckpoint("{x.npz")]), ValueError, "is no template"),
+    "checkpoint, bad name": (lambda m: m.fit(X, Y, verbose=0, callbacks=[md.callbacks.ModelCheckpoint("{x.npz")]), ValueError, "is not a valid template"),
 }  # fmt: skip
 
 
@@ -352,7 +352,7 @@ def test_file_faults(fault, files, monkeypatch):
 
 
 def test_the_faults_are_those_of_the_call(files, monkeypatch):
-    """The same calls without the fault go through."""
+    """The same calls without the fault succeed."""
     monkeypatch.chdir(files)
     model = dropout_model()
     resumed("run.npz")(model)

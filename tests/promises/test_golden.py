@@ -1,4 +1,4 @@
-"""Optimizers, schedules and losses against PyTorch's and Keras' of the same settings: golden/make.py computed these.
+"""Optimizers, schedules and losses compared with those of PyTorch and Keras, as computed by golden/make.py.
 
 100 steps, in float64, to 1e-6 relative. Where the two frameworks differ, the library follows Keras; with an epsilon
 of 1e-12 the differences between them vanish.

@@ -1,4 +1,4 @@
-"""Memory: fit and predict read the data in blocks, whatever its size."""
+"""Memory: fit and predict read data of any size in blocks."""
 
 import tracemalloc
 

@@ -1,4 +1,4 @@
-"""A run that is resumed after a crash is, to the bit, the run that had none."""
+"""A run that is resumed after a crash gives the same result, to the bit, as a run without one."""
 
 import os
 import shutil
@@ -48,7 +48,7 @@ def names(folder):
 
 
 def assert_same(model, other):
-    """Everything that could differ: what a file of the one and of the other says, and what they predict."""
+    """Compare everything that could differ: what files of the two models contain, and what they predict."""
     (ours, arrays), (theirs, others) = encoded(model), encoded(other)
     assert ours == theirs
     assert arrays.keys() == others.keys()
@@ -58,7 +58,7 @@ def assert_same(model, other):
 
 
 def assert_resumes(make, folder, *, every="step", watch=list, data=lambda: (X, Y), most=20, **more):
-    """An unwatched run, one that is saved every so often, and one resumed from each file end alike; returns the first.
+    """A run without checkpoints, one with, and runs resumed from each checkpoint end alike; returns the first.
 
     make: the model. watch: the callbacks of each run. data: fit's x and y. most: resume from about so many files.
     """
@@ -71,7 +71,7 @@ def assert_resumes(make, folder, *, every="step", watch=list, data=lambda: (X, Y
     whole, keep = run(), each_step(folder, every)
     assert_same(run(keep), whole)
     for i, path in enumerate(keep.files[:: -(-len(keep.files) // most)]):
-        rest = [each_step(folder, 3, "rest.npz")] if i % 2 else []  # whether the rest is watched makes no difference
+        rest = [each_step(folder, 3, "rest.npz")] if i % 2 else []  # callbacks for each step make no difference
         assert_same(run(*rest, resume=path), whole)
     return whole
 
@@ -90,7 +90,7 @@ OPTIMIZERS = {
 
 
 class Cooling(md.Optimizer):
-    """Its steps shrink by a number that it keeps, along a vector that it keeps."""
+    """Its steps shrink, by a number and along a vector that it saves."""
 
     saved = ("heat",)
     heat = 1.0
@@ -256,7 +256,7 @@ def test_with_sources_of_batches(source, together, tmp_path):
 @pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("model", ["new", "loaded", "trained"])
 def test_whatever_the_model_has_been_through(model, shuffle, tmp_path):
-    """Without a seed too, and with a split by chance: the file has the entropy of the run that was."""
+    """Also without a seed, and with a random split: the file has the seeds of the run."""
     more = options(validation_data=None, validation_split=0.2, validation_shuffle=True, shuffle=shuffle)
     whole, keep = network(md.Adam(0.01), rng=None), each_step(tmp_path, 5)
     whole.fit(X, Y, **more, callbacks=[keep])
@@ -272,7 +272,7 @@ def test_whatever_the_model_has_been_through(model, shuffle, tmp_path):
 
 
 def test_resumed_from_a_run_that_was_resumed_itself(tmp_path):
-    """Each life ends in the middle of an epoch, some steps later than the last."""
+    """Each run ends in the middle of an epoch, some steps after the one before."""
 
     class Crash(md.Callback):
         def __init__(self, step):
@@ -324,7 +324,7 @@ KILLED = """
 
 
 def test_killed_at_step_after_step_in_new_processes(tmp_path):
-    """A process a life, each killed some steps later than the last, until one reaches the end."""
+    """New processes, each killed some steps after the one before, until one reaches the end."""
     whole = network(md.AdamW(0.01))
     whole.fit(X, Y, **options(epochs=3, callbacks=[Counting()]))
     path = str(tmp_path / "run.npz")
@@ -405,7 +405,7 @@ class Cool(md.Callback):
 
 
 class Losses(md.Callback):
-    """Attributes that the class has, and that on_train_begin sets anew."""
+    """Attributes of the class, which on_train_begin sets again."""
 
     saved = ("count", "losses", "rng")
     count, losses, rng = 0, (), None
@@ -537,7 +537,7 @@ def test_saving_makes_no_callbacks(tmp_path):
 
 
 class Given(md.Callback):
-    """Puts given metrics into the logs, as numbers of NumPy's."""
+    """Puts given metrics into the logs, as NumPy numbers."""
 
     def on_epoch_end(self, epoch, logs):
         logs["given"] = np.float32([5.0, 4.0, 4.5, 6.0][epoch])
@@ -555,7 +555,7 @@ def test_metrics_of_numpy_and_early_stopping(tmp_path):
 
 
 def test_two_checkpoints_of_which_one_is_the_best(tmp_path):
-    """Each file knows what the other one was about to do."""
+    """Each file records whether the other callback's save was due."""
 
     def run(folder, **resume):
         best = callbacks.ModelCheckpoint(folder / "best.npz", save_best_only=True, monitor="given", mode="min")
@@ -567,7 +567,7 @@ def test_two_checkpoints_of_which_one_is_the_best(tmp_path):
     whole = run(tmp_path)
     assert whole == (4.0, [0, 1], ["best.npz", "k3.npz", "k4.npz", *[f"last{i}.npz" for i in (1, 2, 3, 4)]])
     for i in (1, 2, 3, 4):
-        if i <= 2:  # of the second epoch, the best was about to be saved
+        if i <= 2:  # in the second epoch, the save of the best was due
             (tmp_path / "best.npz").unlink()
         assert run(tmp_path, resume=tmp_path / f"last{i}.npz") == whole
 
@@ -587,7 +587,7 @@ def test_two_checkpoints_keep_their_own_files_across_lives(tmp_path):
 
 
 class Follows(md.Callback):
-    """Looks at another callback, at a layer and at the optimizer, and has nothing to save."""
+    """Refers to another callback, a layer and the optimizer, and saves nothing."""
 
     def __init__(self, stopper, layer, optimizer):
         self.watched, self.layer, self.optimizer = [stopper], layer, optimizer
@@ -734,7 +734,7 @@ def test_told_to_stop_it_stops_after_that_step(hook, size, watched):
 
 
 class Bootstrap(md.Metric):
-    """Keeps a random generator of its own from epoch to epoch."""
+    """Keeps its own random generator from epoch to epoch."""
 
     name = "bootstrap"
     saved = ("rng", "hits", "rows")
@@ -772,7 +772,7 @@ class Largest(md.Metric):
 
 
 class Squares(md.Loss):
-    """A loss that computes whole batches in its own way, in float32."""
+    """A loss that computes whole batches, in float32."""
 
     def forward(self, scores, y):
         self.difference = scores - np.eye(4, dtype="float32")[y]

@@ -1,4 +1,4 @@
-"""A run that cannot be resumed, or could not be saved, is refused with all that is wrong before anything changes."""
+"""A run that cannot be resumed or saved is refused, with a list of all problems, before anything changes."""
 
 import copy
 import datetime
@@ -90,7 +90,7 @@ DIFFERENT = {
     "rows": ({"x": X[:100], "y": Y[:100]}, "rows: 150 in the file, 100 here"),
     "weights": ({"class_weight": "balanced"}, "weights: None in the file, with the checksum"),
     "validation": ({"validation_data": None}, "validation rows: 30 in the file, 0 here"),
-    "epochs": ({"epochs": 1}, "epochs: 1 and 3 steps are over in the file, 1 wanted here"),
+    "epochs": ({"epochs": 1}, "epochs: 1 and 3 steps are completed in the file, 1 requested here"),
     "a callback less": ({"watch": []}, "the callback 'EarlyStopping' is missing here; pass one again"),
     "a callback of other arguments": (
         {"watch": [callbacks.EarlyStopping("loss", patience=3)]},
@@ -98,7 +98,7 @@ DIFFERENT = {
     ),
     "one of two": (
         {"watch": [callbacks.EarlyStopping("loss", patience=9), callbacks.ModelCheckpoint("never.npz")]},
-        "it has 2 callbacks ModelCheckpoint, told apart by their order, and here are 1",
+        "it has 2 callbacks ModelCheckpoint, matched by their order, but 1 passed here",
     ),
 }
 
@@ -130,7 +130,7 @@ def test_all_differences_are_said_at_once(tmp_path):
 
 
 def test_files_that_have_no_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no run to resume; the first one has resume=None"):
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint; begin with resume=None"):
         network().fit(X, Y, **options(resume=tmp_path / "none.npz"))
     model = network().build(8)
     model.save(tmp_path / "model.npz")
@@ -162,7 +162,7 @@ def test_a_source_is_not_read_on_for_a_run_that_is_refused(tmp_path):
     path, source = tmp_path / "run.npz", batches(30)
     keep = callbacks.ModelCheckpoint(path)
     network().fit(batches(30), steps_per_epoch=4, verbose=0, callbacks=[keep])
-    with pytest.raises(ValueError, match="names 'nothing' in `saved`, and has no such attribute"):
+    with pytest.raises(ValueError, match="names 'nothing' in `saved`, but has no such attribute"):
         network().fit(source, steps_per_epoch=4, epochs=2, verbose=0, callbacks=[keep, Unsaved()], resume=path)
     np.testing.assert_array_equal(next(source)[0], X[np.arange(30, 60)])  # but for the first, which was checked
 
@@ -181,7 +181,7 @@ def test_what_a_callback_cannot_save_is_said_before_the_first_step(tmp_path):
     unnamed = Counting()
     del unnamed.note
     for callback, message in (
-        (unnamed, r"names 'note' in `saved`, and has no such attribute"),
+        (unnamed, r"names 'note' in `saved`, but has no such attribute"),
         (Counting(note=datetime.date(2024, 1, 1)), r"datetime.date\(2024, 1, 1\) cannot be saved"),
     ):
         model, watch = network(), [callbacks.ModelCheckpoint(tmp_path / "run.npz"), callback]
@@ -211,7 +211,7 @@ class MostSaid(Most):
 
 
 class MostMade(Most):
-    """Cannot say its result before there are rows."""
+    """Has no result before there are rows."""
 
     def reset(self):
         self.values = []
@@ -225,7 +225,7 @@ class MostMade(Most):
 
 @pytest.mark.parametrize("metric", [Most, MostMade])
 def test_a_metric_that_does_not_say_what_it_counts_in(metric, tmp_path):
-    """It is an error within an epoch, and none at its end, from where the run is resumed to the bit."""
+    """An error within an epoch, but not at its end, from where the run can be resumed to the bit."""
     path, model = tmp_path / "run.npz", network(metrics=[metric()])
     with pytest.raises(
         ValueError, match=r"the metric most cannot be saved in the middle of an epoch.*saved = \('count'"
@@ -264,7 +264,7 @@ def genuine(tmp_path_factory):
 
 
 class Victim:
-    """A model and callbacks that files are tried on, and that are made anew once one was resumed from."""
+    """A model and callbacks to try files on; they are replaced when one of the files was accepted."""
 
     def __init__(self, path, genuine):
         self.path, self.genuine = path, genuine
@@ -283,7 +283,7 @@ class Victim:
         return picture(self.model), [picture(vars(callback)) for callback in self.watch]
 
     def refuses(self, training=None, model=None):
-        """Whether it refuses a file that says this, with one error and everything as it was; other errors pass."""
+        """Whether a file with this content is refused by a ValueError without any change; other errors are raised."""
         manifest, arrays = self.genuine
         forged = {**manifest, **({} if training is None else {"training": training})}
         forged |= {} if model is None else {"model": model}
@@ -307,7 +307,7 @@ def victim(genuine, tmp_path):
 
 
 def places(data, path=()):
-    """The paths of all parts of a manifest that some value can stand at."""
+    """The paths of all values in a manifest."""
     yield path
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, part in items:
@@ -360,7 +360,7 @@ def test_a_part_that_is_forged(part, victim, genuine):
 
 @pytest.mark.parametrize("part", ["words", "facts", "report", "running", "callbacks"])
 def test_what_is_within_a_part_is_refused_or_harmless(part, victim, genuine):
-    """Either it is refused, or the run goes to its end. Arrays in the place of arrays go unchecked."""
+    """Either it is refused, or the run reaches its end. An array in place of another array is not checked."""
     training, refused, harmless = genuine[0]["training"], 0, 0
     for path in places(training[part], (part,)):
         was = functools.reduce(operator.getitem, path, training)
@@ -374,12 +374,12 @@ def test_what_is_within_a_part_is_refused_or_harmless(part, victim, genuine):
 IMPOSSIBLE = {
     "an epoch more than its history": ({"epoch": 2, "step": 0, "unreported": None}, "history is not that of 2 epochs"),
     "an epoch less": ({"epoch": 0, "steps_made": 4}, "history is not that of 0 epochs"),
-    "epochs for ever": ({"epoch": 2**62}, "epochs: 4611686018427387904 and 4 steps are over in the file, 2 wanted"),
-    "more steps than an epoch has": ({"step": 9}, "its place, epoch 1, step 9"),
-    "more steps than there were": ({"steps_made": 13}, "its place, epoch 1, step 4 of 13"),
-    "fewer steps than there were": ({"steps_made": 3}, "its place, epoch 1, step 4 of 3"),
-    "another step": ({"step": 3, "steps_made": 11}, "its scores of the batches under way are others"),
-    "no scores": ({"unreported": None}, "its scores of the batches under way are others"),
+    "epochs for ever": ({"epoch": 2**62}, "epochs: 4611686018427387904 and 4 steps are completed in the file"),
+    "more steps than an epoch has": ({"step": 9}, "its position, epoch 1, step 9"),
+    "more steps than there were": ({"steps_made": 13}, "its position, epoch 1, step 4 of 13"),
+    "fewer steps than there were": ({"steps_made": 3}, "its position, epoch 1, step 4 of 3"),
+    "another step": ({"step": 3, "steps_made": 11}, "its scores of the unfinished block do not fit"),
+    "no scores": ({"unreported": None}, "its scores of the unfinished block do not fit"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The same bits whoever else computes: of predict, of evaluate, and of fits that use one BLAS thread."""
+"""predict, evaluate, and fit with one BLAS thread give the same bits, whatever other threads compute."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_whatever_the_number_of_threads_that_the_environment_sets():
 
 
 def test_whether_helpers_compute_or_the_caller_alone(monkeypatch):
-    """Also for layers of the user's, rows read in blocks, and losses and metrics of the user's."""
+    """Also for the user's own layers, losses and metrics, and for rows read in blocks."""
 
     seen = set()
 
@@ -118,7 +118,7 @@ def test_a_layer_that_draws_at_inference_draws_in_order(monkeypatch):
 
 @needs_openblas
 def test_a_run_that_is_resumed_with_other_threads_says_so(tmp_path):
-    """Where its bits depend on them, and names both."""
+    """If its bits depend on them, a warning names both."""
     path, before = tmp_path / "run.npz", blas._openblas.get_threads()
 
     def fit(number, hidden, **more):
@@ -132,7 +132,7 @@ def test_a_run_that_is_resumed_with_other_threads_says_so(tmp_path):
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for number in (1, 2):  # a small fit, of which the number is nobody's business
+        for number in (1, 2):  # a small fit, which does not depend on the number
             fit(number, 20, callbacks=[md.callbacks.ModelCheckpoint(path, every=1)])
             resumed = fit(3 - number, 20, epochs=2, resume=path)
             assert np.array_equal(resumed.theta, fit(1, 20, epochs=2).theta)

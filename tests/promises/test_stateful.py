@@ -1,4 +1,4 @@
-"""Whatever is done to models, in whatever order: parameters are views of one theta, and no two models share memory."""
+"""After any sequence of operations, parameters are views of one theta, and no two models share memory."""
 
 import copy
 import pickle
@@ -35,7 +35,7 @@ def assert_is_piece(view, vector, place, shape):
 
 
 def arrays_of(model):
-    """All that a model changes in place."""
+    """All arrays that a model changes in place."""
     if model.built:
         yield from (model.theta, model.grad, model.network.buffers)
     if model.optimizer is not None:

@@ -1,4 +1,4 @@
-"""A sample of each program in tests/stress that the tests of one file do not run already."""
+"""A sample of each program in tests/stress that no other test runs."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Every public name's type hints resolve: what an editor, a documentation tool or a checker at run time asks for."""
+"""The type hints of every public name resolve, as editors, documentation tools and run-time checkers need."""
 
 import inspect
 import typing

@@ -1,4 +1,4 @@
-"""Weights of samples and classes: a weight is a number of copies, for every loss; wrong ones are refused."""
+"""Sample and class weights: a weight is a number of copies, for every loss; wrong ones are refused."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_equal_weights_are_no_weights():
 
 
 def test_weights_follow_their_rows_through_shuffling_splitting_and_slices(monkeypatch):
-    """Rows of weight 0 carry wrong labels; nothing of them may be seen."""
+    """Rows of weight 0 have wrong labels, which must have no effect."""
     rng = np.random.default_rng(0)
     x, y, w = rng.normal(size=(200, 4)), rng.integers(0, 3, 200), (np.arange(200) % 4 != 0) * 1.0
     wrong = np.where(w > 0, y, (y + 1) % 3)

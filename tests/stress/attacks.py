@@ -1,7 +1,7 @@
-"""Attacks on model files: every truncation, every flipped bit, and structured mutations, most of them with a right digest.
+"""Attacks on model files: every truncation, every flipped bit, and structured mutations, most with a correct digest.
 
     python tests/stress/attacks.py                 all of it: some minutes
-    python tests/stress/attacks.py --sample 2000   so many of each kind, as the tests do
+    python tests/stress/attacks.py --sample 2000   2000 of each kind, as the tests do
 
 A load may give a model that is what the file says, or one CorruptFileError or ValueError. Everything else counts as
 a failure: another error, a model or a run that is not what the file says, code that runs, an import, another file
@@ -43,7 +43,7 @@ FORBIDDEN = ("exec", "compile", "import", "os.", "subprocess.", "socket.", "ctyp
 
 
 class Watch:
-    """Notes what a load does besides loading."""
+    """Records what a load does besides loading."""
 
     def __init__(self):
         self.target, self.seen = None, []
@@ -57,7 +57,7 @@ class Watch:
 
 
 class Bench:
-    """Loads files, and says what came of it."""
+    """Loads files, and reports the outcome."""
 
     def __init__(self, folder, slowest=SLOWEST):
         self.slowest = slowest
@@ -84,7 +84,7 @@ class Bench:
         return found, seconds
 
     def load(self):
-        """A model and, if the file has one, where its run stood."""
+        """A model and, if the file has one, the state of its run."""
         try:
             model = md.load_model(self.path)
         except ValueError as error:
@@ -110,7 +110,7 @@ class Bench:
             if peak > 2 * len(data) + SPARE_MEMORY:
                 self.failures.append((kind, f"{peak:,} bytes of memory for a file of {len(data):,}"))
         elif seconds > self.slowest:
-            found, seconds = self.attempt(data)  # once may be somebody else's work
+            found, seconds = self.attempt(data)  # once may be due to another process
             if seconds > self.slowest:
                 self.failures.append((kind, f"{seconds:.2f} s, {len(data):,} bytes"))
         if self.watch.seen:
@@ -126,7 +126,7 @@ class Bench:
         self.outcomes[kind, outcome] += 1
 
     def unlike(self, model, state, data):
-        """What of the model, and of its run, is not what the file says."""
+        """What in the model and its run differs from the file."""
         try:
             manifest, arrays = taken_apart(data)
             arrays = {name: np.load(io.BytesIO(content)) for name, content in arrays.items()}
@@ -224,7 +224,7 @@ def deep(n, inside="0"):
 
 
 class Mutator:
-    """Draws one mutation after the other."""
+    """Draws mutations one by one."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -248,7 +248,7 @@ class Mutator:
         return sealed(self.manifest, self.arrays)
 
     def zipped(self, parts, compression=zipfile.ZIP_STORED):
-        """An archive of these members with a right digest or, now and then, the old one."""
+        """An archive of these members with a correct digest or, sometimes, the old one."""
         data = zipped(parts, self.data[-len(SEAL) - 64 :], compression)
         return resealed(data) if self.rng.random() < 0.9 else data
 

@@ -32,7 +32,7 @@ CHUNK = 4096
 
 
 class Changer(threading.Thread):
-    """Puts a whole model in place, waits, and changes it, until it is told to end."""
+    """Puts a whole model in place, waits, and changes it, until it is stopped."""
 
     def __init__(self, path, files, rng, pause):
         super().__init__()
@@ -60,7 +60,7 @@ class Changer(threading.Thread):
         return self.files[self.rng.integers(len(self.files))]
 
     def put(self, make):
-        """Have ``make(path)`` make what then takes the file's place."""
+        """Replace the file by one that ``make(path)`` writes."""
         make(self.beside)
         if is_folder(self.path):
             self.path.rmdir()

@@ -1,7 +1,7 @@
-"""A process that saves again and again is killed at random moments: the file must always load, old or new.
+"""A process that saves repeatedly is killed at random moments: the file must always load, old or new.
 
 python tests/stress/crashes.py                a thousand kills
-python tests/stress/crashes.py --kills 30     so many, as the tests do
+python tests/stress/crashes.py --kills 30     30 kills, as the tests do
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main():
                 failures += 1
                 print(f"FAILED: {error!r}")
         left = Counter(name.suffix for name in Path(folder).iterdir() if name != path)
-        models[0].save(path)  # what a kill has left behind is in nobody's way
+        models[0].save(path)  # what a kill has left behind does no harm
         assert path.read_bytes() == known[0]
     print(f"{arguments.kills} kills, {one_save * 1000:.1f} ms a save: {dict(found)}, {failures} failures")
     print(f"left behind: {dict(left)}")

@@ -1,4 +1,4 @@
-"""Ctrl-C at every line of every call that changes a model, once and twice: is the model whole afterwards?
+"""Ctrl-C at every line of every call that changes a model, once and twice: is the model consistent afterwards?
 
     python tests/stress/interrupts.py                 every line of all calls, some minutes
     python tests/stress/interrupts.py --every 20      a sample, as the tests do
@@ -43,7 +43,7 @@ def state(model):
 
 
 class Recorder(md.Callback):
-    """Notes the state before the first step and after each."""
+    """Records the state before the first step and after each one."""
 
     def __init__(self):
         self.states = set()
@@ -125,7 +125,7 @@ class Tracer:
 
 
 def problems(model, interrupted, whole, threads):
-    """What is not whole."""
+    """What is inconsistent."""
     if not interrupted:
         yield "the interrupt was swallowed"
     if state(model) not in whole:

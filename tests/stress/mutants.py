@@ -6,8 +6,8 @@ python tests/stress/mutants.py --count 300 --seed 1          more, and others
 
 A mutant is made by a rule (``Finder``): a comparison or a sign is turned, a number is off by one, a statement is
 missing, ... Each file gets its share, of all kinds of faults in turn. The tests that mirror the file run first, with
-its doctests, then those of its room, then tests/promises; with --slow, all others. A test that fails without any fault
-is left out. Survivors are printed; those that no test could notice are explained in
+its doctests, then those of its folder, then tests/promises; with --slow, all others. A test that fails without any
+fault is left out. Survivors are printed; those that no test could notice are explained in
 ``equivalent.py``.
 """
 
@@ -57,7 +57,7 @@ class Mutant:
 
     @property
     def key(self):
-        """What stays the same where the line moves."""
+        """It stays the same when the line moves."""
         return self.file, self.before, self.after
 
     def __str__(self):

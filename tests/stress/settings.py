@@ -1,4 +1,4 @@
-"""Is every public call the same, to the bit, where NumPy raises at floating-point errors and warnings are errors?
+"""Does every public call give the same bits if NumPy raises floating-point errors and warnings are errors?
 
     python tests/stress/settings.py                60 seconds
     python tests/stress/settings.py --count 12     so many cases, as the tests do
@@ -116,7 +116,7 @@ def pick(rng, choices):
 
 
 def calls(seed, folder):
-    """The calls of a case, in their order: (name, function)."""
+    """The calls of a case, in order: (name, function)."""
     rng = np.random.default_rng(seed)
     dtype = pick(rng, ("float32", "float64"))
     make_loss, outputs, kind = pick(rng, LOSSES)
@@ -271,7 +271,7 @@ def weights_of(model):
 
 
 def bits(thing, folder):
-    """What two results have in common just where all their bits are the same; paths are taken as within the folder."""
+    """Equal for two results only if all their bits are the same; paths are relative to the folder."""
     if isinstance(thing, np.ndarray | np.generic):
         return thing.dtype.str, thing.shape, thing.tobytes()
     if isinstance(thing, float):
@@ -286,7 +286,7 @@ def bits(thing, folder):
 
 
 def outcomes(seed, settings):
-    """The calls of a case by name, the bits of what each of them gave under the settings, and its beginning as text."""
+    """For each call of a case, by name: the bits of its result under the settings, and the beginning of it as text."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for name, call in calls(seed, Path(folder)):

@@ -1,4 +1,4 @@
-"""Many threads predict and evaluate while others train: has every result the bits that it has in a quiet process?
+"""Many threads predict and evaluate while others train: does every result have the same bits as without them?
 
     python tests/stress/threads.py                                   16 threads beside 2 fits, 60 seconds
     python tests/stress/threads.py --seconds 2 --threads 4           a sample, as the tests do

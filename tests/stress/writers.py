@@ -36,7 +36,7 @@ def model(number, hidden):
 
 
 def problem(loaded, known):
-    """Why it is none of the models that were written."""
+    """How it differs from all models that were written."""
     expected = known.get(loaded.name)
     if expected is None:
         return f"a model that nobody wrote, {loaded.name!r}"
@@ -70,7 +70,7 @@ def write(path, models):
 
 
 def read(path, known, end, out):
-    """Load until the file ``end`` is there; then write down what came of it."""
+    """Load until the file ``end`` exists; then write down the outcome."""
     loads, missing, failures, parent = dict.fromkeys(known, 0), 0, [], os.getppid()
     while not end.exists() and os.getppid() == parent:
         try:

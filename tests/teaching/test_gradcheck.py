@@ -1,4 +1,4 @@
-"""check_layer, itself checked: with layers that are right, and with planted mistakes that each must be caught."""
+"""check_layer is itself checked: it accepts correct layers, and finds each of the planted mistakes."""
 
 import re
 
@@ -9,7 +9,7 @@ import minidense as md
 
 
 class Scale(md.Layer):
-    """The right one; the planted mistakes below are its subclasses."""
+    """The correct layer; its subclasses below have planted mistakes."""
 
     def build(self, input_shape):
         self.param("g", input_shape, "ones")
@@ -137,7 +137,7 @@ class ClaimsToBeRowwise(md.Layer):
 
 
 class TransposedProduct(md.Layer):
-    """Its W is square, so that the shapes do not give it away."""
+    """Its W is square, so that shapes do not reveal the mistake."""
 
     def build(self, input_shape):
         self.param("W", input_shape * 2, "glorot_normal")

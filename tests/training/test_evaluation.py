@@ -1,4 +1,4 @@
-"""The loss and the metrics over all rows, whatever the batches; and nothing of the model changes."""
+"""The loss and the metrics over all rows, whatever the batch size, without any change of the model."""
 
 import numpy as np
 import pytest

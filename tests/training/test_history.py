@@ -26,8 +26,8 @@ def test_history_plot(tmp_path):
     assert ax.lines[1].get_ydata().tolist() == history.history["val_loss"]
     assert len(history.plot().lines) == 2
     pyplot.close("all")
-    with pytest.raises(ValueError, match=r"unknown figure 'los'\. Did you mean 'loss'"):
-        history.plot(figures=["los"])
+    with pytest.raises(ValueError, match=r"unknown metric 'los'\. Did you mean 'loss'"):
+        history.plot(metrics=["los"])
 
 
 def test_history_plot_without_matplotlib(monkeypatch):

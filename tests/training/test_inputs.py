@@ -1,4 +1,4 @@
-"""What fit is given: frames, files read by blocks, generators, datasets, labels, weights, validation splits."""
+"""Inputs of fit: data frames, files read in blocks, generators, datasets, labels, weights, validation splits."""
 
 import re
 import sys
@@ -182,12 +182,12 @@ def test_a_source_that_fails_keeps_the_steps_before(kind, error, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: m.fit(batches()), "a generator does not say how many batches"),
-        (lambda m: m.fit(batches(), Y, steps_per_epoch=3), "y goes with arrays"),
-        (lambda m: m.fit(batches(), steps_per_epoch=3, validation_split=0.5), "validation_split goes with arrays"),
-        (lambda m: m.fit(batches(), steps_per_epoch=3, class_weight="balanced"), "class_weight goes with arrays"),
-        (lambda m: m.fit(Dataset(), steps_per_epoch=4), "4 are more than the 3 batches there are"),
-        (lambda m: m.fit(X, Y, steps_per_epoch=3), "steps_per_epoch goes with a generator"),
+        (lambda m: m.fit(batches()), "a generator has no length"),
+        (lambda m: m.fit(batches(), Y, steps_per_epoch=3), "y is for arrays only"),
+        (lambda m: m.fit(batches(), steps_per_epoch=3, validation_split=0.5), "validation_split is for arrays only"),
+        (lambda m: m.fit(batches(), steps_per_epoch=3, class_weight="balanced"), "class_weight is for arrays only"),
+        (lambda m: m.fit(Dataset(), steps_per_epoch=4), "there are 3 batches, fewer than 4"),
+        (lambda m: m.fit(X, Y, steps_per_epoch=3), "steps_per_epoch is for sources of batches"),
         (lambda m: m.fit(batches(), steps_per_epoch=0), "steps_per_epoch"),
         (lambda m: m.fit(X), "y: expected one label or row for each of the 60 rows"),
     ],
@@ -367,7 +367,7 @@ def test_missing_classes_are_seen_in_every_form_of_labels(form):
     model = md.Sequential([md.Dense(3)], rng=0).compile()
     with pytest.warns(UserWarning, match="leaves the validation part without the classes"):
         model.fit(X, form(y), validation_split=0.2, verbose=0)
-    with pytest.raises(ValueError, match="goes with validation_split"):
+    with pytest.raises(ValueError, match="needs validation_split"):
         model.fit(X, y, validation_shuffle=True, verbose=0)
 
 

@@ -1,4 +1,4 @@
-"""The training loop: every row once an epoch, in an order that follows from the seed, and an end at a whole step."""
+"""The training loop: every row once per epoch, in an order determined by the seed, and always whole steps."""
 
 import pickle
 import subprocess
@@ -41,7 +41,7 @@ def test_five_epochs_twice_are_ten_epochs(digits_like, size):
 
 @given(st.integers(1, 40), st.integers(1, 45), seeds)
 def test_each_epoch_sees_every_row_once(n, size, seed):
-    """Gradients of a linear model with one-hot rows tell which rows came: here, the callbacks' count of them."""
+    """The gradient of a linear model on one-hot rows shows which rows were in a batch: a callback counts them."""
     seen = []
 
     class Spy(md.Layer):

@@ -1,4 +1,4 @@
-"""One update: micro-batches whose gradients are added, and buffers that move with the update or not at all."""
+"""One update: micro-batches whose gradients are added, and buffers that change with the update or not at all."""
 
 import itertools
 
@@ -19,7 +19,7 @@ def plain(dtype="float64"):
 
 
 class Counting(md.Layer):
-    """Its buffer counts rows in training; in place or by setting it."""
+    """Its buffer counts rows in training; changed in place or by assignment."""
 
     def __init__(self, in_place=True):
         self.in_place = in_place
@@ -129,7 +129,7 @@ def test_wrong_numbers_of_steps_are_told():
     for wrong, error in ((0, ValueError), (2.5, TypeError), (True, TypeError)):
         with pytest.raises(error, match="gradient_accumulation_steps: expected a whole number"):
             plain().fit(X, Y, gradient_accumulation_steps=wrong, verbose=0)
-    with pytest.raises(ValueError, match="goes with a batch_size in rows"):
+    with pytest.raises(ValueError, match="needs a batch_size in rows"):
         plain().fit(X, Y, batch_size="full", gradient_accumulation_steps=2, verbose=0)
 
 
@@ -359,7 +359,7 @@ class WholeBatch(md.Loss):
 
 
 class Parts:
-    """Parts of the rows, by Keras' PyDataset protocol; it notes which one it was asked for."""
+    """Parts of the rows, with Keras' PyDataset protocol; it records which one was requested."""
 
     def __init__(self, arrays, edges):
         self.parts = [slice(*edge) for edge in itertools.pairwise(edges)]
@@ -453,7 +453,7 @@ def test_a_loss_that_ends_in_the_second_micro_batch_keeps_what_was_before_the_fi
 
 
 class Cliff(md.MeanSquaredError):
-    """Infinite where the first output is above 0; its gradient says nothing of it."""
+    """Infinite where the first output is above 0, but with a finite gradient."""
 
     def rows(self, scores, targets):
         return np.where(scores[:, 0] > 0, np.inf, super().rows(scores, targets))
