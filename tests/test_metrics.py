@@ -123,6 +123,13 @@ def test_equal_scores_at_place_k_all_count():
         assert value_of(md.TopKAccuracy(1), np.array([label]), p) == (label == 0)
 
 
+@pytest.mark.parametrize(
+    ("metric", "expected"), [(md.Recall(), 1 / 2), (md.Precision(), 1), (md.BinaryAccuracy(), 2 / 3)]
+)
+def test_an_output_at_the_threshold_is_not_above_it(metric, expected):
+    assert value_of(metric, np.array([0, 1, 1]), np.array([[0.5], [0.5], [0.75]])) == expected
+
+
 def test_r2_far_from_zero_keeps_its_digits():
     y = 1e9 + np.arange(100.0)[:, None]
     p = y + 0.5

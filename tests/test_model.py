@@ -464,3 +464,38 @@ def test_a_model_of_another_class_within_the_model_is_not_saved(tmp_path):
         model.save(tmp_path / "model.npz")
     assert not any(tmp_path.iterdir())
     model.save_weights(tmp_path / "weights.npz")
+
+
+@pytest.mark.parametrize(
+    ("method", "keyword", "meant"),
+    [
+        ("compile", "optimiser", "optimizer"),
+        ("fit", "epoch", "epochs"),
+        ("train_on_batch", "sample_weights", "sample_weight"),
+        ("loss_and_grad", "sample_weights", "sample_weight"),
+        ("predict", "batchsize", "batch_size"),
+        ("evaluate", "batchsize", "batch_size"),
+    ],
+)
+def test_a_mistyped_keyword_is_met_with_the_right_one(method, keyword, meant):
+    message = rf"^Sequential.{method}\(\) takes no keyword '{keyword}'. Did you mean '{meant}'\?"
+    with pytest.raises(TypeError, match=message):
+        getattr(md.Sequential([md.Dense(2)]), method)(**{keyword: 1})
+
+
+def test_a_callback_may_save_and_load_while_its_model_is_trained(tmp_path, digits_like):
+    """In the thread that trains; the second epoch ends where the first has."""
+    path, seen = tmp_path / "weights.npz", []
+
+    class Returns(md.Callback):
+        def on_epoch_end(self, epoch, logs):
+            if not epoch:
+                self.model.save_weights(path)
+                self.model.save(tmp_path / "model.npz")
+            self.model.load_weights(path)
+            seen.append(self.model.theta.copy())
+
+    model = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(0.1))
+    model.fit(*digits_like, epochs=2, callbacks=[Returns()], verbose=0)
+    assert np.array_equal(seen[0], seen[1])
+    assert np.array_equal(md.load_model(tmp_path / "model.npz").theta, seen[0])

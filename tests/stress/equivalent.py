@@ -26,4 +26,9 @@ EXPLAINED = {
         "return False",
         "return True",
     ): "Is not reached: Layer itself has both attributes that are asked for.",
+    (
+        "metrics.py",
+        "self._weight, self._mean, self._spread, self._error = 0.0, np.zeros(1), np.zeros(1), np.zeros(1)",
+        "self._weight, self._mean, self._spread, self._error = 0.0, np.ones(1), np.zeros(1), np.zeros(1)",
+    ): "The mean of nothing: it counts with weight 0, so that any number would do.",
 }
