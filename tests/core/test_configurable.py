@@ -366,7 +366,7 @@ def test_a_name_alone_is_that_kind(annotation):
             if name == annotation or (annotation == "float" and name == "int"):
                 check_state_dict(kind(), {"it": value})
             else:
-                with pytest.raises(ValueError, match=f"Kind: it is of the kind {annotation}"):
+                with pytest.raises(ValueError, match=f"Kind: it must be of type {annotation}"):
                     check_state_dict(kind(), {"it": value})
 
 
