@@ -214,3 +214,26 @@ def test_arguments_that_callbacks_have_set_are_taken_over(tmp_path):
 def test_what_is_ones_own_is_found():
     assert checkpoint.custom_of(model(loss=Counting(), metrics=())) == {"Noise": Noise, "Counting": Counting}
     assert checkpoint.custom_of(model(md.SGD(lambda step: 0.1))) == {"Noise": Noise}
+
+
+def test_what_a_callback_has_frozen_is_resumed(tmp_path):
+    """A run trains what was not frozen as it began, and so does a resumed one; the attribute is as it was set since."""
+
+    class Thaw(md.Callback):
+        def on_epoch_end(self, epoch, logs):
+            if not epoch:
+                self.model.layers[0].trainable, self.model.layers[2].trainable = True, False
+
+    def run(epochs, *more, **resume):
+        made = model()
+        made.layers[0].trainable = False
+        made.fit(X, Y, epochs=epochs, batch_size=8, verbose=0, callbacks=[Thaw(), *more], **resume)
+        return made
+
+    whole, path = run(3), tmp_path / "run.npz"
+    run(2, md.callbacks.ModelCheckpoint(path))
+    resumed = run(3, resume=path)
+    assert resumed.theta.tobytes() == whole.theta.tobytes()
+    assert [layer.trainable for layer in resumed.layers] == [layer.trainable for layer in whole.layers]
+    assert resumed.layers[0].trainable
+    assert not resumed.layers[2].trainable
