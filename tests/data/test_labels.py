@@ -38,7 +38,7 @@ def test_labels_that_are_none_of_the_classes():
     assert repr(labels) == "ClassLabels(['cat', 'dog', 'owl'])"
     with pytest.raises(ValueError, match=r"^y: 'yak' in row 1 is not one of the classes \['cat', 'dog', 'owl'\]\.$"):
         labels.encode(["cat", "yak"])
-    with pytest.raises(ValueError, match="'z' in row 1 is none"):
+    with pytest.raises(ValueError, match="'z' in row 1 is not one of the classes"):
         ClassLabels(["a"]).encode(np.array(["a", "z"], object))
     with pytest.raises(ValueError, match="at least one label"):
         ClassLabels([])
