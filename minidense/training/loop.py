@@ -202,6 +202,7 @@ class Run:
                 problems.found += checkpoint.differences(self.model, self._words, saved.model, theirs)
                 problems.found += self._differences(saved.state)
                 problems.raise_if_any(f"cannot resume from {saved.path}")
+                self._words = saved.state["words"]  # as the first run began
                 if (there := saved.state["BLAS"]) != self._blas:
                     warn(
                         f"{saved.path} was computed by {there[:80]}, and is resumed by {self._blas}: the last bits of "

@@ -814,3 +814,41 @@ def test_a_file_of_many_steps_stays_small(tmp_path):
     assert_resumes(make, tmp_path, every="1000 steps", data=lambda: (x, y), batch_size=1, epochs=1)
     assert names(tmp_path) == ["1000.npz", "2000.npz", "3000.npz", "rest.npz"]
     assert (tmp_path / "3000.npz").stat().st_size < 3000 * (4 + 1) * 8 + 50_000
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_the_same_model_resumes_after_a_callback_has_changed_its_arguments(loaded, tmp_path):
+    """As in a notebook: Ctrl-C, and the same cell again."""
+
+    class Stop(md.Callback):
+        def on_epoch_end(self, epoch, logs):
+            if epoch == 3:
+                raise KeyboardInterrupt
+
+    def halved(epoch, rate):
+        self_model[0].layers[1].rate = 0.5 - 0.05 * epoch
+        return rate / 2
+
+    def make():
+        layers = [md.Dense(6, use_bias=False), md.Dropout(0.5), md.Dense(2)]
+        return md.Sequential(layers, rng=0).compile(md.SGD(0.4, momentum=0.5))
+
+    x, y = np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 2
+    path = str(tmp_path / "run.npz")
+
+    def fit(model, *more, **options):
+        self_model[:] = [model]
+        keep = md.callbacks.ModelCheckpoint(path, every="2 epochs")
+        rates = md.callbacks.LearningRateScheduler(halved)
+        return model.fit(x, y, epochs=6, callbacks=[rates, keep, *more], verbose=0, **options)
+
+    self_model = []
+    whole, model = make(), make()
+    fit(whole)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, Stop())
+    fit(md.load_model(path) if loaded else model, resume=path)
+    assert np.array_equal(self_model[0].theta, whole.theta)
+    other = make().compile(md.SGD(0.3, momentum=0.5))
+    with pytest.raises(ValueError, match=r"the optimizer is SGD\(learning_rate=0\.4.* in the file, and SGD"):
+        fit(other, resume=path)
