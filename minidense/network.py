@@ -49,7 +49,6 @@ class Network(Chain, library=True):
     ) -> None:
         self._said_dtype = dtype
         self._record.dtype = np.dtype(dtype or "float32")
-        self._record.path = ()
         self.generators = generators or Generators.from_rng(None)
         self._facade: Any = None  # its Sequential, if it is part of another network
         self._theta: Array | None = None

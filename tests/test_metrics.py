@@ -76,6 +76,30 @@ def test_a_weighted_row_counts_as_so_many_copies(name, n, k, seed):
     assert weighted == pytest.approx(copies, rel=1e-9, abs=1e-12, nan_ok=True)
 
 
+def by_hand(y, p, average):
+    """(precision, recall, F1) of integer labels, counted row by row."""
+    k = p.shape[1]
+    predicted = [max(range(k), key=lambda j: row[j]) for row in p.tolist()]  # the first of several largest
+    both, said, real = np.zeros((3, k))
+    for label, guess in zip(y.tolist(), predicted, strict=True):
+        both[guess] += label == guess
+        said[guess] += 1
+        real[label] += 1
+    if average == "micro":
+        both, said, real = ([sum(counts)] for counts in (both, said, real))
+    share = lambda part, whole: part / whole if whole else 0.0  # noqa: E731
+    rows = [(share(b, s), share(b, r), share(2 * b, s + r)) for b, s, r in zip(both, said, real, strict=True)]
+    return np.mean(rows, axis=0)
+
+
+@pytest.mark.parametrize("average", ["macro", "micro"])
+@given(n=st.integers(1, 30), k=st.integers(2, 4), seed=seeds)
+def test_precision_recall_and_f1_are_their_definitions(average, n, k, seed):
+    y, p = classes_data(np.random.default_rng(seed), n, k)
+    found = [value_of(metric(average), y, p) for metric in (md.Precision, md.Recall, md.F1)]
+    np.testing.assert_allclose(found, by_hand(y, p, average), rtol=1e-12)
+
+
 @settings(max_examples=30)
 @given(
     n=st.integers(3, 40), k=st.integers(2, 4), seed=seeds, weighted=st.booleans(), size=st.sampled_from([1, 7, None])

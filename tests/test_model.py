@@ -1,6 +1,7 @@
 """Sequential: one seed gives one result; building, predict without side effects, theta, and copies."""
 
 import copy
+import inspect
 import itertools
 import pickle
 import subprocess
@@ -499,3 +500,14 @@ def test_a_callback_may_save_and_load_while_its_model_is_trained(tmp_path, digit
     model.fit(*digits_like, epochs=2, callbacks=[Returns()], verbose=0)
     assert np.array_equal(seen[0], seen[1])
     assert np.array_equal(md.load_model(tmp_path / "model.npz").theta, seen[0])
+
+
+def test_what_is_left_out_is_what_keras_takes():
+    def defaults(method):
+        parameters = inspect.signature(method).parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+    fit = {"batch_size": 32, "epochs": 1, "verbose": "auto", "validation_split": 0.0, "shuffle": True}
+    assert fit.items() <= defaults(md.Sequential.fit).items()
+    assert defaults(md.Sequential.predict)["batch_size"] == 1024
+    assert defaults(md.Sequential.evaluate)["batch_size"] == 1024

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import minidense as md
 from minidense.layers.base import walk
-from minidense.network import Network
+from minidense.network import Network, first_not_finite
 
 LAYERS = [
     lambda: md.Dense(4),
@@ -256,3 +256,16 @@ def test_inference_of_a_network_is_its_prediction():
     model = md.Sequential([md.Dense(4), md.Dropout(0.5), md.Dense(2)], rng=0).build(3)
     x = np.ones((5, 3), "float32")
     assert np.array_equal(model.network.inference()(x), model.predict(x))
+
+
+@pytest.mark.parametrize(
+    ("scale", "first"), [((1, 1, 1), None), ((1, 1e39, 1), 1), ((np.nan, 1, np.inf), 0), ((1, 1, 1e39), 2)]
+)
+def test_the_first_layer_that_is_not_finite_is_found(scale, first):
+    layers = [md.Dense(3) for _ in scale]
+    md.Sequential(layers, rng=0).build(3)
+    with np.errstate(all="ignore"):
+        for layer, by in zip(layers, scale, strict=True):
+            layer.W[...] = np.float32(by) * np.eye(3, dtype="float32")
+        found = first_not_finite(layers, np.ones((2, 3), "float32"))
+    assert found is (None if first is None else layers[first])

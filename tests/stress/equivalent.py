@@ -36,4 +36,19 @@ EXPLAINED = {
         "if size == len(x) and isinstance(x, np.ndarray):",
         "if size == len(x) and (not isinstance(x, np.ndarray)):",
     ): "A short cut: the loop below computes the one chunk alike.",
+    (
+        "metrics.py",
+        "predicted = y_pred.argmax(axis=1)[:, None] == np.arange(k)",
+        "predicted = y_pred.argmax(axis=(-1))[:, None] == np.arange(k)",
+    ): "The same axis: there are two.",
+    (
+        "network.py",
+        'return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_shared": [], "_was_built": self.built}',
+        'return state | none | {"_buffers": np.empty(0), "_kept": np.empty(1), "_shared": [], "_was_built": self.built}',
+    ): "Allocated anew before anything reads it.",
+    (
+        "network.py",
+        "large = pieces > 1 and 2 * rows * self.theta.size >= WORTH_HELPERS",
+        "large = pieces > (-1) and 2 * rows * self.theta.size >= WORTH_HELPERS",
+    ): "One piece has 1 - 1 helpers anyway.",
 }
