@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import normal_arrays
 
-from minidense.numerics.functional import column_sums, log_sum_exp, normal_cdf, one_hot, sigmoid, softmax, softplus
+from minidense.numerics.functional import (
+    column_sums,
+    gelu_inner,
+    log_sum_exp,
+    normal_cdf,
+    one_hot,
+    sigmoid,
+    softmax,
+    softplus,
+)
 
 
 def extremes(dtype):
@@ -125,3 +134,9 @@ def test_softmax_and_log_sum_exp_are_exact_to_four_units(dtype, n):
         value = Decimal(max(row)) + log1p(sum(sorted(powers)[:-1]))
         if abs(value) < np.finfo(dtype).max and max(row) >= 0:  # below 0, the two parts may cancel
             assert units(log_sum_exp(given)[-1], value, dtype) <= 4, row
+
+
+@pytest.mark.parametrize("z", [-3.0, -0.5, 0.0, 0.25, 2.0, 7.0])
+def test_the_inner_part_of_gelu_is_its_formula(z):
+    expected = math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
+    assert gelu_inner(np.array([z]))[0] == pytest.approx(expected, rel=1e-15 * 8)

@@ -51,4 +51,9 @@ EXPLAINED = {
         "large = pieces > 1 and 2 * rows * self.theta.size >= WORTH_HELPERS",
         "large = pieces > (-1) and 2 * rows * self.theta.size >= WORTH_HELPERS",
     ): "One piece has 1 - 1 helpers anyway.",
+    (
+        "numerics/functional.py",
+        "@functools.cache",
+        "@(lambda undecorated: undecorated)",
+    ): "The same series, only fitted anew at each call: nothing but time depends on it.",
 }
