@@ -358,8 +358,10 @@ _PARTS = [
     "stopped",
     "report",
     "running",
+    "unreported",
+    "callbacks",
 ]
-_PARTS += ["unreported", "callbacks"]
+"""What ``Run.state`` has, in its order."""
 
 
 def permutation(rng: np.random.Generator, n: int) -> Array:
