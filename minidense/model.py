@@ -13,7 +13,7 @@ import numpy as np
 
 from minidense.callbacks.base import Callback, CallbackList, Logs
 from minidense.callbacks.reporting import progress_callback
-from minidense.core.arguments import known_keywords, lookup, whole_numbers
+from minidense.core.arguments import check_attribute, flag, known_keywords, lookup, whole_numbers
 from minidense.core.interrupts import current, guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
@@ -58,6 +58,14 @@ class Sequential:
     (2, 10)
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if own := {"forward", "backward"} & vars(cls).keys():
+            raise TypeError(
+                f"{cls.__name__}: fit and predict would not call its {min(own)}. Write a Layer, which has its layers "
+                f"as self.child(...), and put that into a Sequential."
+            )
+
     @known_keywords
     def __init__(
         self,
@@ -99,6 +107,11 @@ class Sequential:
         facade: Self = network._facade
         return facade
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if type(self) is Sequential and "history" in vars(self):
+            check_attribute(self, name)
+        object.__setattr__(self, name, value)
+
     # ------------------------------------------------------------------ building
 
     @guarded
@@ -138,7 +151,7 @@ class Sequential:
 
     @property
     def trainable(self) -> bool:
-        """Whether training changes the parameters; setting it sets it for all layers."""
+        """Whether training changes the parameters, from the next step on; setting it sets it for all layers."""
         return self.network.trainable
 
     @trainable.setter
@@ -305,6 +318,7 @@ class Sequential:
         normalization; a training loop needs that. Raises as ``fit`` does.
         """
         _, loss = self._compiled()
+        update_buffers = flag("update_buffers", update_buffers)
         with self._exclusively():
             report = self._backpropagate(x, y, sample_weight, update_buffers=update_buffers)
         return report.loss_sum if loss.reduction == "sum" else report.logs()["loss"]
@@ -404,7 +418,7 @@ class Sequential:
         input_shape, _ = self._built_shapes()
         rows = as_features(x)
         check_features(rows, input_shape, self.dtype)
-        y = Pass(self.network.children, training).forward(rows[:].astype(self.dtype, copy=False))
+        y = Pass(self.network.children, flag("training", training)).forward(rows[:].astype(self.dtype, copy=False))
         self._rows_forward = len(rows)
         return y.copy() if self.network.root.exclusive.busy else y  # while fit runs, layers reuse their arrays
 

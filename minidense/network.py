@@ -32,6 +32,7 @@ from minidense.layers.base import (
 from minidense.layers.composite import Chain
 from minidense.layers.guard import forward_of
 from minidense.numerics.blas import one_thread_for
+from minidense.optimizers import Piece
 
 WORTH_HELPERS = 1e8
 """From this many operations (2 n p, for n rows and p parameters), prediction is faster on several threads."""
@@ -56,6 +57,7 @@ class Network(Chain, library=True):
         self._buffers: Array = np.empty(0)
         self._kept: Array = np.empty(0)
         self._shared: list[tuple[Array, Array]] = []
+        self._frozen: list[slice] | None = None  # when known
         self._simple = False
         """Whether all layers are the library's own, without children: then ``theta.size`` bounds the products."""
         self.exclusive = Exclusive()
@@ -127,16 +129,23 @@ class Network(Chain, library=True):
         path = (layer._record.path or ())[len(self._record.path or ()) :]
         return "/".join(["layers", *map(str, path), *([array] if array else [])])
 
-    def pieces(self, wanted: Callable[[Layer, Declaration], bool]) -> list[slice]:
-        """The slices of ``theta`` of those parameters for which ``wanted`` is true."""
+    def pieces(self, wanted: Callable[[Layer, Declaration], bool] = lambda layer, d: True) -> list[Piece]:
+        """The parameters for which ``wanted`` is true, and where they are in ``theta``."""
         found, start = [], 0
         for layer in walk(self):
             for d in own_params(layer):
                 stop = start + d.size
                 if wanted(layer, d):
-                    found.append(slice(start, stop))
+                    found.append(Piece(self.name_of(layer, d.name), slice(start, stop), d.shape))
                 start = stop
         return found
+
+    @property
+    def frozen(self) -> list[slice]:
+        """The slices of ``theta`` that belong to layers with ``trainable = False``."""
+        if self._frozen is None:
+            self._frozen = [piece.slice for piece in self.pieces(lambda layer, d: not layer.trainable)]
+        return self._frozen
 
     # ------------------------------------------------------------------ building
 
@@ -241,6 +250,7 @@ class Network(Chain, library=True):
             return place, buffer_place
 
         lay_out(self, 0, 0)
+        self._frozen = None
         for layer in layers:  # only now that nothing can fail any more
             bind(layer, views[id(layer)], gradients[id(layer)])
             if layer.draws and "rng" not in layer.__dict__:

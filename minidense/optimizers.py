@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from minidense.core.arguments import lookup, real_number
+from minidense.core.arguments import flag, lookup, real_number, whole_number
 from minidense.core.configurable import Configurable
-from minidense.core.types import Array
+from minidense.core.types import Array, Shape
 from minidense.numerics.blas import AddScaled
+
+
+class Piece(NamedTuple):
+    """Where a parameter is: ``theta[piece.slice].reshape(piece.shape)``."""
+
+    name: str
+    """``layers/0/W``"""
+    slice: slice
+    shape: Shape
 
 
 class Optimizer(Configurable):
@@ -23,14 +32,18 @@ class Optimizer(Configurable):
     in AdamW and in Keras); not for biases and the parameters of normalizations, unless ``decay_all``.
     global_clipnorm: a gradient with a larger norm is scaled down to this norm.
 
-    ``iterations`` counts the updates made. ``state`` holds, by name, the vectors of ``theta``'s size that must last
-    from one update to the next; name numbers that must last in ``saved``. Only these are kept.
+    ``iterations`` counts the updates made. ``pieces`` has the name, slice and shape of each parameter, for a rule that
+    treats them separately. ``state`` holds, by name, the vectors of ``theta``'s size that must last from one update to
+    the next; name numbers that must last in ``saved``. Only these are kept.
     """
 
     iterations: int = 0
     state: dict[str, Array]
     vectors: ClassVar[tuple[str, ...]] = ()
     """The names that can be in ``state``, for the library's optimizers."""
+
+    pieces: Sequence[Piece] | None = None
+    """The parameters in ``theta``, first to last. The model sets it before training; until then it is None."""
 
     decayed: Sequence[slice] | None = None
     """The slices of theta that weight decay applies to; None for all of it. The model sets it before training."""
@@ -59,7 +72,7 @@ class Optimizer(Configurable):
         name = type(self).__name__
         self.learning_rate = learning_rate
         self.weight_decay = real_number(f"{name}: weight_decay", weight_decay, at_least=0)
-        self.decay_all = bool(decay_all)
+        self.decay_all = flag(f"{name}: decay_all", decay_all)
         if global_clipnorm is not None:
             global_clipnorm = real_number(f"{name}: global_clipnorm", global_clipnorm, above=0)
         self.global_clipnorm = global_clipnorm
@@ -89,7 +102,8 @@ class Optimizer(Configurable):
 
     def apply(self, theta: Array, grad: Array) -> None:
         """``update`` under the current floating-point settings. Whatever can fail comes before any change."""
-        self.__dict__["iterations"] = int(self.iterations)  # powers of a NumPy integer are rounded otherwise
+        if type(self.iterations) is not int or self.iterations < 0:  # powers of a NumPy integer are rounded otherwise
+            self.__dict__["iterations"] = whole_number(f"{type(self).__name__}: iterations", self.iterations, 0)
         eta = self.rate
         if self.global_clipnorm is not None:
             grad = self._clipped(grad)
@@ -173,7 +187,7 @@ class SGD(Optimizer, library=True):
     ) -> None:
         super().__init__(learning_rate, weight_decay, decay_all, global_clipnorm)
         self.momentum = real_number("SGD: momentum", momentum, at_least=0, below=1)
-        self.nesterov = bool(nesterov)
+        self.nesterov = flag("SGD: nesterov", nesterov)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
 

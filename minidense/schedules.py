@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from minidense.core.arguments import real_number, whole_number
+from minidense.core.arguments import flag, real_number, whole_number
 from minidense.core.configurable import Configurable
 
 
@@ -59,7 +59,7 @@ class ExponentialDecay(Schedule, library=True):
         self.rate = real_number("ExponentialDecay: rate", rate, above=0)
         self.decay_steps = whole_number("ExponentialDecay: decay_steps", decay_steps)
         self.decay_rate = real_number("ExponentialDecay: decay_rate", decay_rate, above=0)
-        self.staircase = bool(staircase)
+        self.staircase = flag("ExponentialDecay: staircase", staircase)
 
     def __call__(self, step: int) -> float:
         exponent = step // self.decay_steps if self.staircase else step / self.decay_steps

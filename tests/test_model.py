@@ -511,3 +511,19 @@ def test_what_is_left_out_is_what_keras_takes():
     assert fit.items() <= defaults(md.Sequential.fit).items()
     assert defaults(md.Sequential.predict)["batch_size"] == 1024
     assert defaults(md.Sequential.evaluate)["batch_size"] == 1024
+
+
+@pytest.mark.parametrize("method", ["forward", "backward"])
+def test_a_pass_of_ones_own_that_nothing_would_call_is_refused(method):
+    with pytest.raises(TypeError, match=rf"^Twice: fit and predict would not call its {method}. Write a Layer"):
+        type("Twice", (md.Sequential,), {method: lambda self, x: 2 * x})
+
+
+@pytest.mark.parametrize("layer", [md.Dropout(0.5), md.BatchNormalization(), md.Residual([md.Dropout(0.5)])])
+def test_a_layer_added_to_a_built_model_trains(layer, digits_like):
+    model = md.Sequential([md.Dense(4)], rng=0).compile().build(digits_like[0].shape[1])
+    model.fit(*digits_like, verbose=0)
+    model.add(copy.deepcopy(layer)).add(md.Dense(3))
+    before = model.theta.copy()
+    model.fit(*digits_like, verbose=0)
+    assert (model.theta != before).any()

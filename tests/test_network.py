@@ -68,8 +68,12 @@ def test_adding_to_a_built_network_keeps_what_there_is(makers, more):
 
 def test_pieces_are_the_slices_of_theta():
     model = md.Sequential([md.Dense(3), md.BatchNormalization(), md.Residual([md.Dense(3)])]).build(4)
-    assert model.network.pieces(lambda layer, d: d.decay) == [slice(0, 12), slice(21, 30)]
-    assert sum(p.stop - p.start for p in model.network.pieces(lambda layer, d: True)) == model.theta.size
+    decayed = [("layers/0/W", slice(0, 12), (4, 3)), ("layers/2/f/0/W", slice(21, 30), (3, 3))]
+    assert model.network.pieces(lambda layer, d: d.decay) == decayed
+    arrays = model.network.named_arrays()
+    for name, piece, shape in model.network.pieces():
+        assert np.array_equal(model.theta[piece].reshape(shape), arrays[name])
+    assert sum(p.slice.stop - p.slice.start for p in model.network.pieces()) == model.theta.size
 
 
 def test_a_build_that_fails_leaves_no_trace():

@@ -262,3 +262,45 @@ def test_clipping_survives_squares_that_overflow():
     theta = np.ones(3, "float32")
     md.SGD(0.5, global_clipnorm=1.0).update(theta, np.array([1e20, 0, 0], "float32"))
     assert theta.tolist() == [0.5, 1, 1]
+
+
+class LAMB(md.Optimizer):
+    """You et al. (2020), without weight decay: the step of each parameter is as long as the parameter, times eta."""
+
+    def step(self, theta, grad, eta):
+        m, v, t = self.moment("m", theta), self.moment("v", theta), self.iterations + 1
+        m += 0.1 * (grad - m)
+        v += 0.001 * (grad * grad - v)
+        r = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-6)
+        for piece in self.pieces:
+            length = np.linalg.norm(theta[piece.slice]) or 1.0
+            theta[piece.slice] -= eta * length / np.linalg.norm(r[piece.slice]) * r[piece.slice]
+
+
+def test_an_optimizer_that_treats_each_parameter_separately(digits_like, tmp_path):
+    layers = [md.Dense(6, "tanh"), md.Residual([md.Dense(6, bias_initializer="ones")]), md.Dense(3)]
+    model = md.Sequential(layers, rng=0, dtype="float64").compile(LAMB(0.1)).build(digits_like[0].shape[1])
+    before = {name: array.copy() for name, array in model.network.named_arrays().items()}
+    model.train_on_batch(*digits_like)
+    for name, array in model.network.named_arrays().items():  # the length of a change is 0.1 of the parameter's
+        length = np.linalg.norm(before[name]) or 1.0
+        assert np.linalg.norm(array - before[name]) == pytest.approx(0.1 * length, rel=1e-9)
+    pieces = model.optimizer.pieces
+    assert [piece.name for piece in pieces] == list(before)
+    assert [piece.shape for piece in pieces] == [array.shape for array in before.values()]
+    path = tmp_path / "model.npz"
+    model.save(path)  # makes the optimizer anew, and compares its updates
+    loaded = md.load_model(path, {"LAMB": LAMB})
+    for each in (model, loaded):
+        each.fit(*digits_like, epochs=2, verbose=0)
+    assert np.array_equal(loaded.theta, model.theta)
+
+
+@pytest.mark.parametrize("wrong", [None, -1, 2.5, "3"])
+def test_iterations_are_a_whole_number(wrong, digits_like):
+    model = md.Sequential([md.Dense(3)], rng=0).compile("adam").build(digits_like[0].shape[1])
+    before = model.theta.copy()
+    model.optimizer.iterations = wrong
+    with pytest.raises((TypeError, ValueError), match="Adam: iterations: expected a whole number"):
+        model.fit(*digits_like, verbose=0)
+    assert np.array_equal(model.theta, before)

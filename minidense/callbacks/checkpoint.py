@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from minidense.callbacks.monitors import Monitor
-from minidense.core.arguments import whole_number
+from minidense.core.arguments import flag, whole_number
 
 
 class ModelCheckpoint(Monitor, library=True):
@@ -46,7 +46,7 @@ class ModelCheckpoint(Monitor, library=True):
         keep: int | None = None,
     ) -> None:
         super().__init__(monitor, min_delta, 0, mode)
-        self.path, self.save_best_only = os.fspath(path), bool(save_best_only)
+        self.path, self.save_best_only = os.fspath(path), flag("ModelCheckpoint: save_best_only", save_best_only)
         self.every = every
         self.keep = None if keep is None else whole_number("ModelCheckpoint: keep", keep)
         _interval(every)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from minidense.callbacks.base import Callback, Logs
-from minidense.core.arguments import lookup, nearest, real_number, whole_number
+from minidense.core.arguments import flag, lookup, nearest, real_number, whole_number
 from minidense.core.types import Array
 
 
@@ -97,7 +97,7 @@ class EarlyStopping(Monitor, library=True):
         restore_best_weights: bool = False,
     ) -> None:
         super().__init__(monitor, min_delta, patience, mode)
-        self.restore_best_weights = bool(restore_best_weights)
+        self.restore_best_weights = flag("EarlyStopping: restore_best_weights", restore_best_weights)
 
     def reset(self) -> None:
         super().reset()

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from minidense.callbacks.base import Callback, Logs
-from minidense.core.arguments import lookup, whole_number
+from minidense.core.arguments import flag, lookup, whole_number
 from minidense.core.types import Array
 from minidense.layers import ReLU
 from minidense.layers.base import own_params, walk
@@ -31,7 +31,7 @@ class CSVLogger(Callback, library=True):
     """Where in the file the lines of this run begin, in bytes."""
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        self.filename, self.separator, self.append = os.fspath(filename), separator, bool(append)
+        self.filename, self.separator, self.append = os.fspath(filename), separator, flag("CSVLogger: append", append)
 
     def on_train_begin(self, logs: Logs) -> None:
         self._begun = False

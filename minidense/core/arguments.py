@@ -104,6 +104,57 @@ def real_number(
     return number
 
 
+def flag(name: str, value: Any) -> bool:
+    """``value`` as a bool. Raises TypeError for anything but True and False: the text "False" would be true.
+
+    >>> flag("shuffle", True)
+    True
+    """
+    if isinstance(value, bool | np.bool):
+        return bool(value)
+    raise TypeError(f"{name}: expected True or False, got {shown(value)}.")
+
+
+def check_attribute(thing: Any, name: str) -> None:
+    """Raise AttributeError for a new attribute of one of the library's objects that is likely a mistake.
+
+    That is a name close to that of an existing attribute, or what other libraries call one: setting it would have no
+    effect. Other names are the user's own.
+    """
+    if name.startswith("_") or hasattr(thing, name):
+        return
+    known = [other for other in sorted({*dir(thing), *_annotated(type(thing))}) if not other.startswith("_")]
+    if name in known:
+        return
+    meant = _ELSEWHERE.get(name, "")
+    if meant.split(".")[0] not in known:
+        import difflib
+
+        meant = next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), "")
+    if meant:
+        kind = type(thing).__name__
+        raise AttributeError(f"{kind} has no attribute {name!r}; setting it has no effect. Set {meant!r} instead.")
+
+
+def _annotated(kind: type) -> set[str]:
+    """The attributes that a class and its bases announce by annotations, such as ``W: Array``."""
+    return {name for base in kind.__mro__ for name in inspect.get_annotations(base)}
+
+
+_ELSEWHERE = {
+    "lr": "learning_rate",
+    "eta": "learning_rate",
+    "decay": "weight_decay",
+    "p": "rate",
+    "kernel": "W",
+    "weight": "W",
+    "bias": "b",
+    "learning_rate": "optimizer.learning_rate",
+    "requires_grad": "trainable",
+}
+"""What Keras or PyTorch call an attribute, and what it is called here."""
+
+
 def check_keywords(what: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Raise TypeError for the first keyword that ``what`` does not take."""
     known = [name for name in known if name != "self"]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from minidense.core.arguments import check_keywords, nearest, shown
+from minidense.core.arguments import check_attribute, check_keywords, nearest, shown
 
 LIBRARY: dict[str, type[Configurable]] = {}
 """The library's own classes by name. A class registers itself: ``class Dense(Layer, library=True)``."""
@@ -69,7 +69,8 @@ class Configurable(metaclass=_Remembering):
     """An object that remembers its constructor's arguments, for its ``repr`` and ``get_config``.
 
     Subclasses need no code for this, not even ``super().__init__()``. An attribute with the name of an argument *is*
-    that argument: a value assigned later is checked by the constructor and appears in ``get_config``.
+    that argument: a value assigned later is checked by the constructor and appears in ``get_config``. Of the library's
+    own classes, an attribute whose name is close to that of another one cannot be set: it would have no effect.
 
     >>> class Gain(Configurable):
     ...     def __init__(self, amount, bias=0.0):
@@ -119,6 +120,8 @@ class Configurable(metaclass=_Remembering):
         if name in self._config:
             self._set_argument(name, value)
         else:
+            if self._of_library and self._config:
+                check_attribute(self, name)
             object.__setattr__(self, name, value)
 
     def _set_argument(self, name: str, value: Any) -> None:

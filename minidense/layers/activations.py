@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from minidense.core.arguments import lookup, real_number
+from minidense.core.arguments import flag, lookup, real_number
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
 from minidense.numerics.functional import gelu_inner, normal_cdf, sigmoid, softmax, softplus
@@ -163,7 +163,7 @@ class GELU(Activation, library=True):
     caches = ("z", "p")
 
     def __init__(self, approximate: bool = False) -> None:
-        self.approximate = bool(approximate)
+        self.approximate = flag("GELU: approximate", approximate)
 
     def as_numpy(self) -> str:
         return f"x = x * {'sigmoid(2 * gelu_inner(x))' if self.approximate else 'normal_cdf(x)'}"

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from minidense.core.arguments import whole_numbers
+from minidense.core.arguments import check_attribute, flag, whole_numbers
 from minidense.core.configurable import Configurable
 from minidense.core.types import Array, Shape
 from minidense.layers.guard import backward_as_child, forward_as_child
@@ -137,7 +137,7 @@ class Layer(Configurable):
     """Whether ``forward`` draws random numbers: the network then gives the layer a generator, ``self.rng``."""
 
     trainable: bool = True
-    """If False, ``fit`` does not change the parameters of this layer and its children. Set it before ``fit``."""
+    """If False, training does not change the parameters of this layer and its children, from the next step on."""
 
     def build(self, input_shape: Shape) -> Shape:
         """Declare parameters, buffers and children; return the output shape. Neither shape has a batch axis."""
@@ -249,6 +249,8 @@ class Layer(Configurable):
     """Whether ``forward`` has a parameter ``training``."""
     _keeps_children: ClassVar[bool] = False
     """Whether the children are added by the constructor, not by ``build``."""
+    _own_caches: ClassVar[frozenset[str]] = frozenset()
+    """The ``caches`` of one of the library's own layers."""
     _notes_reading: ClassVar[bool] = True
     """Whether reading a missing attribute calls ``Layer.__getattr__``, and not an author's own."""
 
@@ -267,6 +269,7 @@ class Layer(Configurable):
             cls.rowwise = False
         if _is_of_another_forward(cls, "as_numpy"):
             cls.as_numpy = Layer.as_numpy  # type: ignore[method-assign]
+        cls._own_caches = frozenset(cls.caches if library else ())
         cls._notes_reading = cls.__getattr__ is Layer.__getattr__
         parameters = inspect.signature(cls.forward).parameters if hasattr(cls, "forward") else {}
         cls._takes_training = "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -323,8 +326,13 @@ class Layer(Configurable):
                 )
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._own_caches:  # by far the most frequent
+            object.__setattr__(self, name, value)
+            return
         record = self._record
         if name not in record.guarded:
+            if self._of_library and self._config:
+                check_attribute(self, name)
             object.__setattr__(self, name, value)
             return
         view = record.views.get(name)
@@ -338,12 +346,12 @@ class Layer(Configurable):
                     raise ValueError(f"{self._where}: {name} must have shape {view.shape}, got {np.shape(value)}.")
                 view[...] = value
         elif name == "trainable":
-            if not isinstance(value, bool | np.bool):
-                raise TypeError(f"{self._where}: trainable: expected True or False, got {value!r}.")
+            value = flag(f"{self._where}: trainable", value)
             if name in self._config:
                 self._set_argument(name, value)
             for layer in walk(self):
                 layer.__dict__["trainable"] = value
+            vars(outermost(self))["_frozen"] = None
         elif name in self._config:
             self._set_argument(name, value)
         else:

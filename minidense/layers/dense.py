@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minidense.core.arguments import whole_number
+from minidense.core.arguments import flag, whole_number
 from minidense.core.types import Array, Shape
 from minidense.layers.activations import get_activation
 from minidense.layers.base import Layer, parent_of
@@ -29,6 +29,9 @@ class Dense(Layer, library=True):
     rowwise = True
     caches = ("x",)
 
+    W: Array
+    b: Array
+
     def __init__(
         self,
         units: int,
@@ -39,7 +42,7 @@ class Dense(Layer, library=True):
     ) -> None:
         self.units = whole_number("Dense: units", units)
         self.activation = None if activation is None else get_activation(activation)
-        self.use_bias = bool(use_bias)
+        self.use_bias = flag("Dense: use_bias", use_bias)
         self.kernel_initializer = get_initializer(kernel_initializer)
         self.bias_initializer = get_initializer(bias_initializer)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from minidense.layers.base import Layer, own_params
+from minidense.layers.composite import Chain
 from minidense.network import Network
 
 
@@ -38,8 +39,8 @@ def summary(network: Network, title: str) -> Summary:
 
     def add(layer: Layer, indent: str) -> None:
         record, built = layer._record, network.built
-        name = type(layer).__name__ if record.children and not isinstance(layer, Network) else repr(layer)
-        name = "Sequential" if isinstance(layer, Network) else name
+        name = type(layer).__name__ if record.children else repr(layer)
+        name = "Sequential" if type(layer) in (Chain, Network) else name
         shape = "?" if not built else "(n, " + ", ".join(map(str, record.output_shape or ())) + ")"
         own = sum(d.size for d in own_params(layer))
         count = "?" if not built else "" if record.children and not own else f"{own:,}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidense.core.arguments import real_number, whole_number
+from minidense.core.arguments import flag, real_number, whole_number
 from minidense.core.errors import warn
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
@@ -197,7 +197,7 @@ class Checks:
 def _check_split(validation_data: Any, validation_split: float, validation_shuffle: bool) -> float:
     """The share of rows to hold out."""
     split = real_number("validation_split", validation_split, at_least=0, below=1)
-    if validation_shuffle and not split:
+    if flag("validation_shuffle", validation_shuffle) and not split:
         raise ValueError("validation_shuffle needs validation_split, the share of rows to hold out.")
     pair = isinstance(validation_data, tuple | list) and len(validation_data) in (2, 3)
     if validation_data is not None and not pair:

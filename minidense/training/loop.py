@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minidense.callbacks.base import CallbackList, Logs
-from minidense.core.arguments import shown, whole_number
+from minidense.core.arguments import flag, shown, whole_number
 from minidense.core.errors import Problems, warn
 from minidense.core.interrupts import current
 from minidense.core.types import Array
@@ -53,9 +53,7 @@ class Run:
         self.model, self.feed, self.validation = model, data.feed, data.validation
         self.callbacks, self.saved = callbacks, saved
         self.epochs = whole_number("epochs", epochs)
-        if not isinstance(shuffle, bool | np.bool):
-            raise TypeError(f"shuffle: expected True or False, got {shuffle!r}.")
-        self.shuffled = bool(shuffle) and self.feed.batch_rows < self.feed.n
+        self.shuffled = flag("shuffle", shuffle) and self.feed.batch_rows < self.feed.n
         self.row_loss, self.batch_size = data.row_loss, data.batch_size
         assert model.loss is not None
         self.report = Report(model.loss, data.row_loss, model.metrics)
@@ -239,7 +237,8 @@ class Run:
         if self.saved is not None:
             state = self.saved.state
             for layer, other in zip(walk(self.model.network), walk(self.saved.model.network), strict=True):
-                vars(layer)["trainable"] = other.trainable  # only now: a run freezes what was frozen when it began
+                vars(layer)["trainable"] = other.trainable  # only now: what callbacks froze meanwhile
+            self.model.network._frozen = None
             self.epoch, self.step, self.steps_made = state["epoch"], state["step"], state["steps_made"]
             self.report.resume(state["report"])
             self._running.resume(state["running"])

@@ -46,7 +46,6 @@ class Learner:
         """The update of a library optimizer, which cannot fail halfway; None for a user's optimizer."""
         self.layers = network.trunk(model.loss.includes if model.loss else None)
         self.chain = Pass(self.layers, training=True, for_input=False)
-        self.frozen = network.pieces(lambda layer, d: not layer.trainable)
         self.drawing = [layer for layer in walk(network) if layer.draws]
         self.holds, self.has_shared = bool(network.buffers.size or self.drawing), network.has_shared
         self.interrupts = current()
@@ -57,9 +56,10 @@ class Learner:
         self._moved = np.empty(0)
 
     def prepare(self) -> None:
-        """Tell the optimizer which slices of ``theta`` weight decay applies to."""
+        """Tell the optimizer where each parameter is in ``theta``, and which ones weight decay applies to."""
         if self.optimizer is not None:
-            self.optimizer.decayed = self.network.pieces(lambda layer, d: d.decay)
+            self.optimizer.pieces = self.network.pieces()
+            self.optimizer.decayed = [piece.slice for piece in self.network.pieces(lambda layer, d: d.decay)]
 
     def backpropagate(self, step: Step) -> bool:
         """Compute ``grad`` for ``step`` and store its scores. Returns False if the loss is not finite."""
@@ -97,7 +97,7 @@ class Learner:
         """
         self.interrupts.hold()
         try:
-            if self.frozen or not self.own_update:
+            if self.network.frozen or not self.own_update:
                 self._update_with_copies()
             else:
                 self.own_update(self.theta, self.grad)
@@ -110,9 +110,10 @@ class Learner:
         """The update, with copies to restore: those of frozen layers, and of everything if it fails."""
         optimizer, theta, grad = self.optimizer, self.theta, self.grad
         assert optimizer is not None
-        frozen = [theta[piece].copy() for piece in self.frozen]
+        pieces = self.network.frozen
+        frozen = [theta[piece].copy() for piece in pieces]
         before = None if self.own_update else (theta.copy(), copy.deepcopy(optimizer.state), optimizer.iterations)
-        for piece in self.frozen:
+        for piece in pieces:
             grad[piece] = 0
         try:
             optimizer.update(theta, grad)
@@ -120,7 +121,7 @@ class Learner:
             if before is not None:
                 theta[...], optimizer.state, optimizer.iterations = before
             raise
-        for piece, values in zip(self.frozen, frozen, strict=True):
+        for piece, values in zip(pieces, frozen, strict=True):
             theta[piece] = values
 
     def _hold(self) -> None:

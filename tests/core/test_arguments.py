@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from minidense.core.arguments import known_keywords, real_number, whole_number
+import minidense as md
+from minidense.core.arguments import flag, known_keywords, real_number, whole_number
 
 
 def test_whole_numbers_may_be_numpys():
@@ -24,3 +25,38 @@ def test_a_decorated_function_takes_what_it_took():
     assert f.__doc__ == "Doc."
     with pytest.raises(TypeError, match=r"f\(\) takes no keyword 'bb'. Did you mean 'b'\? It takes: a, b"):
         f(1, bb=3)
+
+
+@pytest.mark.parametrize("value", ["False", "no", 1, 0, None, np.array(True)])
+def test_only_true_and_false_are_flags(value):
+    with pytest.raises(TypeError, match="shuffle: expected True or False, got"):
+        flag("shuffle", value)
+
+
+@pytest.mark.parametrize("value", [True, False, np.True_, np.False_])
+def test_a_flag_is_a_bool(value):
+    assert flag("shuffle", value) is bool(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("lr", "learning_rate"), ("learningrate", "learning_rate"), ("iteration", "iterations"), ("momentun", "momentum")],
+)
+def test_an_attribute_that_is_likely_a_mistake_is_refused(name, meant):
+    optimizer = md.SGD(0.1)
+    with pytest.raises(AttributeError, match=f"^SGD has no attribute '{name}'; .* Set '{meant}' instead"):
+        setattr(optimizer, name, 1e-9)
+    assert name not in vars(optimizer)
+
+
+@pytest.mark.parametrize("thing", [md.SGD(), md.Dense(3), md.Sequential(), md.callbacks.EarlyStopping()])
+def test_other_attributes_are_the_users_own(thing):
+    thing.note, thing._lr = "mine", 3
+    assert (thing.note, thing._lr) == ("mine", 3)
+
+
+@pytest.mark.parametrize("kind", [md.SGD, md.Dense, md.Sequential])
+def test_a_subclass_has_what_attributes_it_likes(kind):
+    thing = type("Own", (kind,), {})(*[3] * (kind is md.Dense))
+    thing.lr = thing.optimiser = thing.kernel = 1
+    assert (thing.lr, thing.optimiser, thing.kernel) == (1, 1, 1)

@@ -424,6 +424,24 @@ def test_what_callbacks_have_set_of_the_model(tmp_path):
     assert whole.layers[3].rate == pytest.approx(0.3 * 0.97**16)
 
 
+class Thaw(md.Callback):
+    """Freezes and unfreezes a layer in the middle of an epoch."""
+
+    saved = ("steps",)
+    steps: int = 0
+
+    def on_train_begin(self, logs):
+        self.steps = 0
+
+    def on_batch_end(self, batch, logs):
+        self.steps += 1
+        self.model.layers[0].trainable = self.steps % 5 > 2
+
+
+def test_what_callbacks_freeze_in_the_middle_of_an_epoch(tmp_path):
+    assert_resumes(lambda: network(md.Adam(0.01)), tmp_path, watch=lambda: [Thaw()])
+
+
 def test_callbacks_are_resumed_too(tmp_path):
     def watchers(folder):
         return [

@@ -491,3 +491,44 @@ def test_a_frozen_layer_does_not_count_in_the_norm_that_is_clipped(frozen):
             np.testing.assert_allclose(getattr(model.layers[2 - frozen], name), value, rtol=1e-12)
             assert np.array_equal(getattr(model.layers[frozen], name), getattr(twin.layers[frozen], name))
         assert not model.layers[frozen].dW.any()
+
+
+# ------------------------------------------------------------------ frozen layers
+
+
+class FreezeAt(md.Callback):
+    """Freezes the first layer after some steps, and unfreezes it later."""
+
+    def __init__(self, first, last):
+        self.first, self.last = first, last
+
+    def on_train_begin(self, logs):
+        self.seen = [self.model.layers[0].W.copy()]
+
+    def on_batch_end(self, batch, logs):
+        self.seen.append(self.model.layers[0].W.copy())
+        if len(self.seen) - 1 == self.first:
+            self.model.layers[0].trainable = False
+        if len(self.seen) - 1 == self.last:
+            self.model.layers[0].trainable = True
+
+
+@given(first=st.integers(1, 8), length=st.integers(1, 4))
+def test_a_layer_is_frozen_from_the_next_step_on(first, length):
+    model, watch = plain(), FreezeAt(first, first + length)
+    model.fit(X, Y, batch_size=16, epochs=3, callbacks=[watch], verbose=0)
+    changed = [not np.array_equal(a, b) for a, b in itertools.pairwise(watch.seen)]
+    assert changed == [not first <= step < first + length for step in range(12)]
+
+
+def test_a_layer_that_is_added_frozen_stays_as_it_is():
+    model = plain()
+    model.fit(X, Y, verbose=0)
+    layer = md.Dense(3, bias_initializer="ones")
+    layer.trainable = False
+    model.add(layer)
+    model.fit(X, Y, verbose=0)
+    assert np.array_equal(layer.b, np.ones(3))
+    layer.trainable = True
+    model.fit(X, Y, verbose=0)
+    assert not np.array_equal(layer.b, np.ones(3))
