@@ -13,7 +13,7 @@ import numpy as np
 
 from minidense.callbacks.base import Callback, CallbackList, Logs
 from minidense.callbacks.reporting import progress_callback
-from minidense.core.arguments import check_attribute, flag, known_keywords, lookup, whole_numbers
+from minidense.core.arguments import check_attribute, flag, items, known_keywords, lookup, whole_numbers
 from minidense.core.interrupts import current, guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
@@ -426,7 +426,7 @@ class Sequential:
     def backward(self, dy: Any) -> Array:
         """The backward pass of the last ``forward``: from dLoss/dy to dLoss/dx; fills ``grad``."""
         _, output_shape = self._built_shapes()
-        dy = np.asarray(dy, self.dtype)
+        dy = np.asarray(as_features(dy, "dy"), self.dtype)
         rows = self._rows_forward if self._rows_forward is not None else "n"
         if dy.shape[1:] != output_shape or dy.ndim == 0 or rows not in ("n", len(dy)):
             expected = ", ".join(map(str, (rows, *output_shape)))
@@ -450,6 +450,7 @@ class Sequential:
         """Copy ``weights``, in the order of ``get_weights``, into the model; on a ValueError, none is copied."""
         self._built_shapes()
         targets = self.network.named_arrays()
+        weights = items("weights", weights)
         if len(weights) != len(targets):
             raise ValueError(f"weights: expected {len(targets)} arrays, got {len(weights)}.")
         arrays = [np.array(as_features(w, f"weights[{i}]")) for i, w in enumerate(weights)]  # copies: they may be views

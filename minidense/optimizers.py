@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from minidense.core.arguments import flag, lookup, real_number, whole_number
+from minidense.core.arguments import flag, lookup, real_number, shown, whole_number
 from minidense.core.configurable import Configurable
 from minidense.core.types import Array, Shape
 from minidense.numerics.blas import AddScaled
@@ -96,7 +96,17 @@ class Optimizer(Configurable):
         return real_number(f"{type(self).__name__}: learning_rate", eta(self.iterations), at_least=0)
 
     def update(self, theta: Array, grad: Array) -> None:
-        """Make one update: change ``theta`` in place, given ``grad``, which is not changed. Both are (p,)."""
+        """Make one update: change ``theta`` in place, given ``grad``, which is not changed. Both are (p,).
+
+        Raises TypeError for anything but arrays of float32 or float64, and ValueError for different shapes.
+        """
+        if not all(isinstance(vector, np.ndarray) and vector.dtype.kind == "f" for vector in (theta, grad)):
+            raise TypeError(f"update: expected arrays of floats, got theta={shown(theta)}, grad={shown(grad)}.")
+        if theta.shape != grad.shape or not theta.flags.writeable:
+            raise ValueError(
+                f"update: expected a theta that can be written to, and a grad of its shape; got shapes {theta.shape} "
+                f"and {grad.shape}."
+            )
         with np.errstate(all="ignore"):
             self.apply(theta, grad)
 

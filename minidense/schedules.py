@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from minidense.core.arguments import flag, real_number, whole_number
+from minidense.core.arguments import flag, function_of, items, real_number, whole_number
 from minidense.core.configurable import Configurable
 
 
@@ -39,8 +39,8 @@ class PiecewiseConstantDecay(Schedule, library=True):
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float]) -> None:
         name = "PiecewiseConstantDecay"
-        self.boundaries = [whole_number(f"{name}: boundaries", b, 0) for b in boundaries]
-        self.values = [real_number(f"{name}: values", v, above=0) for v in values]
+        self.boundaries = [whole_number(f"{name}: boundaries", b, 0) for b in items(f"{name}: boundaries", boundaries)]
+        self.values = [real_number(f"{name}: values", v, above=0) for v in items(f"{name}: values", values)]
         if len(self.values) != len(self.boundaries) + 1 or self.boundaries != sorted(self.boundaries):
             raise ValueError(f"{name}: expected rising boundaries and one more value, got {boundaries}, {values}.")
 
@@ -95,7 +95,8 @@ class WarmUp(Schedule, library=True):
     """
 
     def __init__(self, schedule: Callable[[int], float], steps: int) -> None:
-        self.schedule, self.steps = schedule, whole_number("WarmUp: steps", steps)
+        self.schedule = function_of("WarmUp: schedule", schedule)
+        self.steps = whole_number("WarmUp: steps", steps)
 
     def __call__(self, step: int) -> float:
         if step < self.steps:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import math
 import numbers
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -40,14 +41,16 @@ def shown(value: Any) -> str:
 
 
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
-    """``table[name]``. Raises a ValueError that lists the known names if there is no such name.
+    """``table[name]``. Raises a ValueError that lists the known names if there is no such name, or a TypeError.
 
     >>> lookup("fruit", "pear", {"pear": 1})
     1
     """
+    known = ", ".join(map(repr, sorted(table)))
+    if not isinstance(name, str):
+        raise TypeError(f"{kind}: expected one of the names {known}, got {shown(name)}.")
     if name in table:
         return table[name]
-    known = ", ".join(map(repr, sorted(table)))
     raise ValueError(f"unknown {kind} {shown(name)}.{nearest(name, table)} Known: {known}.")
 
 
@@ -57,13 +60,15 @@ def whole_number(name: str, value: Any, at_least: int = 1) -> int:
     >>> whole_number("units", 3)
     3
     """
-    if type(value) is int and value >= at_least:  # by far the most frequent
+    if type(value) is int and at_least <= value < 2**63:  # by far the most frequent
         return value
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected a whole number, got {shown(value)} ({type(value).__name__}).")
-    if value < at_least:
-        raise ValueError(f"{name}: expected a whole number of at least {at_least}, got {shown(value)}.")
-    return int(value)
+    number = int(value)
+    if not at_least <= number < 2**63:
+        most = "" if number < at_least else " and below 2**63"
+        raise ValueError(f"{name}: expected a whole number of at least {at_least}{most}, got {shown(value)}.")
+    return number
 
 
 def whole_numbers(name: str, shape: Any) -> tuple[int, ...]:
@@ -96,12 +101,61 @@ def real_number(
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number, got {shown(value)} ({type(value).__name__}).")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a large int
+        number = math.inf
     if not (math.isfinite(number) and above < number < below and number >= at_least):
         bounds = [f"above {above:g}"] * (above > -math.inf) + [f"at least {at_least:g}"] * (at_least > -math.inf)
         bounds += [f"below {below:g}"] * (below < math.inf)
         raise ValueError(f"{name}: expected a finite number {' and '.join(bounds)}, got {shown(value)}.")
     return number
+
+
+def text(name: str, value: Any) -> str:
+    """``value``, which must be a string, and not empty. Raises TypeError and ValueError.
+
+    >>> text("monitor", "loss")
+    'loss'
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a string, got {shown(value)}.")
+    if not value:
+        raise ValueError(f"{name}: expected a string that is not empty.")
+    return value
+
+
+def file_path(name: str, value: Any) -> str:
+    """The path as a string. Raises TypeError unless it is a string, bytes or os.PathLike; ValueError for an empty one.
+
+    >>> file_path("path", "model.npz")
+    'model.npz'
+    """
+    if not isinstance(value, str | bytes | os.PathLike):
+        raise TypeError(f"{name}: expected a path such as 'model.npz', got {shown(value)}.")
+    return text(name, os.fsdecode(value))
+
+
+def items(name: str, value: Any) -> list[Any]:
+    """The items of a list, a tuple or an array. Raises TypeError for anything else.
+
+    >>> items("sizes", (3, 4))
+    [3, 4]
+    """
+    if not isinstance(value, list | tuple) and not (isinstance(value, np.ndarray) and value.ndim):
+        raise TypeError(f"{name}: expected a list, got {shown(value)}.")
+    return list(value)
+
+
+def function_of(name: str, value: T) -> T:
+    """``value``, which must be callable. Raises TypeError otherwise.
+
+    >>> function_of("schedule", max)
+    <built-in function max>
+    """
+    if not callable(value):
+        raise TypeError(f"{name}: expected a function, got {shown(value)}.")
+    return value
 
 
 def flag(name: str, value: Any) -> bool:
@@ -165,14 +219,23 @@ def check_keywords(what: str, given: Iterable[str], known: Iterable[str]) -> Non
 
 
 def known_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorator: an unknown keyword is a TypeError that suggests the nearest known one."""
-    known = list(inspect.signature(function).parameters)
-    accepted = frozenset(known)
+    """Decorator: a TypeError that suggests the nearest name for an unknown keyword, and names for surplus arguments."""
+    parameters = inspect.signature(function).parameters
+    known, accepted = list(parameters), frozenset(parameters)
+    by_position = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    most = len(by_position)
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         if kwargs and not accepted.issuperset(kwargs):
             check_keywords(f"{function.__qualname__}()", kwargs, known)
+        if len(args) > most:
+            taken = ", ".join(name for name in by_position if name != "self") or "nothing"
+            others = ", ".join(f"{name}=" for name in known if name not in by_position)
+            raise TypeError(
+                f"{function.__qualname__}() takes {taken} by position, got {len(args) - (known[0] == 'self')} arguments"
+                + (f"; pass others by name: {others}." if others else ".")
+            )
         return function(*args, **kwargs)
 
     return checked

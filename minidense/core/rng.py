@@ -7,6 +7,7 @@ from typing import NamedTuple, Self, TypeAlias, cast
 
 import numpy as np
 
+from minidense.core.arguments import shown
 from minidense.core.types import Array
 
 Path: TypeAlias = Sequence[int | str]
@@ -35,12 +36,7 @@ class Generators(NamedTuple):
         >>> Generators.from_rng(0).shuffle.integers(10, size=3)
         array([6, 6, 3])
         """
-        try:
-            seeds = np.random.default_rng(rng).spawn(3)
-        except (TypeError, ValueError) as error:
-            raise type(error)(
-                f"rng: expected None, an int or a numpy.random.Generator, got {rng!r}; {error}."
-            ) from None
+        seeds = random_generator(rng).spawn(3)
         initial, shuffle, noise = (
             np.random.SeedSequence(s.entropy, spawn_key=s.spawn_key) for s in _seed_sequences(seeds)
         )
@@ -57,6 +53,20 @@ class Generators(NamedTuple):
     def split_order(self, n: int) -> Array:
         """The permutation of n rows for a shuffled validation split: the same at each ``fit``."""
         return generator(_child(self.initial, [n])).permutation(n)
+
+
+def random_generator(rng: int | np.random.Generator | None) -> np.random.Generator:
+    """The generator of that seed, or the one that is passed. Raises TypeError or ValueError for anything else.
+
+    >>> random_generator(0).integers(10, size=3)
+    array([8, 6, 5])
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            f"rng: expected None, an int or a numpy.random.Generator, got {shown(rng)}; {error}."
+        ) from None
 
 
 def generator(seed: np.random.SeedSequence) -> np.random.Generator:

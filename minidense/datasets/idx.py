@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minidense.core.arguments import file_path
 from minidense.core.types import Array
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -25,7 +26,7 @@ def load_idx(path: str | os.PathLike[str]) -> Array:
     >>> load_idx(path)
     array([7, 8, 9], dtype=uint8)
     """
-    content = Path(path).read_bytes()
+    content = Path(file_path("path", path)).read_bytes()
     if content[:2] == b"\x1f\x8b":
         try:
             content = gzip.decompress(content)
@@ -59,7 +60,7 @@ def load_fashion_mnist(
     Raises FileNotFoundError, with a message that says how to get them, and ValueError if a file is damaged.
     """
     named = [folder] if folder is not None else [os.environ.get("MINIDENSE_DATA"), _DEBIAN]
-    folders = [Path(f) for f in named if f]
+    folders = [Path(file_path("folder", f)) for f in named if f]
     for place in folders:
         paths = [_find(place, part) for part in _PARTS]
         if all(paths):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidense.core.arguments import whole_number
+from minidense.core.rng import random_generator
 from minidense.core.types import Array
 
 
@@ -21,7 +22,7 @@ def make_spirals(
     ((300, 2), [100, 100, 100])
     """
     n, classes = whole_number("samples_per_class", samples_per_class), whole_number("classes", classes)
-    random = np.random.default_rng(rng)
+    random = random_generator(rng)
     radius = np.tile(np.linspace(0, 1, n), classes)
     arm = np.repeat(np.arange(classes), n)
     angle = 4 * arm + np.tile(np.linspace(0, 4, n), classes) + 0.2 * random.standard_normal(n * classes)

@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
+from minidense.core.arguments import file_path
 from minidense.core.errors import CorruptFileError
 from minidense.core.types import Array
 from minidense.files.atomic import replace_file
@@ -135,7 +136,8 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
     Raises CorruptFileError for any other file, ValueError for one of an earlier layout, OSError where it cannot be
     read, and MemoryError.
     """
-    name, data = os.fsdecode(path), _contents(path)
+    name = file_path("path", path)
+    data = _contents(name)
     if data[-len(_SEAL_OF_LAYOUT_1) - _DIGITS : -_DIGITS] == _SEAL_OF_LAYOUT_1:
         raise ValueError(
             f"{name}: written by an earlier minidense, in layout 1, which this one does not read; "
@@ -153,13 +155,13 @@ def read_archive(path: str | os.PathLike[str]) -> Archive:
         raise CorruptFileError(f"{name}: damaged, or not written by minidense: {why}.") from None
 
 
-def _contents(path: str | os.PathLike[str]) -> bytes:
+def _contents(path: str) -> bytes:
     """A regular file as it is now. A pipe is not waited for, and a device not read."""
     extra = sum(getattr(os, flag, 0) for flag in ("O_NONBLOCK", "O_NOCTTY"))
     with open(path, "rb", opener=lambda path, flags: os.open(path, flags | extra)) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", os.fsdecode(path))
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
         return file.read(status.st_size)
 
 

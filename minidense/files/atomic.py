@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO
 
+from minidense.core.arguments import file_path
+
 try:
     import fcntl
 except ImportError:  # Windows, where nothing is locked, and no leftover removed
@@ -33,18 +35,19 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
     ...     os.listdir(folder)
     ['a']
     """
-    target = os.path.realpath(os.fsdecode(path))
+    path = file_path("path", path)
+    target = os.path.realpath(path)
     folder, name = os.path.split(target)
     kin = f".minidense-{zlib.crc32(os.fsencode(name)):08x}-"  # a name's own length could be too long with more
     try:
-        if os.fsdecode(path).endswith((os.sep, os.altsep or os.sep)):
+        if path.endswith((os.sep, os.altsep or os.sep)):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         mode = _mode(target)
         _remove_leftovers(folder, kin)
         _write_and_rename(os.path.join(folder, kin), mode, write, target)
     except OSError as error:
         problem = f"{error.strerror or error}; nothing was saved, and what was there before is as it was"
-        raise OSError(error.errno, problem, os.fspath(path)) from error
+        raise OSError(error.errno, problem, path) from error
     _flush(folder)
 
 

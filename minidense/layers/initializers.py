@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from minidense.core.arguments import lookup
+from minidense.core.arguments import lookup, shown
 from minidense.core.types import Array, Shape
 
 
@@ -76,5 +76,5 @@ def get_initializer(initializer: str | Initializer) -> Initializer:
     if callable(initializer):
         return initializer
     if not isinstance(initializer, str):
-        raise TypeError(f"initializer: expected a name or a callable init(rng, shape), got {initializer!r}.")
+        raise TypeError(f"initializer: expected a name or a callable init(rng, shape), got {shown(initializer)}.")
     return lookup("initializer", initializer, INITIALIZERS)

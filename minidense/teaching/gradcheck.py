@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from minidense.core.arguments import whole_number, whole_numbers
+from minidense.core.arguments import items, real_number, whole_number, whole_numbers
 from minidense.core.interrupts import quiet
-from minidense.core.rng import Generators
+from minidense.core.rng import Generators, random_generator
 from minidense.core.types import Array, Shape
+from minidense.data.arrays import as_features
 from minidense.layers.base import Layer, own_params, walk
 from minidense.layers.composite import Pass, expanded
 from minidense.network import Network
@@ -60,14 +61,14 @@ def check_layer(
     if isinstance(layer, type) or not hasattr(layer, "_as_layer"):
         raise TypeError(f"check_layer: expected a layer object such as md.Dense(3), got {layer!r}.")
     shape = whole_numbers("input_shape", input_shape)
-    sizes = [whole_number("batch_sizes", n) for n in batch_sizes]
-    given = None if x is None else np.array(x, np.float64)
+    sizes = [whole_number("batch_sizes", n) for n in items("batch_sizes", batch_sizes)]
+    given = None if x is None else np.array(as_features(x), np.float64)
     if not sizes or (given is not None and (given.shape[1:] != shape or not len(given))):
         raise ValueError(
             f"check_layer: expected some batch_sizes, or x of shape (n, *{shape}); got {batch_sizes}, {x!r}."
         )
-    entries = whole_number("entries", entries)
-    random = np.random.default_rng(rng)
+    entries, tolerance = whole_number("entries", entries), real_number("tolerance", tolerance, above=0)
+    random = random_generator(rng)
 
     network = Network([], "float64", Generators.from_rng(random))
     network.extend(expanded([_copy(layer)]))  # a Dense may have an activation

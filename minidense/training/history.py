@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from minidense.core.arguments import lookup
+from minidense.core.arguments import file_path, lookup
 
 
 class History:
@@ -47,7 +47,7 @@ class History:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table with one line per epoch and one column per metric."""
-        with open(path, "w", newline="") as file:
+        with open(file_path("path", path), "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", *self.history])
             writer.writerows(zip(self.epoch, *self.history.values(), strict=True))

@@ -1,10 +1,12 @@
 """Checks of arguments, and suggestions of the nearest name."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import minidense as md
-from minidense.core.arguments import flag, known_keywords, real_number, whole_number
+from minidense.core.arguments import file_path, flag, known_keywords, lookup, real_number, text, whole_number
 
 
 def test_whole_numbers_may_be_numpys():
@@ -60,3 +62,39 @@ def test_a_subclass_has_what_attributes_it_likes(kind):
     thing = type("Own", (kind,), {})(*[3] * (kind is md.Dense))
     thing.lr = thing.optimiser = thing.kernel = 1
     assert (thing.lr, thing.optimiser, thing.kernel) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("check", [real_number, whole_number])
+def test_a_number_that_is_too_large_is_out_of_range(check):
+    with pytest.raises(ValueError, match=r"^n: expected a .* number"):
+        check("n", 10**400)
+
+
+@pytest.mark.parametrize("value", [3, None, 0.5, ["a"], np.array(["a"])])
+def test_a_name_and_a_path_are_strings(value):
+    with pytest.raises(TypeError, match="^mode: expected one of the names 'max', 'min', got"):
+        lookup("mode", value, {"min": 1, "max": 2})
+    with pytest.raises(TypeError, match="^path: expected a path such as 'model.npz', got"):
+        file_path("path", value)
+    with pytest.raises(TypeError, match="^monitor: expected a string, got"):
+        text("monitor", value)
+
+
+def test_a_path_is_given_in_all_of_pythons_ways():
+    assert file_path("path", Path("a") / "b") == file_path("path", b"a/b") == file_path("path", "a/b")
+
+
+def test_an_empty_path_is_none():
+    with pytest.raises(ValueError, match="^path: expected a string that is not empty"):
+        file_path("path", "")
+
+
+def test_more_arguments_than_may_be_given_by_position():
+    @known_keywords
+    def fit(x, y=None, *, epochs=1):
+        return x, y, epochs
+
+    with pytest.raises(
+        TypeError, match=r"fit\(\) takes x, y by position, got 3 arguments; pass others by name: epochs=\."
+    ):
+        fit(1, 2, 3)
