@@ -72,11 +72,11 @@ def test_a_number_that_is_too_large_is_out_of_range(check):
 
 @pytest.mark.parametrize("value", [3, None, 0.5, ["a"], np.array(["a"])])
 def test_a_name_and_a_path_are_strings(value):
-    with pytest.raises(TypeError, match="^mode: expected one of the names 'max', 'min', got"):
+    with pytest.raises(TypeError, match=r"^mode: expected one of the names 'max', 'min', got"):
         lookup("mode", value, {"min": 1, "max": 2})
-    with pytest.raises(TypeError, match="^path: expected a path such as 'model.npz', got"):
+    with pytest.raises(TypeError, match=r"^path: expected a path such as 'model.npz', got"):
         file_path("path", value)
-    with pytest.raises(TypeError, match="^monitor: expected a string, got"):
+    with pytest.raises(TypeError, match=r"^monitor: expected a string, got"):
         text("monitor", value)
 
 
@@ -85,7 +85,7 @@ def test_a_path_is_given_in_all_of_pythons_ways():
 
 
 def test_an_empty_path_is_none():
-    with pytest.raises(ValueError, match="^path: expected a string that is not empty"):
+    with pytest.raises(ValueError, match=r"^path: expected a string that is not empty"):
         file_path("path", "")
 
 
