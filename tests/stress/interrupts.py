@@ -156,18 +156,20 @@ def main(arguments=None):
         for name, call, whole in calls(folder):
             if options.calls and name not in options.calls:
                 continue
-            fresh = make()
-            counter = Tracer([])
-            model = copy.deepcopy(fresh)
-            counter.run(lambda call=call, model=model: call(model))
-            for k in range(1, counter.count + 1, options.every):
+            fresh, k = make(), 1
+            call(copy.deepcopy(fresh))  # which imports, and fills caches
+            while k:
                 for second in (None, 1, 9):
                     model = copy.deepcopy(fresh)
                     tracer = Tracer([k] if second is None else [k, k + second])
                     interrupted = tracer.run(lambda call=call, model=model: call(model))
+                    if not tracer.where:  # the call has fewer lines
+                        k = 0
+                        break
                     tried += 1
                     for problem in problems(model, interrupted, whole, threads):
                         failures.append(f"{name}, at {' and '.join(tracer.where)}: {problem}")
+                k = k and k + options.every
     for failure in failures[:40]:
         print(failure)
     print(f"{tried:,} interrupts, {len(failures)} failures")
