@@ -16,7 +16,7 @@ def test_the_python_blocks_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # as where a program is started
     blocks = python_blocks()
-    assert len(blocks) >= 3
+    assert len(blocks) >= 2
     names = {"__name__": "readme"}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
