@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
 from minidense.training.inputs import Checks, as_rows, prepared
 from minidense.training.loop import Run, SavedRun
+from minidense.training.results import Results
 from minidense.training.step import learning
 
 
@@ -299,14 +300,24 @@ class Sequential:
             raise FileNotFoundError(errno.ENOENT, "there is no checkpoint; begin with resume=None", path)
         return SavedRun(os.fspath(path), *checkpoint.read_checkpoint(path, checkpoint.custom_of(self), Sequential))
 
+    @overload
+    def train_on_batch(
+        self, x: Any, y: Any, *, sample_weight: Any = None, return_dict: Literal[False] = False
+    ) -> Results: ...
+    @overload
+    def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None, return_dict: Literal[True]) -> Logs: ...
     @guarded
     @known_keywords
-    def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None) -> Logs:
-        """One update on all rows of ``x``. Returns the loss and the metrics before it. Raises as ``fit`` does."""
+    def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None, return_dict: bool = False) -> Results | Logs:
+        """One update on all rows of ``x``. Returns the loss and the metrics before it, as ``evaluate`` does.
+
+        Raises as ``fit`` does.
+        """
         optimizer, _ = self._compiled()
         optimizer.check_owner(self)
         with self._exclusively(own="train_on_batch"):
-            return self._backpropagate(x, y, sample_weight, update=True).logs()
+            logs = self._backpropagate(x, y, sample_weight, update=True).logs()
+        return logs if return_dict else Results(logs)
 
     @guarded
     @known_keywords
@@ -390,6 +401,28 @@ class Sequential:
         each(pieces, worker, helpers=self.network.helpers_for(len(x), len(starts)))
         return y
 
+    @overload
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        batch_size: int | str = 1024,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+        return_dict: Literal[False] = False,
+    ) -> Results: ...
+    @overload
+    def evaluate(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        batch_size: int | str = 1024,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | str | None = None,
+        return_dict: Literal[True],
+    ) -> Logs: ...
     @guarded
     @known_keywords
     def evaluate(
@@ -400,9 +433,11 @@ class Sequential:
         batch_size: int | str = 1024,
         sample_weight: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
-    ) -> Logs:
-        """The loss, as the mean over the rows, and the metrics: a dict. Pure, and safe in any thread.
+        return_dict: bool = False,
+    ) -> Results | Logs:
+        """The loss, as the mean over the rows, and the metrics. Pure, and safe in any thread.
 
+        Returns Results: ``loss, accuracy = ...``, or ``[1]``, or ``["accuracy"]``. return_dict: return a dict instead.
         sample_weight: (n,), a number of copies of each row. class_weight: as for ``fit``.
         Raises as ``predict`` does, ValueError or TypeError for a wrong ``y``, and RuntimeError before ``compile``.
         """
@@ -410,7 +445,8 @@ class Sequential:
         checks = Checks(self, self._built_shapes()[1])
         feed = checks.evaluation_feed(x, y, sample_weight, class_weight, batch_size)
         with current().breakable():
-            return evaluate(self, checks.row_loss, feed)
+            logs = evaluate(self, checks.row_loss, feed)
+        return logs if return_dict else Results(logs)
 
     @quiet
     def forward(self, x: Array, training: bool = False) -> Array:
