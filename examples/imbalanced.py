@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
         model = md.Sequential([md.Dense(32, activation="relu"), md.Dense(1), md.Sigmoid()], rng=options.seed)
         model.compile(md.Adam(0.003), "binary_crossentropy", metrics=["accuracy", "precision", "recall", "f1", "auc"])
         model.fit(x, y, batch_size=32, epochs=options.epochs, class_weight=weight, verbose=0)
-        results[name] = model.evaluate(x_test, eight_test)
+        results[name] = model.evaluate(x_test, eight_test, return_dict=True)
     for name, metrics in results.items():
         shown = ", ".join(f"{metric} {metrics[metric]:.3f}" for metric in ("accuracy", "recall", "f1", "auc"))
         print(f"{name:>22}: {shown}")

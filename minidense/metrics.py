@@ -1,13 +1,15 @@
 """Metrics, exact over all rows, whatever the batch size.
 
-``y_true`` is the targets: integer class labels (m,), or numbers of the outputs' shape. ``y_pred`` is the model's
-output; under a cross-entropy it is always probabilities, even if the model itself ends in scores.
+``y_true`` is the targets: integer class labels (m,) for several outputs, or numbers of the outputs' shape, (m, 1) for
+one output. ``y_pred`` is the model's output; under a cross-entropy it is always probabilities, even if the model itself
+ends in scores.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import numbers
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy as np
 from minidense.core.arguments import lookup, real_number, whole_number
 from minidense.core.configurable import Configurable
 from minidense.core.interrupts import quiet
-from minidense.core.types import Array
+from minidense.core.types import Array, Shape
 
 
 class Metric(Configurable):
@@ -35,12 +37,19 @@ class Metric(Configurable):
     """
 
     name = "metric"
+    """Its key in ``History`` and ``Results``."""
+
+    higher_is_better: ClassVar[bool | None] = None
+    """Whether a higher value is a better one; None if that is not known."""
 
     running: ClassVar[bool] = True
     """Whether ``result`` is cheap and meaningful for part of the rows: it is then shown while an epoch runs."""
 
     takes_weights: bool = True
-    """Whether ``update`` accepts weights."""
+    """Whether ``update`` accepts weights; only such a metric can be one of ``weighted_metrics``."""
+
+    _takes: ClassVar[str | None] = None
+    """The form of y_true that it takes, a key of ``_FORMS``, which is checked before training; None for any."""
 
     def reset(self) -> None:
         """Forget all rows."""
@@ -94,6 +103,8 @@ class Accuracy(MeanMetric, library=True):
     """
 
     name = "accuracy"
+    higher_is_better = True
+    _takes = "classes"
 
     def rows(self, y_true: Any, y_pred: Array) -> Array:
         hits: Array = y_pred.argmax(axis=1) == _labels(self, y_true, y_pred)
@@ -110,6 +121,8 @@ class TopKAccuracy(MeanMetric, library=True):
     """
 
     name = "top_k_accuracy"
+    higher_is_better = True
+    _takes = "classes"
 
     def __init__(self, k: int = 5) -> None:
         super().__init__()
@@ -132,6 +145,8 @@ class BinaryAccuracy(MeanMetric, library=True):
     """
 
     name = "accuracy"
+    higher_is_better = True
+    _takes = "binary"
 
     def __init__(self, threshold: float = 0.5) -> None:
         super().__init__()
@@ -146,6 +161,8 @@ class MeanSquaredErrorMetric(MeanMetric, library=True):
     """The mean over rows and outputs of ``(y_pred - y_true)**2``."""
 
     name = "mse"
+    higher_is_better = False
+    _takes = "numbers"
 
     def rows(self, y_true: Any, y_pred: Array) -> Array:
         errors = (y_pred - _targets(y_true, y_pred)).reshape(len(y_pred), -1).astype(np.float64)
@@ -156,6 +173,8 @@ class MeanAbsoluteErrorMetric(MeanMetric, library=True):
     """The mean over rows and outputs of ``|y_pred - y_true|``."""
 
     name = "mae"
+    higher_is_better = False
+    _takes = "numbers"
 
     def rows(self, y_true: Any, y_pred: Array) -> Array:
         errors = (y_pred - _targets(y_true, y_pred)).reshape(len(y_pred), -1).astype(np.float64)
@@ -174,6 +193,8 @@ class R2(Metric, library=True):
     """
 
     name = "r2"
+    higher_is_better = True
+    _takes = "numbers"
     saved = ("_weight", "_mean", "_spread", "_error")
 
     _weight: float
@@ -212,6 +233,8 @@ class R2(Metric, library=True):
 class _Counted(Metric):
     """Base of the metrics computed from true, predicted and actual positives, for each class or output."""
 
+    higher_is_better = True
+    _takes = "positives"
     saved = ("_true_positives", "_predicted", "_actual")
 
     _true_positives: Array
@@ -353,6 +376,8 @@ class AUC(_Collecting, library=True):
     """
 
     name = "auc"
+    higher_is_better = True
+    _takes = "positives"
 
     @quiet
     def result(self) -> float:
@@ -375,10 +400,12 @@ def _auc(y: Array, p: Array, w: Array) -> float:
 class FunctionMetric(_Collecting, library=True):
     """A metric from a function ``f(y_true, y_pred)`` of all rows, or ``f(y_true, y_pred, sample_weight=)``.
 
+    It returns a number, or one for each row, (m,), whose mean is taken; with weights, their weighted mean.
+
     >>> def largest_error(y_true, y_pred):
-    ...     return abs(y_true - y_pred[:, 0]).max()
+    ...     return abs(y_true - y_pred).max()
     >>> metric = FunctionMetric(largest_error)
-    >>> metric.update(np.array([1.0, 2.0]), np.array([[1.5], [2.0]]))
+    >>> metric.update(np.array([[1.0], [2.0]]), np.array([[1.5], [2.0]]))
     >>> metric.name, metric.result()
     ('largest_error', 0.5)
     """
@@ -392,9 +419,18 @@ class FunctionMetric(_Collecting, library=True):
     @quiet
     def result(self) -> float:
         y_true, y_pred, weights = self._all()
-        if weights is None:
-            return float(self.function(y_true, y_pred))
-        return float(self.function(y_true, y_pred, sample_weight=weights))
+        value = self.function(y_true, y_pred, **({} if weights is None else {"sample_weight": weights}))
+        if isinstance(value, numbers.Real):
+            return float(value)
+        values, m = np.asarray(value), len(y_pred)
+        if values.dtype.kind not in "biuf" or values.shape not in ((), (m,), (m, 1)):
+            found = f"shape {values.shape}" if values.ndim else repr(value)
+            raise ValueError(
+                f"the metric {self.name}: expected a number, or one for each of the {m} rows, shape ({m},); the "
+                f"function returned {found}, for y_true of shape {y_true.shape} and y_pred of shape {y_pred.shape}."
+            )
+        values = values.reshape(-1).astype(np.float64)
+        return float(values.mean() if len(values) != m or weights is None else values @ weights / weights.sum())
 
 
 def _labels(metric: Metric, y_true: Any, y_pred: Array) -> Array:
@@ -409,6 +445,69 @@ def _labels(metric: Metric, y_true: Any, y_pred: Array) -> Array:
 def _targets(y_true: Any, y_pred: Array) -> Array:
     """``y_true`` in the shape of ``y_pred``: (m,) is taken for (m, 1), and nothing is broadcast."""
     return np.asarray(y_true).reshape(y_pred.shape)
+
+
+# ---------------------------------------------------------------------- which y_true a metric gets
+
+
+def as_column(y_true: Any, output_shape: Shape) -> Any:
+    """``y_true`` as metrics get it: (m, 1), not (m,), for one output, where a difference of the two would be (m, m)."""
+    return y_true[:, None] if output_shape == (1,) and np.ndim(y_true) == 1 else y_true
+
+
+_FORMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "classes": ("class labels (n,) or one-hot rows (n, k), for k > 1 outputs", ("labels", "rows")),
+    "positives": ("class labels (n,) for k > 1 outputs, or 0 and 1 for each output", ("labels", "rows", "column")),
+    "binary": ("0 and 1 for each output", ("rows", "column", "others")),
+    "numbers": ("a number for each output", ("rows", "column", "others")),
+}
+"""What a metric may declare that it takes: in words, and the forms that ``_form`` finds."""
+
+_CHECK_ROWS = 65_536  # at a time
+
+
+def check_targets(metrics: Sequence[Metric], y: Any, labels: Callable[[Any], Any], output_shape: Shape) -> None:
+    """Raise ValueError if a metric of the library cannot take ``labels(y)``, the y_true of these outputs."""
+    declared = [metric for metric in metrics if metric._takes is not None]
+    if not declared:
+        return
+    some = as_column(np.asarray(labels(y[:1])), output_shape)
+    form, shape = _form(some, output_shape), ", ".join(map(str, ("n", *some.shape[1:])))
+    for metric in declared:
+        expected, forms = _FORMS[metric._takes or ""]
+        if form not in forms:
+            found = "class labels (n,)" if form == "labels" else f"y of shape ({shape}) and dtype {some.dtype}"
+            outputs = ", ".join(map(str, ("n", *output_shape)))
+            raise ValueError(
+                f"the metric {metric.name} takes {expected}; here are {found}, and outputs of shape ({outputs})."
+            )
+    strict = next((metric for metric in declared if metric._takes != "numbers"), None)
+    for start in range(0, len(y), _CHECK_ROWS) if strict else ():
+        block = np.asarray(labels(y[start : start + _CHECK_ROWS]))
+        if form == "labels":
+            valid = (block >= 0) & (block < output_shape[0]) & (block == np.floor(block))
+        else:
+            valid = ((block >= 0) & (block <= 1)) | (block == -1)  # -1 and 1 serve as well as 0 and 1
+        if strict and not valid.all():
+            index = tuple(int(i) for i in np.argwhere(~valid)[0])
+            raise ValueError(
+                f"the metric {strict.name} takes {_FORMS[strict._takes or ''][0]}; y is {block[index]} in row "
+                f"{start + index[0]}."
+            )
+
+
+def _form(y_true: Array, output_shape: Shape) -> str:
+    """How y_true and the outputs go together: "labels", or, in the same shape, "column", "rows" or "others"."""
+    if y_true.dtype.kind not in "biuf":
+        return "not numbers"
+    if y_true.ndim == 1 and len(output_shape) == 1:
+        return "labels"
+    if y_true.shape[1:] != output_shape:
+        return "another shape"
+    return "others" if len(output_shape) > 1 else "column" if output_shape == (1,) else "rows"
+
+
+# ---------------------------------------------------------------------- names
 
 
 METRICS: dict[str, type[Metric]] = {
@@ -428,22 +527,60 @@ METRICS: dict[str, type[Metric]] = {
 
 
 def get_metric(metric: str | Metric | Callable[..., Any], accuracy: type[Metric] | None = Accuracy) -> Metric:
-    """A new metric of that name; a Metric as it is; a function (y_true, y_pred) as a metric.
+    """A new metric of that name, which it keeps; a Metric as it is; a function (y_true, y_pred) as a metric.
 
-    accuracy: what the name "accuracy" means under the model's loss; None if it means nothing.
+    accuracy: what the names "accuracy" and "acc" mean under the model's loss; None if they mean nothing.
 
-    >>> get_metric("accuracy")
-    Accuracy()
+    >>> get_metric("acc"), get_metric("acc").name
+    (Accuracy(), 'acc')
     """
     if isinstance(metric, Metric):
         return metric
     if isinstance(metric, str):
-        if metric.lower() in ("accuracy", "acc"):
-            if accuracy is None:
-                raise ValueError("metrics: there is no accuracy under this loss; use 'mae', 'mse' or 'r2'.")
-            return accuracy()
-        known = METRICS if accuracy is None else {**METRICS, "accuracy": accuracy}
-        return lookup("metric", metric.lower(), known)()
+        if metric.lower() in ("accuracy", "acc") and accuracy is None:
+            raise ValueError("metrics: there is no accuracy under this loss; use 'mae', 'mse' or 'r2'.")
+        known = METRICS if accuracy is None else {**METRICS, "accuracy": accuracy, "acc": accuracy}
+        made = lookup("metric", metric.lower(), known)()
+        made.name = metric
+        return made
     if callable(metric) and not isinstance(metric, type):
         return FunctionMetric(metric)
     raise TypeError(f"metrics: expected names such as 'accuracy', metrics or functions, got {metric!r}.")
+
+
+def get_metrics(
+    metrics: Any, weighted_metrics: Any, accuracy: type[Metric] | None
+) -> tuple[list[Metric], list[Metric]]:
+    """The metrics of ``compile``, all with different names. Raises TypeError and ValueError.
+
+    As in Keras, a name that is in both lists becomes ``weighted_...`` in the second; a Metric object keeps its own.
+    """
+    for what, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
+        if isinstance(given, str | Metric):
+            raise TypeError(f"{what}: expected a list, got {given!r}; use {what}=[{given!r}].")
+    plain = [get_metric(metric, accuracy) for metric in metrics]
+    weighted = [get_metric(metric, accuracy) for metric in weighted_metrics]
+    for given, metric in zip(weighted_metrics, weighted, strict=True):
+        if metric is not given and metric.name in [other.name for other in plain]:
+            metric.name = f"weighted_{metric.name}"
+        _check_takes_weights(metric)
+    names = [metric.name for metric in (*plain, *weighted)]
+    if len({"loss", *names}) <= len(names):
+        raise ValueError(
+            f"metrics: expected names that differ from each other and from 'loss', got {names}. Set the name of a "
+            f"Metric object: metric.name = ..."
+        )
+    return plain, weighted
+
+
+def _check_takes_weights(metric: Metric) -> None:
+    try:
+        inspect.signature(metric.update).bind("y_true", "y_pred", "weights")
+        takes = metric.takes_weights
+    except TypeError:
+        takes = False
+    if not takes:
+        what = "sample_weight" if isinstance(metric, FunctionMetric) else "weights in its update"
+        raise ValueError(
+            f"weighted_metrics: the metric {metric.name} takes no {what}: add that argument, or list it in metrics=."
+        )

@@ -22,7 +22,7 @@ from minidense.data.batches import SLICE_ROWS, check_batch_size
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
-from minidense.metrics import Metric, get_metric
+from minidense.metrics import Metric, get_metrics
 from minidense.network import Network
 from minidense.numerics.helpers import each
 from minidense.optimizers import Optimizer, get_optimizer
@@ -87,6 +87,7 @@ class Sequential:
         self.optimizer: Optimizer | None = None
         self.loss: Loss | None = None
         self.metrics: list[Metric] = []
+        self.weighted_metrics: list[Metric] = []
         self._rng_given = rng is not None
         self._rows_forward: int | None = None
 
@@ -203,22 +204,22 @@ class Sequential:
         optimizer: str | Optimizer = "sgd",
         loss: str | Loss = "sparse_categorical_crossentropy",
         metrics: Sequence[str | Metric | Callable[..., Any]] = (),
+        *,
+        weighted_metrics: Sequence[str | Metric | Callable[..., Any]] = (),
     ) -> Self:
         """Set the optimizer, the loss and the metrics. Strings are Keras' names. Returns the model.
 
         metrics: names, Metric objects, or functions of (y_true, y_pred); "accuracy" means the one that fits the loss.
+        A name as given here is the metric's name in History. Sample and class weights do not affect these metrics.
+        weighted_metrics: metrics that do count rows by their weights, as the loss does; a name that is also in
+        ``metrics`` becomes ``weighted_...``.
         Raises ValueError for unknown names, with the nearest one, and for a last layer that does not fit the loss.
         """
         chosen = get_optimizer(optimizer), get_loss(loss)
-        if isinstance(metrics, str | Metric):
-            raise TypeError(f"metrics: expected a list, got {metrics!r}; use metrics=[{metrics!r}].")
-        chosen_metrics = [get_metric(metric, chosen[1].accuracy) for metric in metrics]
-        names = [metric.name for metric in chosen_metrics]
-        if len({"loss", *names}) <= len(names):
-            raise ValueError(f"metrics: expected names that differ from each other and from 'loss', got {names}.")
+        both = get_metrics(metrics, weighted_metrics, chosen[1].accuracy)
         with self._exclusively(own="compile"):
             self._check_last_layer(chosen[1])
-            (self.optimizer, self.loss), self.metrics = chosen, chosen_metrics
+            (self.optimizer, self.loss), (self.metrics, self.weighted_metrics) = chosen, both
         return self
 
     @guarded
@@ -254,8 +255,9 @@ class Sequential:
         validation_split: instead, the fraction of x and y, their last rows, to keep out of training; with
         validation_shuffle, random rows, for which the data is copied.
         shuffle: draw a new order of the rows for each epoch, from the model's own random generator.
-        sample_weight: (n,), a number of copies of each row; a mean is then divided by the sum of the weights.
-        class_weight: a dict from label to weight, or "balanced"; it multiplies sample_weight.
+        sample_weight: (n,), a number of copies of each row, for the loss and the weighted metrics; a mean is then
+        divided by the sum of the weights. class_weight: a dict from label to weight, or "balanced"; it multiplies
+        sample_weight of the training rows.
         gradient_accumulation_steps: the number of batches per update, made from the mean gradient over all their rows;
         the last update of an epoch may have fewer.
         resume: a checkpoint of md.callbacks.ModelCheckpoint, written by the same call without resume. The run is
@@ -345,7 +347,7 @@ class Sequential:
             feed = checks.feed(*checks.rows(x, y, weights), len(x))
             if not self.built:
                 self.network.allocate()
-            report = Report(loss, checks.row_loss, self.metrics)
+            report = Report(loss, checks.row_loss, self.metrics, self.weighted_metrics)
             with learning(self, checks.row_loss, report, len(x)) as learner, learner.interrupts.breakable():
                 for block in feed.blocks():
                     for step in block.steps:
@@ -438,7 +440,8 @@ class Sequential:
         """The loss, as the mean over the rows, and the metrics. Pure, and safe in any thread.
 
         Returns Results: ``loss, accuracy = ...``, or ``[1]``, or ``["accuracy"]``. return_dict: return a dict instead.
-        sample_weight: (n,), a number of copies of each row. class_weight: as for ``fit``.
+        sample_weight: (n,), a number of copies of each row, for the loss and the weighted metrics. class_weight: as
+        for ``fit``.
         Raises as ``predict`` does, ValueError or TypeError for a wrong ``y``, and RuntimeError before ``compile``.
         """
         self._compiled()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from snapshots import picture
 from strategies import seeds
 
 import minidense as md
@@ -199,20 +200,209 @@ def test_a_function_is_a_metric(digits_like):
         "worst": p[np.arange(60), y].min(),
     }
     assert calls[0] == ((60,), (60, 3))
-    with pytest.raises(ValueError, match="takes no sample_weight"):
-        model.evaluate(x, y, sample_weight=np.ones(60))
 
     def weighted(y_true, y_pred, sample_weight=None):
-        return sample_weight.sum()
+        return -1 if sample_weight is None else sample_weight.sum()
 
-    model.compile(metrics=[weighted])
-    assert model.evaluate(x, y, sample_weight=np.full(60, 2.0))["weighted"] == 120
+    model.compile(metrics=[weighted], weighted_metrics=[weighted])
+    found = model.evaluate(x, y, sample_weight=np.full(60, 2.0))
+    assert (found["weighted"], found["weighted_weighted"]) == (-1, 120)
+
+
+class Notes(md.Metric):
+    """Notes the shapes of what it is given."""
+
+    name = "notes"
+
+    def __init__(self):
+        self.seen = set()
+
+    def reset(self):
+        pass
+
+    def update(self, y_true, y_pred, weights=None):
+        SEEN.append((y_true.shape, y_pred.shape))
+
+    def result(self):
+        return 0.0
+
+
+SEEN = []
+
+
+@pytest.mark.parametrize(
+    ("loss", "k"), [("mse", 1), ("mse", 2), ("binary_crossentropy", 1), ("softmax_crossentropy", 3)]
+)
+def test_y_true_comes_in_the_shape_of_y_pred_and_labels_come_as_labels(loss, k):
+    """(n,) against (n, 1) would be broadcast to (n, n): a wrong number, and n**2 memory."""
+
+    def gap(y_true, y_pred):
+        SEEN.append((y_true.shape, y_pred.shape))
+        return 0.0
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 4)), rng.integers(0, 2, (8, k) if loss == "mse" and k > 1 else 8)
+    model = md.Sequential([md.Dense(k)], rng=0).compile("sgd", loss, [gap, Notes()])
+    expected = (8,) if loss == "softmax_crossentropy" else (8, k)
+    for call in (model.train_on_batch, model.evaluate, lambda x, y: model.fit(x, y, verbose=0)):
+        SEEN.clear()
+        call(x, y)
+        assert [(expected, (8, k))] * 2 == SEEN
+
+
+def row_errors(y_true, y_pred, sample_weight=None):
+    return abs(y_true - y_pred)[:, 0]
+
+
+def column_errors(y_true, y_pred, sample_weight=None):
+    return abs(y_true - y_pred)
+
+
+@pytest.mark.parametrize("function", [row_errors, column_errors])
+@pytest.mark.parametrize("n", [1, 7])
+def test_the_mean_is_taken_of_a_number_for_each_row(function, n):
+    rng = np.random.default_rng(0)
+    y, p, w = rng.normal(size=(n, 1)), rng.normal(size=(n, 1)), rng.integers(1, 4, n)
+    errors = abs(y - p)[:, 0].tolist()
+    metric = FunctionMetric(function)
+    assert value_of(metric, y, p, size=3) == pytest.approx(sum(errors) / n, rel=1e-12)
+    copies = [error for error, weight in zip(errors, w, strict=True) for _ in range(weight)]
+    assert value_of(metric, y, p, w * 1.0, size=3) == pytest.approx(sum(copies) / len(copies), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"),
+    [
+        (np.zeros((6, 6)), r"shape \(6, 6\)"),
+        (np.zeros(5), r"shape \(5,\)"),
+        (np.zeros((1, 6)), r"shape \(1, 6\)"),
+        ([], r"shape \(0,\)"),
+        (None, "None"),
+        ("0.5", "'0.5'"),
+        (1j, "1j"),
+    ],
+)
+def test_a_function_that_returns_something_else_is_told_what_is_expected(returned, found):
+    metric = FunctionMetric(lambda y_true, y_pred: returned)
+    metric.update(np.zeros((6, 1)), np.zeros((6, 1)))
+    with pytest.raises(
+        ValueError, match=rf"a number, or one for each of the 6 rows, shape \(6,\); .* returned {found}"
+    ):
+        metric.result()
+
+
+@pytest.mark.parametrize("returned", [0.5, np.float32(0.5), np.array(0.5), True / 2, np.full(6, 0.5), [0.5] * 6])
+def test_a_function_may_return_any_number(returned):
+    metric = FunctionMetric(lambda y_true, y_pred: returned)
+    metric.update(np.zeros((6, 1)), np.zeros((6, 1)))
+    assert metric.result() == 0.5
+    assert type(metric.result()) is float
 
 
 def test_one_hot_labels_are_labels_to_the_metrics(digits_like):
     x, y = digits_like
     model = md.Sequential([md.Dense(3)], rng=0).build(7).compile(metrics=["accuracy", "f1", "auc", "top_k_accuracy"])
     assert model.evaluate(x, y) == model.evaluate(x, np.eye(3)[y])
+
+
+# ------------------------------------------------------------------ what cannot be computed is refused at once
+
+
+def column(rng):
+    return rng.normal(size=8)
+
+
+def binary(rng):
+    return rng.integers(0, 2, 8)
+
+
+def of_classes(rng):
+    return rng.integers(0, 3, 8)
+
+
+def rows(rng):
+    return rng.normal(3, 1, size=(8, 3))
+
+
+class Squares(md.Loss):
+    """A loss of whole batches, which takes any y."""
+
+    def forward(self, scores, y):
+        return float((scores**2).mean())
+
+    def backward(self):
+        return np.zeros((8, 3))
+
+
+REFUSED = {  # the loss, its outputs, the metric, y
+    "mse of classes": ("softmax_crossentropy", 3, "mse", of_classes, r"mse takes a number .*; here are class labels"),
+    "mae of classes": ("softmax_crossentropy", 3, "mae", of_classes, "mae takes a number for each output"),
+    "r2 of classes": ("softmax_crossentropy", 3, "r2", of_classes, r"r2 .* and outputs of shape \(n, 3\)"),
+    "binary accuracy of classes": ("softmax_crossentropy", 3, "binary_accuracy", of_classes, "takes 0 and 1"),
+    "classes of a regression": ("mse", 1, md.Accuracy(), column, r"accuracy takes class labels .* shape \(n, 1\)"),
+    "classes of numbers": ("mse", 3, md.Accuracy(), rows, r"accuracy takes class labels .*; y is [0-9.]+ in row 0"),
+    "top k of numbers": ("mae", 3, md.TopKAccuracy(2), rows, "top_k_accuracy takes class labels"),
+    "classes of one output": ("binary_crossentropy", 1, "top_k_accuracy", binary, "for k > 1 outputs"),
+    "auc of a regression": ("mse", 1, "auc", lambda rng: 3 + column(rng), r"auc .* y is [0-9.]+ in row 0"),
+    "precision of a regression": ("huber", 3, "precision", rows, r"precision .* y is"),
+    "recall, f1": ("huber", 1, "f1", lambda rng: np.full(8, 0.5) + (np.arange(8) == 5), "y is 1.5 in row 5"),
+    "binary accuracy of a regression": ("mse", 1, "binary_accuracy", lambda rng: 9 + column(rng), "y is"),
+    "labels out of range": (Squares(), 3, "accuracy", lambda rng: np.arange(8), "y is 3 in row 3"),
+    "labels that are not whole": (Squares(), 3, "auc", lambda rng: np.arange(8) / 4, "y is 0.25 in row 1"),
+    "names": (Squares(), 3, "f1", lambda rng: np.array(list("abcabcab")), r"dtype <U1"),
+    "rows too long": (Squares(), 3, "mse", lambda rng: rng.normal(size=(8, 4)), r"y of shape \(n, 4\)"),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_metric_that_cannot_take_y_is_refused_before_anything_changes(case, weighted, monkeypatch):
+    loss, outputs, metric, draw, message = REFUSED[case]
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 4)), draw(rng)
+    monkeypatch.setattr("minidense.metrics._CHECK_ROWS", 2)
+    model = md.Sequential([md.Dense(outputs)], rng=0)
+    model.compile(md.Adam(), loss, **{"weighted_metrics" if weighted else "metrics": [metric]})
+    good = np.zeros((8, outputs)) if loss not in ("softmax_crossentropy",) else y
+    fits = {
+        "fit": lambda: model.fit(x, y, batch_size=2, verbose=0),
+        "train_on_batch": lambda: model.train_on_batch(x, y),
+        "batches": lambda: model.fit(iter([(x, y)]), steps_per_epoch=1, verbose=0),
+        "evaluate": lambda: model.evaluate(x, y),
+    }
+    if "y is" in message:
+        fits["validation"] = lambda: model.fit(x, good, validation_data=(x, y), verbose=0)
+    for built in (False, True):
+        if built:
+            model.build(4)
+        before = picture(model)
+        for name, call in fits.items():
+            if built or name != "evaluate":
+                where = "^validation_data: the metric" if name == "validation" else "^the metric"
+                with pytest.raises(ValueError, match=where + ".*" + message):
+                    call()
+                assert picture(model) == before, name
+
+
+def test_what_can_be_computed_is_not_refused():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(8, 4))
+    for loss, outputs, metrics, y in [
+        ("mse", 3, [md.Accuracy(), "auc", "f1", "mse", "r2"], np.eye(3)[of_classes(rng)]),  # one-hot rows
+        ("mse", 1, ["binary_accuracy", "auc"], 2 * binary(rng) - 1),  # -1 and 1
+        ("binary_crossentropy", 1, ["acc", "auc", "precision", "mse"], binary(rng)[:, None]),
+        ("binary_crossentropy", 1, ["acc", "auc", "mae"], rng.random(8)),  # probabilities
+        ("binary_crossentropy", 3, ["acc", "auc"], rng.integers(0, 2, (8, 3)) == 1),
+        ("softmax_crossentropy", 3, ["acc", "top_k_accuracy", "auc"], rng.dirichlet(np.ones(3), 8)),
+        (Squares(), 3, ["accuracy"], of_classes(rng) * 1.0),
+        (Squares(), 3, [lambda y_true, y_pred: 0], np.array(list("abcabcab"))),
+        ("mse", 1, [], column(rng)),
+    ]:
+        model = md.Sequential([md.Dense(outputs)], rng=0).compile("sgd", loss, metrics)
+        assert all(np.isfinite(value) for value in model.train_on_batch(x, y))
+
+
+# ------------------------------------------------------------------ names
 
 
 def test_names():
@@ -223,11 +413,116 @@ def test_names():
         get_metric(3)
 
 
+@pytest.mark.parametrize(
+    ("loss", "names"),
+    [
+        ("softmax_crossentropy", ["acc", "accuracy", "Accuracy", "categorical_accuracy", "top_k_accuracy", "f1"]),
+        ("binary_crossentropy", ["acc", "accuracy", "binary_accuracy", "AUC", "mean_squared_error"]),
+        ("mse", ["mean_squared_error", "mse", "MSE", "mae", "mean_absolute_error", "r2"]),
+    ],
+)
+def test_the_name_that_was_asked_for_is_the_key(loss, names):
+    x, y = np.random.default_rng(0).normal(size=(8, 4)), np.arange(8) % 2
+    model = md.Sequential([md.Dense(2 if loss[0] == "s" else 1)], rng=0).compile("sgd", loss, metrics=names)
+    keys = ["loss", *names]
+    assert list(model.train_on_batch(x, y).keys()) == list(model.evaluate(x, y).keys()) == keys
+    history = model.fit(x, y, validation_data=(x, y), verbose=0).history
+    assert list(history) == [*keys, *(f"val_{key}" for key in keys)]
+
+
+def test_an_object_keeps_its_own_name():
+    metric = md.TopKAccuracy(2)
+    metric.name = "top two"
+    model = md.Sequential([md.Dense(3)]).compile(metrics=["acc", metric, md.F1()])
+    assert [each.name for each in model.metrics] == ["acc", "top two", "f1"]
+    assert md.Accuracy().name == "accuracy"
+
+
+def test_whether_higher_is_better_is_said_by_the_metric_whatever_its_name():
+    expected = {"mse": False, "mae": False, "function": None}
+    for name, (metric, _) in SAVED.items():
+        assert metric.higher_is_better is expected.get(name, True), name
+    assert get_metric("acc").higher_is_better
+    assert get_metric("MSE").higher_is_better is False
+
+
+# ------------------------------------------------------------------ weights
+
+
+def test_weights_count_for_the_loss_and_the_weighted_metrics_only():
+    """The same in training, validation and evaluation; rows 0 to 3 count as three copies."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 4)), rng.integers(0, 2, 8)
+    w = np.where(np.arange(8) < 4, 3.0, 1.0)
+    copied = np.repeat(np.arange(8), w.astype(int))
+    names = ["accuracy", "precision", "auc", "mse"]
+
+    def make(**metrics):
+        model = md.Sequential([md.Dense(1)], rng=0, dtype="float64").build(4)
+        return model.compile(md.SGD(1e-300), "binary_crossentropy", **metrics)
+
+    plain, copies = make(metrics=names).evaluate(x, y), make(metrics=names).evaluate(x[copied], y[copied])
+    model = make(metrics=names, weighted_metrics=names)
+    expected = {"loss": copies["loss"]} | {name: plain[name] for name in names}
+    expected |= {f"weighted_{name}": copies[name] for name in names}
+    assert all(expected[name] != expected[f"weighted_{name}"] for name in names)
+    history = model.fit(x, y, sample_weight=w, validation_data=(x, y, w), verbose=0).history
+    for found in (
+        model.evaluate(x, y, sample_weight=w, return_dict=True),
+        model.train_on_batch(x, y, sample_weight=w, return_dict=True),
+        {name: history[name][0] for name in expected},
+        {name: history[f"val_{name}"][0] for name in expected},
+    ):
+        assert list(found) == list(expected)
+        assert found == pytest.approx(expected, rel=1e-9)
+    unweighted = model.evaluate(x, y)
+    assert [unweighted[f"weighted_{name}"] for name in names] == [plain[name] for name in names]
+
+
+def test_a_name_in_both_lists_is_prefixed_and_an_object_is_to_be_renamed():
+    def mine(y_true, y_pred, sample_weight=None):
+        return 0.0
+
+    def named(metrics, weighted):
+        model = md.Sequential([md.Dense(3)]).compile(metrics=metrics, weighted_metrics=weighted)
+        return [metric.name for metric in (*model.metrics, *model.weighted_metrics)]
+
+    assert named(["acc", mine], ["acc", "auc", mine]) == ["acc", "mine", "weighted_acc", "auc", "weighted_mine"]
+    assert named([md.F1()], ["f1"]) == ["f1", "weighted_f1"]
+    for metrics, weighted in (["f1"], [md.F1()]), (["f1", "f1"], []), ([], ["f1", "f1"]), (["weighted_f1"], []):
+        with pytest.raises(ValueError, match=r"names that differ .* metric.name = \.\.\.|unknown metric"):
+            named(metrics, weighted)
+    with pytest.raises(TypeError, match=r"use weighted_metrics=\['acc'\]"):
+        named([], "acc")
+    with pytest.raises(TypeError, match="positional"):
+        md.Sequential([md.Dense(3)]).compile("sgd", "mse", [], ["mse"])
+
+
+def test_a_metric_that_takes_no_weights_is_refused_as_a_weighted_one():
+    def mine(y_true, y_pred):
+        return 0.0
+
+    class Says(Notes):
+        takes_weights = False
+
+    class Lacks(Notes):
+        def update(self, y_true, y_pred):
+            pass
+
+    for metric, message in ((mine, "mine takes no sample_weight"), (Says(), "notes takes no weights in its update"),
+                            (Lacks(), "notes takes no weights")):  # fmt: skip
+        model = md.Sequential([md.Dense(3)]).compile(metrics=["acc"])
+        with pytest.raises(ValueError, match=f"weighted_metrics: the metric {message}.*list it in metrics="):
+            model.compile(weighted_metrics=[metric])
+        assert [metric.name for metric in model.metrics] == ["acc"]
+        model.compile(metrics=[metric, "acc"]).build(4).evaluate(np.ones((2, 4)), [0, 1], sample_weight=[1, 2])
+
+
 # ------------------------------------------------------------------ saved within an epoch
 
 
 def largest_gap(y_true, y_pred, sample_weight=None):
-    return abs(np.asarray(y_true).reshape(len(y_pred), -1)[:, 0] - y_pred[:, 0]).max()
+    return abs(y_true - y_pred).max()
 
 
 SAVED = METRICS | {"function": (FunctionMetric(largest_gap), numbers)}

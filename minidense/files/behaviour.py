@@ -33,13 +33,15 @@ def words_of(model: Any) -> dict[str, str]:
         "the input's shape": repr(network._record.input_shape),
         "the number of layers": str(len(network.children)),
         "the number of metrics": str(len(model.metrics)),
+        "the number of weighted metrics": str(len(model.weighted_metrics)),
         "the optimizer": described(model.optimizer),
         "the loss": described(model.loss),
     }
     met: dict[int, str] = {}
     words |= {f"layer {i}": described(layer, True, met) for i, layer in enumerate(network.children)}
-    for i, metric in enumerate(model.metrics):
-        words |= {f"metric {i}": described(metric), f"the name of metric {i}": repr(metric.name)}
+    for kind, metrics in (("metric", model.metrics), ("weighted metric", model.weighted_metrics)):
+        for i, metric in enumerate(metrics):
+            words |= {f"{kind} {i}": described(metric), f"the name of {kind} {i}": repr(metric.name)}
     names = [(network.name_of(layer).removeprefix("layers/"), layer) for layer in walk(network) if layer is not network]
     return words | {f"trainable of layer {name}": str(bool(layer.trainable)) for name, layer in names}
 

@@ -15,6 +15,7 @@ from minidense.files.behaviour import words_of
 from minidense.files.codec import described
 from minidense.files.model_file import FORMAT, Model, custom_of, read_file, write_model
 from minidense.layers.base import held, walk
+from minidense.metrics import Metric
 
 __all__ = ["custom_of", "differences", "read_checkpoint", "run_number", "take_over", "words_of", "write_checkpoint"]
 
@@ -87,8 +88,12 @@ def _build(model: Model) -> Any:
     """What ``take_over`` needs to be alike: classes, and the names and shapes of arrays."""
     layers = list(walk(model.network))
     arrays = {model.network.name_of(layer, d.name): d.shape for layer, d in model.network.declarations()}
-    objects = [type(thing) for thing in (*layers, model.optimizer, model.loss, *model.metrics)]
+    objects = [type(thing) for thing in (*layers, model.optimizer, model.loss, *_metrics(model))]
     return objects, arrays, model.network._record.dtype
+
+
+def _metrics(model: Model) -> list[Metric]:
+    return [*model.metrics, *model.weighted_metrics]
 
 
 def take_over(mine: Model, theirs: Model) -> None:
@@ -101,7 +106,7 @@ def take_over(mine: Model, theirs: Model) -> None:
         _take_arguments(layer, other)
         if other.draws and "rng" in vars(other):
             layer.rng = other.rng
-    for metric, another in zip(mine.metrics, theirs.metrics, strict=True):
+    for metric, another in zip(_metrics(mine), _metrics(theirs), strict=True):
         _take_arguments(metric, another)
     for thing, its in ((mine.loss, theirs.loss), (mine.optimizer, theirs.optimizer)):
         if thing is not None and its is not None:

@@ -49,6 +49,7 @@ class Model(Protocol):
     optimizer: Optimizer | None
     loss: Loss | None
     metrics: list[Metric]
+    weighted_metrics: list[Metric]
     history: History | None
 
 
@@ -231,17 +232,17 @@ def _is_like_theta(vector: Any, network: Network) -> bool:
     return isinstance(vector, np.ndarray) and (vector.shape, vector.dtype) == of_theta
 
 
-def _write_metrics(model: Model, encoder: Encoder) -> list[Any]:
-    metrics = enumerate(model.metrics)
-    return [{"object": encoder.value(metric, f"metrics/{i}"), "name": str(metric.name)} for i, metric in metrics]
+def _write_metrics(model: Model, encoder: Encoder, part: str) -> list[Any]:
+    metrics = enumerate(getattr(model, part))
+    return [{"object": encoder.value(metric, f"{part}/{i}"), "name": str(metric.name)} for i, metric in metrics]
 
 
-def _read_metrics(data: Any, decoder: Decoder) -> list[Metric]:
+def _read_metrics(data: Any, decoder: Decoder, part: str) -> list[Metric]:
     found = []
-    for i, item in enumerate(checked(data, list, "metrics")):
+    for i, item in enumerate(checked(data, list, part)):
         if checked(item, dict, "a metric").keys() != {"object", "name"}:
-            raise ValueError("its metrics have other parts")
-        metric: Metric = decoder.object(item["object"], Metric, f"metrics/{i}")
+            raise ValueError(f"its {part} have other parts")
+        metric: Metric = decoder.object(item["object"], Metric, f"{part}/{i}")
         if metric.name != checked(item["name"], str, "a metric's name"):
             metric.name = item["name"]  # it was set after the metric was made
         found.append(metric)
@@ -283,7 +284,11 @@ _PARTS: dict[str, tuple[Callable[[Model, Encoder], Any], Callable[[Any, Decoder]
     "generators": (_write_generators, _read_generators),
     "optimizer": (_write_optimizer, _read_optimizer),
     "loss": (_write_loss, _read_loss),
-    "metrics": (_write_metrics, _read_metrics),
+    "metrics": (partial(_write_metrics, part="metrics"), partial(_read_metrics, part="metrics")),
+    "weighted_metrics": (
+        partial(_write_metrics, part="weighted_metrics"),
+        partial(_read_metrics, part="weighted_metrics"),
+    ),
     "history": (_write_history, _read_history),
 }
 """All that a model is, but for its parameters and buffers, which the network names: how it is written, and read.
@@ -402,8 +407,8 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
         for name, vector in optimizer.state.items():
             if not _is_like_theta(vector, network):
                 raise ValueError(f"the optimizer's {shown(name)} is no vector as long as the model's parameters")
-        model.compile(optimizer, loss, read["metrics"])
-    elif read["metrics"]:
+        model.compile(optimizer, loss, read["metrics"], weighted_metrics=read["weighted_metrics"])
+    elif read["metrics"] or read["weighted_metrics"]:
         raise ValueError("it has metrics, and no loss")
     model.history = read["history"]
     return model

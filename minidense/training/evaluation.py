@@ -17,7 +17,7 @@ from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Block, Feed
 from minidense.losses import Loss, RowLoss
-from minidense.metrics import Metric
+from minidense.metrics import Metric, as_column
 from minidense.network import inference
 from minidense.numerics.helpers import each
 
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 class Report:
     """The loss and the metrics over all rows added since ``reset``.
 
-    row_loss: the loss, if it is computed row by row; otherwise its values are added by ``add_value``.
+    row_loss: the loss, if it is computed row by row; otherwise its values are added by ``add_value``. The loss and the
+    weighted metrics count rows by their weights, the others do not.
     """
 
-    def __init__(self, loss: Loss, row_loss: RowLoss | None, metrics: Sequence[Metric]) -> None:
+    def __init__(
+        self, loss: Loss, row_loss: RowLoss | None, metrics: Sequence[Metric], weighted_metrics: Sequence[Metric]
+    ) -> None:
         self.loss, self.row_loss = loss, row_loss
-        self.metrics = [copy.deepcopy(metric) for metric in metrics]
+        self.metrics = [copy.deepcopy(metric) for metric in (*metrics, *weighted_metrics)]
+        self.unweighted = len(metrics)
         self.reset()
 
     def reset(self) -> None:
@@ -43,7 +47,8 @@ class Report:
 
     def of_running(self) -> Report:
         """A report of only those metrics that are shown while an epoch runs."""
-        return Report(self.loss, self.row_loss, [metric for metric in self.metrics if metric.running])
+        lists = self.metrics[: self.unweighted], self.metrics[self.unweighted :]
+        return Report(self.loss, self.row_loss, *([metric for metric in some if metric.running] for some in lists))
 
     def state(self) -> dict[str, Any]:
         """The sums so far, for a checkpoint. Raises ValueError if a metric does not save all it needs."""
@@ -81,9 +86,10 @@ class Report:
             self.loss_sum += float(rows.sum(dtype=np.float64) if weights is None else np.vdot(rows, weights))
             self._rows += len(rows) if weights is None else float(weights.sum())
         if self.metrics:
-            y_true, y_pred = self.loss.labels(block.y), output_of_scores(self.loss, block.scores)
-            for metric in self.metrics:
-                if block.weights is None:
+            y_pred = output_of_scores(self.loss, block.scores)
+            y_true = as_column(self.loss.labels(block.y), y_pred.shape[1:])
+            for i, metric in enumerate(self.metrics):
+                if block.weights is None or i < self.unweighted:
                     metric.update(y_true, y_pred)
                 else:
                     metric.update(y_true, y_pred, block.weights)
@@ -115,7 +121,8 @@ def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed) -> Logs:
     Blocks are computed by several threads, and added to the report in order.
     """
     assert model.loss is not None
-    report = Report(copy.deepcopy(model.loss), row_loss and copy.deepcopy(row_loss), model.metrics)
+    loss, row_loss = copy.deepcopy(model.loss), row_loss and copy.deepcopy(row_loss)
+    report = Report(loss, row_loss, model.metrics, model.weighted_metrics)
     trunk = model.network.trunk(model.loss.includes)
 
     def worker() -> Callable[[Block], None]:

@@ -19,6 +19,7 @@ from minidense.data.arrays import Rows, as_features, check_features, check_weigh
 from minidense.data.batches import BatchFeed, Feed, as_batch, check_batch_size, is_source_of_batches
 from minidense.data.labels import class_weights
 from minidense.losses import Loss, RowLoss, as_array, by_rows
+from minidense.metrics import check_targets
 
 if TYPE_CHECKING:
     from minidense.model import Sequential
@@ -110,7 +111,8 @@ class Checks:
 
     def __init__(self, model: Sequential, output_shape: Shape) -> None:
         assert model.loss is not None
-        self.loss, self.metrics, self.dtype = model.loss, model.metrics, model.dtype
+        self.loss, self.metrics = model.loss, [*model.metrics, *model.weighted_metrics]
+        self.dtype = model.dtype
         self.input_shape, self.output_shape = model.network.children[0]._record.input_shape or (), output_shape
         self.row_loss = by_rows(model.loss)
         self.rowwise = model.network.rowwise
@@ -122,12 +124,15 @@ class Checks:
         check_features(x, self.input_shape, self.dtype, what + "x")
         try:
             y = self.loss.check_targets(y, self.output_shape)
+            check_targets(self.metrics, y, self.loss.labels, self.output_shape)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}{error}") from None
         if class_weight is not None:
             weights = class_weights(class_weight, _one_axis(self.loss.labels(y)), weights)
-        if weights is not None:
-            self._check_weights_are_taken()
+        if weights is not None and self.row_loss is None:
+            raise ValueError(
+                f"sample_weight: {self.loss!r} computes whole batches; derive it from md.RowLoss to use weights."
+            )
         return x, y, weights
 
     def feed(
@@ -181,17 +186,6 @@ class Checks:
     def _encode(self) -> Callable[[Any, Array], Array]:
         """The function from labels to targets; a loss that computes whole batches gets the labels unchanged."""
         return self.loss.encode if self.row_loss is not None else functools.partial(Loss.encode, self.loss)
-
-    def _check_weights_are_taken(self) -> None:
-        if self.row_loss is None:
-            raise ValueError(
-                f"sample_weight: {self.loss!r} computes whole batches; derive it from md.RowLoss to use weights."
-            )
-        for metric in self.metrics:
-            if not metric.takes_weights:
-                raise ValueError(
-                    f"the metric {metric.name} takes no sample_weight: add that argument, or leave out the weights."
-                )
 
 
 def _check_split(validation_data: Any, validation_split: float, validation_shuffle: bool) -> float:

@@ -56,7 +56,7 @@ class Run:
         self.shuffled = flag("shuffle", shuffle) and self.feed.batch_rows < self.feed.n
         self.row_loss, self.batch_size = data.row_loss, data.batch_size
         assert model.loss is not None
-        self.report = Report(model.loss, data.row_loss, model.metrics)
+        self.report = Report(model.loss, data.row_loss, model.metrics, model.weighted_metrics)
         self._running = self.report.of_running()
         self.epoch = self.step = self.steps_made = 0
         """The number of completed epochs, of completed batches of the current epoch, and of all batches so far."""

@@ -156,6 +156,14 @@ DIFFERENT = {
     ),
     "trainable": (frozen, r"trainable of layer 2 is False in the file, and True here"),
     "trainable within": (frozen, r"trainable of layer 2/f/0 is False in the file, and True here"),
+    "weighted metrics": (
+        lambda: model().compile(md.Adam(0.01), metrics=["accuracy", "f1"], weighted_metrics=["auc"]),
+        "the number of weighted metrics is 1 in the file, and 0 here",
+    ),
+    "the name asked for": (
+        lambda: model(metrics=("acc", "f1")),
+        "the name of metric 0 is 'acc' in the file, and 'accuracy' here",
+    ),
     "the optimizer": (
         lambda: model(md.SGD(0.1)),
         r"the optimizer is SGD\(learning_rate=0.1\) in the file, and Adam\(learning",
@@ -188,7 +196,7 @@ def test_a_model_that_is_not_what_its_words_say(tmp_path):
         found = differences(mine, read, checkpoint.words_of(mine))
         assert found == ["its model is not the one that its run began with"]
     assert differences(mine, mine, 5) == ["what it says about the model is incomplete"]
-    assert "the loss is a dict in the file" in differences(mine, mine, {"the loss": {str(i): i for i in range(99)}})[5]
+    assert "the loss is a dict in the file" in differences(mine, mine, {"the loss": {str(i): i for i in range(99)}})[6]
 
 
 def test_arguments_that_callbacks_have_set_are_taken_over(tmp_path):

@@ -137,14 +137,14 @@ def test_a_model_without_a_loss(tmp_path):
 @pytest.mark.parametrize("built", [True, False])
 def test_settings_changed_since(built, tmp_path):
     layers = [md.Dropout(0.5), md.Dense(4), md.Residual([md.Dense(6), md.Dropout(0.5)]), md.Dense(3)]
-    model = md.Sequential(layers, rng=0).compile(md.Adam(0.1), metrics=["f1"])
+    model = md.Sequential(layers, rng=0).compile(md.Adam(0.1), metrics=["f1", "acc"], weighted_metrics=["acc", "auc"])
     model.layers[1].units = 6
     if built:
         model.build(4)
         model.layers[2].f.children[1].trainable = False
     model.layers[0].rate, model.layers[2].trainable, model.layers[3].trainable = 0.25, False, False
     model.optimizer.learning_rate, model.optimizer.beta_1, model.optimizer.global_clipnorm = 0.05, 0.5, 1
-    model.optimizer.iterations, model.metrics[0].name = np.int64(4), "F"
+    model.optimizer.iterations, model.metrics[0].name, model.weighted_metrics[1].name = np.int64(4), "F", "area"
     model.loss.label_smoothing = np.float64(0.2)
     if built:
         model.layers[2].f.children[0].trainable = True
@@ -153,8 +153,9 @@ def test_settings_changed_since(built, tmp_path):
     assert [layer.trainable for layer in loaded.layers[2].f.children] == [built, False]
     assert (loaded.optimizer.rate, loaded.optimizer.beta_1, loaded.optimizer.global_clipnorm) == (0.05, 0.5, 1)
     assert loaded.loss.label_smoothing == 0.2
-    assert loaded.metrics[0].name == "F"
-    assert "F" in loaded.history.history
+    assert [metric.name for metric in loaded.metrics] == ["F", "acc"]
+    assert [metric.name for metric in loaded.weighted_metrics] == ["weighted_acc", "area"]
+    assert list(loaded.history.history) == ["loss", "F", "acc", "weighted_acc", "area"]
 
 
 def test_numpy_alone_reads_it(tmp_path):

@@ -214,7 +214,8 @@ def test_with_batches_of_all_sizes(size, weighted, together, tmp_path, monkeypat
 
     def make():
         within = [layer() for layer in layers]
-        return md.Sequential([md.Dense(9), *within, md.Tanh(), md.Dense(4)], rng=3).compile(metrics=["accuracy"])
+        made = md.Sequential([md.Dense(9), *within, md.Tanh(), md.Dense(4)], rng=3)
+        return made.compile(metrics=["acc"], weighted_metrics=["acc", "auc"])
 
     assert_resumes(make, tmp_path, batch_size=size, gradient_accumulation_steps=together, **weights)
 

@@ -20,11 +20,10 @@ LOSSES = {
 
 
 def make(loss, reduction="mean", metrics=()):
+    """A small model with these weighted metrics."""
     cls, outputs, _ = LOSSES[loss]
-    layers = [md.Dense(5, activation="tanh"), md.Dense(outputs)]
-    return (
-        md.Sequential(layers, rng=0, dtype="float64").build(4).compile(md.SGD(0.1), cls(reduction=reduction), metrics)
-    )
+    model = md.Sequential([md.Dense(5, activation="tanh"), md.Dense(outputs)], rng=0, dtype="float64").build(4)
+    return model.compile(md.SGD(0.1), cls(reduction=reduction), weighted_metrics=metrics)
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])

@@ -139,7 +139,7 @@ def calls(seed, folder):
     y_true = {"shares": y.argmax(axis=-1)}.get(kind, y)
     probabilities = abs(rng.dirichlet(np.full(outputs, 1e-2), ROWS)) if outputs > 1 else rng.random((ROWS, 1))
     predictions = scores if kind == "numbers" else probabilities
-    own_weights = pick(rng, (None, weights))
+    own_weights, which = pick(rng, (None, weights)), pick(rng, ("metrics", "weighted_metrics"))
 
     def metrics():
         return [make() for make in METRICS[kind]]
@@ -151,7 +151,7 @@ def calls(seed, folder):
     held = {}  # what one call leaves for the next ones
 
     def made():
-        held["model"] = model().compile(make_optimizer(**more), make_loss(reduction), metrics())
+        held["model"] = model().compile(make_optimizer(**more), make_loss(reduction), **{which: metrics()})
         return held["model"].build(4).theta
 
     def state():

@@ -274,7 +274,7 @@ def test_validation_split_holds_out_the_last_rows(digits_like):
 def test_mixed_batches_are_weighted_as_they_come():
     w = RNG.random(30)
     source = [(X[:30], Y[:30]), (X[30:], Y[30:], w)]
-    model = make().compile(md.SGD(1e-12), metrics=["auc"])
+    model = make().compile(md.SGD(1e-12), weighted_metrics=["auc"])
     for order in ([0, 1], [1, 0]):
         history = model.fit((source[i] for i in order), steps_per_epoch=2, verbose=0).history
         together = model.evaluate(X, Y, sample_weight=np.concatenate([np.ones(30), w]))
@@ -328,17 +328,16 @@ def test_a_masked_y_and_a_sparse_x_are_refused():
         make().fit(sparse.csr_array(X), Y, verbose=0)
 
 
-def test_a_function_metric_without_weights_is_refused_before_anything_changes():
+def test_a_function_metric_is_called_once_an_epoch():
     def mine(y_true, y_pred):
         calls.append(len(y_true))
         return 0.0
 
     calls = []
     model = make().build(5).compile("sgd", metrics=[mine])
-    before = model.theta.copy()
-    with pytest.raises(ValueError, match="the metric mine takes no sample_weight"):
-        model.fit(X, Y, sample_weight=np.ones(60), verbose=0)
-    assert np.array_equal(model.theta, before)
+    model.fit(X, Y, sample_weight=np.ones(60), verbose=0)
+    assert calls == [60]
+    calls.clear()
     watch = md.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)
     model.fit(X, Y, batch_size=10, callbacks=[watch], verbose=0)
     assert calls == [60]  # on all rows, once
