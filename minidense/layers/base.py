@@ -76,6 +76,8 @@ class Record:
         """Whether a backward pass has written all gradients."""
         self.backward_due = False
         """For a child: whether its forward has been called since its last backward."""
+        self.weights: Array | None = None
+        """During a forward pass in training: the weights of the rows, if there are any and ``forward`` takes them."""
         self.touched: set[str] | None = None
         """During the first backward pass: the gradients that were set or read."""
 
@@ -109,7 +111,8 @@ class Layer(Configurable):
     has parameters or another output shape, ``build(self, input_shape)``, which returns the output shape. Shapes
     have no batch axis; arrays have it first. While ``fit`` runs, arrays are reused at each step: copy what you keep
     longer. Whatever must last from step to step must be a parameter, a buffer or a constructor argument: only these
-    are saved.
+    are saved. A layer whose rows depend on each other may take ``sample_weight`` in ``forward`` as well: in training,
+    the weights (n,) of the rows, of any scale, where a weight stands for a number of copies; otherwise None.
 
     >>> class Scale(Layer):
     ...     '''y = x * g, one gain per feature.'''
@@ -247,6 +250,8 @@ class Layer(Configurable):
     """The arrays that ``workspace`` reuses. Not in the record, which clones share: each clone has its own."""
     _takes_training: ClassVar[bool] = False
     """Whether ``forward`` has a parameter ``training``."""
+    _takes_weights: ClassVar[bool] = False
+    """Whether ``forward`` has a parameter ``sample_weight``."""
     _keeps_children: ClassVar[bool] = False
     """Whether the children are added by the constructor, not by ``build``."""
     _own_caches: ClassVar[frozenset[str]] = frozenset()
@@ -273,6 +278,7 @@ class Layer(Configurable):
         cls._notes_reading = cls.__getattr__ is Layer.__getattr__
         parameters = inspect.signature(cls.forward).parameters if hasattr(cls, "forward") else {}
         cls._takes_training = "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        cls._takes_weights = "sample_weight" in parameters
 
     @property
     def _where(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer, adopt, as_layer, check_free, declare
-from minidense.layers.guard import backward_of, forward_of
+from minidense.layers.guard import backward_of, forward_of, takers, weighing
 
 
 class Pass:
@@ -27,8 +27,13 @@ class Pass:
         for i, layer in enumerate(layers):
             layer._record.needs_dx = for_input or i > first or not layer._of_library
         self.backwards = [backward_of(layer) for layer in reversed(layers[first:])]
+        self.takers = [taker for layer in layers for taker in takers(layer)]
 
-    def forward(self, x: Array) -> Array:
+    def forward(self, x: Array, weights: Array | None = None) -> Array:
+        """The output. weights: of the rows, (n,), for the layers that take them, at any depth."""
+        if weights is not None and self.takers:
+            with weighing(self.takers, weights):
+                return self.forward(x)
         for forward in self.forwards:
             x = forward(x)
         return x

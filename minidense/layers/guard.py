@@ -6,7 +6,8 @@ place, and gradients that were never written are errors that name the layer. Ano
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ def forward_of(layer: Layer, training: bool) -> Callable[[Array], Array]:
     """The function from x to y by which a chain calls the layer."""
     if not layer._of_library:
         return partial(_guarded_forward, layer, training)
+    if layer._takes_weights and training:
+        return partial(_weighted_forward, layer)
     return partial(layer.forward, training=training) if layer._takes_training else layer.forward
 
 
@@ -30,14 +33,69 @@ def backward_of(layer: Layer) -> Callable[[Array], Any]:
     return layer.backward if layer._of_library else partial(_guarded_backward, layer)
 
 
-def forward_as_child(layer: Layer, x: Array, training: bool = False) -> Array:
-    """What ``self.f.forward(x, training)`` calls, whether or not the child f takes ``training``."""
+def takers(layer: Layer) -> Iterator[Layer]:
+    """The layer and the layers within it, those whose ``forward`` takes the rows' weights."""
+    if layer._takes_weights:
+        yield layer
+    for child in layer._record.children.values():
+        yield from takers(child)
+
+
+@contextmanager
+def weighing(layers: Sequence[Layer], weights: Any) -> Iterator[None]:
+    """A block in which the forward methods of these layers are given the weights (n,), when they are in training.
+
+    They lie with the layers, so that the children of a layer get them too, whatever it passes on itself.
+    """
+    weights = np.asarray(weights, np.float64).view()
+    weights.flags.writeable = False
+    before = [layer._record.weights for layer in layers]
+    for layer in layers:
+        layer._record.weights = weights
+    try:
+        yield
+    finally:
+        for layer, former in zip(layers, before, strict=True):
+            layer._record.weights = former
+
+
+def _weights_of(layer: Layer, x: Array) -> Array | None:
+    weights = layer._record.weights
+    if weights is not None and len(weights) != len(x):
+        raise ValueError(
+            f"{layer._where}: {len(weights)} weights for {len(x)} rows. A layer around it that changes the number of "
+            f"rows is to take sample_weight, and pass on the new rows': self.f.forward(x, training, sample_weight)."
+        )
+    return weights
+
+
+def _weighted_forward(layer: Layer, x: Array) -> Array:
+    y: Array = layer.forward(x, training=True, sample_weight=_weights_of(layer, x))
+    return y
+
+
+def _options(layer: Layer, x: Array, training: bool) -> dict[str, Any]:
+    """The arguments of ``forward`` besides x."""
+    options: dict[str, Any] = {"training": training} if layer._takes_training else {}
+    if layer._takes_weights:
+        options["sample_weight"] = _weights_of(layer, x) if training else None
+    return options
+
+
+def forward_as_child(layer: Layer, x: Array, training: bool = False, sample_weight: Any = None) -> Array:
+    """What ``self.f.forward(x, training)`` calls, whether or not the child f takes ``training``.
+
+    sample_weight: by default, the weights of the batch, if there are any.
+    """
+    if sample_weight is not None:
+        with weighing(list(takers(layer)), sample_weight):
+            return forward_as_child(layer, x, training)
     layer._record.backward_due = True
     x = _fitting(layer, "forward: x", x, layer._record.input_shape or ())
     if not layer._of_library:
         return _guarded_forward(layer, training, x)
     forward: Any = type(layer).forward
-    y: Array = forward(layer, x, training) if layer._takes_training else forward(layer, x)
+    y: Array = forward(layer, x, **_options(layer, x, training))
     return y
 
 
@@ -70,7 +128,7 @@ def _guarded_forward(layer: Layer, training: bool, x: Array) -> Array:
     if forward is None:
         raise AttributeError(f"{layer._where}: a layer must define forward and backward.")
     try:
-        y = forward(layer, given, training=training) if layer._takes_training else forward(layer, given)
+        y = forward(layer, given, **_options(layer, x, training))
     except Exception as error:
         error.add_note(f"in forward of {layer._where}, for an input of shape {x.shape}")
         if "read-only" in str(error):

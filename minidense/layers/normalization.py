@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from minidense.core.arguments import real_number
@@ -17,6 +19,9 @@ class BatchNormalization(Layer, library=True):
     averages, which each training step updates: ``moving := momentum * moving + (1 - momentum) * batch``. These are
     buffers, copied and saved with the layer. With ``trainable = False``, training uses the moving averages too.
 
+    With sample or class weights, mean and variance are weighted: a weight of 2 is two copies of the row, and a row of
+    weight 0 has no influence. (Keras ignores the weights here.)
+
     momentum: in [0, 1). epsilon: above 0. x: (n, ..., d), normalized for each of the d.
 
     >>> import minidense as md
@@ -27,7 +32,7 @@ class BatchNormalization(Layer, library=True):
            [ 1.]])
     """
 
-    caches = ("xhat", "scale", "of_batch")
+    caches = ("xhat", "scale", "of_batch", "shares")
 
     def __init__(self, momentum: float = 0.99, epsilon: float = 1e-3) -> None:
         self.momentum = real_number("BatchNormalization: momentum", momentum, at_least=0, below=1)
@@ -44,13 +49,14 @@ class BatchNormalization(Layer, library=True):
     def as_numpy(self) -> str:
         return "x = gamma * ((x - moving_mean) * (1 / np.sqrt(moving_variance + epsilon))) + beta"
 
-    def forward(self, x: Array, training: bool) -> Array:
+    def forward(self, x: Array, training: bool, sample_weight: Array | None = None) -> Array:
         rows = x.reshape(-1, x.shape[-1])
-        self.of_batch = training and self.trainable
+        self.of_batch = training and self.trainable and (sample_weight is None or bool(sample_weight.any()))
         mean, variance = self.moving_mean, self.moving_variance
         if self.of_batch:
-            mean = column_sums(rows) / len(rows)
-            variance = column_sums((rows - mean) ** 2) / len(rows)
+            self.shares = None if sample_weight is None else _shares(sample_weight, len(rows), x.dtype)
+            mean = self._mean(rows)
+            variance = self._mean((rows - mean) ** 2)
             self.moving_mean *= self.momentum
             self.moving_mean += (1 - self.momentum) * mean
             self.moving_variance *= self.momentum
@@ -60,14 +66,28 @@ class BatchNormalization(Layer, library=True):
         y: Array = self.gamma * self.xhat + self.beta
         return y.reshape(x.shape)
 
+    def _mean(self, rows: Array) -> Array:
+        mean: Array = column_sums(rows) / len(rows) if self.shares is None else self.shares @ rows
+        return mean
+
     def backward(self, dy: Array) -> Array:
         rows = dy.reshape(-1, dy.shape[-1])
         column_sums(rows * self.xhat, out=self.dgamma)
         column_sums(rows, out=self.dbeta)
         dx: Array = rows * (self.gamma * self.scale)
-        if self.of_batch:  # mean and variance depend on every row
-            dx -= (self.gamma * self.scale / len(rows)) * (self.dbeta + self.xhat * self.dgamma)
+        if self.of_batch:  # mean and variance depend on every row, by its share of the weights
+            scale = self.gamma * self.scale
+            share = scale / len(rows) if self.shares is None else self.shares[:, None] * scale
+            dx -= share * (self.dbeta + self.xhat * self.dgamma)
         return dx.reshape(dy.shape)
+
+    shares: Array | None
+
+
+def _shares(weights: Array, rows: int, dtype: np.dtype[Any]) -> Array:
+    """Each row's share of the weights, (rows,); each of the n weights is that of several rows in turn."""
+    shares = np.repeat(weights, rows // len(weights))
+    return (shares / shares.sum()).astype(dtype)
 
 
 class LayerNormalization(Layer, library=True):

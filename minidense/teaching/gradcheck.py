@@ -46,7 +46,8 @@ def check_layer(
     of ``batch_sizes`` it draws an ``x`` (or takes the given one) and a dy, standard normal, the last x four times as
     large, and compares all entries of each gradient, or ``entries`` of them drawn at random. It also checks that
     neither pass changes its argument or a parameter, that shapes are right, that all gradients are written, that
-    caches are renewed at each pass, and that ``rowwise`` is true if set. Points on a kink, such as 0 for ReLU, have no
+    caches are renewed at each pass, that ``rowwise`` is true if set, and a layer that takes ``sample_weight`` also with
+    random weights. Points on a kink, such as 0 for ReLU, have no
     derivative and are left out.
 
     Returns the largest relative error: the difference divided by the larger of the two values, but at least by a
@@ -112,13 +113,14 @@ class _Check:
         self.layer, self.network, self.random = layer, network, random
         self.tolerance, self.entries = tolerance, entries
         self.chain = Pass([layer], training=True)
+        self.weights: Array | None = None
         self.generators = [part.rng.bit_generator for part in walk(layer) if part.draws]
 
     def forward(self, x: Array) -> Array:
         """The layer's output, with the same random numbers and buffers at each call."""
         states = [bits.state for bits in self.generators]
         self.network.snapshot_buffers()
-        y = self.chain.forward(x)
+        y = self.chain.forward(x, self.weights)
         self.network.restore_buffers()
         for bits, state in zip(self.generators, states, strict=True):
             bits.state = state
@@ -130,6 +132,19 @@ class _Check:
         return dx
 
     def __call__(self, x: Array) -> float:
+        worst = self._agreement(x)
+        if self.chain.takers:
+            plain, weights = self.forward(x).copy(), self.random.uniform(0.5, 2, len(x))
+            for equal in (np.ones(len(x)), np.full(len(x), 3.0)):
+                self.weights = equal
+                if not np.allclose(self.forward(x), plain, rtol=1e-9, atol=1e-9):
+                    raise self._error("equal weights give another output than none")
+            self.weights = weights
+            worst = max(worst, self._agreement(x))
+            self.weights = None
+        return worst
+
+    def _agreement(self, x: Array) -> float:
         layer = self.layer
         other = self._normal(x.shape)  # a stale cache would be of this input
         self._unchanged("forward", "its input", other, lambda: self.forward(other))
@@ -138,7 +153,7 @@ class _Check:
             raise self._error(f"forward gives {y[_first(~np.isfinite(y))]} for finite input (n = {len(x)})")
         if not np.array_equal(y, self.forward(x)):
             raise self._error(f"forward gives another result for the same input (n = {len(x)})")
-        if layer.rowwise and not self.generators:
+        if layer.rowwise and not self.generators and self.weights is None:
             self._check_rowwise(x, y)
         dy = self._normal(y.shape)
         self.forward(x)
@@ -232,7 +247,8 @@ class _Check:
         return (4 * fine - coarse) / 3
 
     def _error(self, message: str) -> GradientError:
-        return GradientError(f"{self.layer._where}: {message}.")
+        weighted = "" if self.weights is None else ", with sample_weight"
+        return GradientError(f"{self.layer._where}: {message}{weighted}.")
 
 
 def _relative_error(found: Array, numeric: Array, hidden: float) -> Array:

@@ -53,7 +53,7 @@ class Learner:
         """Whether a batch has begun, which changes buffers and random generators, and has not ended with an update."""
         self._states: list[Any] = []
         self._gradient_so_far = np.empty(0)
-        self._moved = np.empty(0)
+        self._moved, self._weight = np.empty(0), 0.0
 
     def prepare(self) -> None:
         """Tell the optimizer where each parameter is in ``theta``, and which ones weight decay applies to."""
@@ -66,7 +66,7 @@ class Learner:
         x, targets, noted_scores, batch_rows, opens, closes, weights = step
         if opens and self.holds:
             self._hold()
-        scores = self.chain.forward(x)
+        scores = self.chain.forward(x, weights)
         if self.row_loss is not None:
             dscores = self.row_loss.gradient(scores, targets)
             if weights is not None:
@@ -86,7 +86,7 @@ class Learner:
         if self.has_shared:
             self.network.add_shared()
         if not (opens and closes):
-            self._add_up(len(x), batch_rows, opens, closes)
+            self._add_up(step)
         return True
 
     def update(self) -> None:
@@ -160,18 +160,22 @@ class Learner:
             )
         return dscores.astype(scores.dtype)
 
-    def _add_up(self, rows: int, batch_rows: int, opens: bool, closes: bool) -> None:
+    def _add_up(self, step: Step) -> None:
         """The gradient of a batch is the sum of its micro-batches'; a buffer's change is the mean over the rows."""
         network = self.network
-        change = (rows / batch_rows) * (network.buffers - network.buffers_before())
+        share = len(step.x) / step.batch_rows if step.weights is None else float(step.weights.sum())
+        change = share * (network.buffers - network.buffers_before())
         network.restore_buffers()
-        if opens:
-            self._gradient_so_far, self._moved = self.grad.copy(), change
+        if step.opens:
+            self._gradient_so_far, self._moved, self._weight = self.grad.copy(), change, share
         else:
             self._gradient_so_far += self.grad
             self._moved += change
-        if closes:
+            self._weight += share
+        if step.closes:
             np.copyto(self.grad, self._gradient_so_far)
+            if step.weights is not None:
+                self._moved /= self._weight or 1
             np.add(network.buffers, self._moved, out=network.buffers)
 
     def diverged(self, step: Step, when: str) -> FloatingPointError:

@@ -436,3 +436,101 @@ def test_a_child_is_given_what_it_is_built_for(kind):
         else:
             with pytest.raises(ValueError, match=rf"layer 0/f: {cut}: d?[xy]: expected shape \(n, 3\), got \(4, 1\)"):
                 model.fit(x, x, verbose=0)
+
+
+# ---------------------------------------------------------------------- weights
+
+
+class Weighs(md.Layer):
+    """y = x - the weighted mean of the rows."""
+
+    def build(self, input_shape):
+        self.seen = []
+        return input_shape
+
+    def forward(self, x, training, sample_weight=None):
+        self.w = np.ones(len(x)) if sample_weight is None else sample_weight
+        self.seen.append((training, sample_weight))
+        return x - (self.w @ x) / self.w.sum()
+
+    def backward(self, dy):
+        return dy - self.w[:, None] / self.w.sum() * dy.sum(axis=0)
+
+
+class Folds(md.Layer):
+    """Calls its child with the rows' halves as rows of their own."""
+
+    def __init__(self, passes):
+        self.passes = passes
+
+    def build(self, input_shape):
+        self.child("f", md.Sequential([Weighs()]), input_shape[0] // 2)
+        return input_shape
+
+    def forward(self, x, training, sample_weight=None):
+        weights = () if sample_weight is None or not self.passes else (np.repeat(sample_weight, 2),)
+        return self.f.forward(x.reshape(2 * len(x), -1), training, *weights).reshape(x.shape)
+
+    def backward(self, dy):
+        return self.f.backward(dy.reshape(2 * len(dy), -1)).reshape(dy.shape)
+
+
+def test_a_layer_of_ones_own_gets_the_weights_in_training_only():
+    model = md.Sequential([md.Dense(4), Weighs(), md.Dense(2)], rng=0).build(4).compile(md.SGD(0.1))
+    x, y, w = np.random.default_rng(0).normal(size=(4, 4)), [0, 1, 0, 1], [1.0, 2.0, 0.0, 5.0]
+    seen = model.layers[1].seen
+    model.train_on_batch(x, y, sample_weight=w)
+    model.train_on_batch(x, y)
+    model.forward(x, training=True)
+    model.forward(x)
+    assert [training for training, _ in seen] == [True, True, True, False]
+    weights = seen[0][1]
+    np.testing.assert_allclose(weights / weights.sum(), np.array(w) / 8)
+    assert weights.shape == (4,)
+    with pytest.raises(ValueError, match="read-only"):
+        weights[0] = 1
+    assert [given for _, given in seen[1:]] == [None] * 3
+    before = len(seen)
+    model.evaluate(x, y, sample_weight=w)
+    model.predict(x)
+    assert len(seen) == before  # those run on clones
+    assert md.check_layer(Weighs(), 3) < 1e-7
+
+
+class AtInference(md.Layer):
+    """Calls its child as at inference."""
+
+    def build(self, input_shape):
+        return self.child("f", Weighs(), input_shape)
+
+    def forward(self, x):
+        return self.f.forward(x)
+
+    def backward(self, dy):
+        return self.f.backward(dy)
+
+
+def test_a_child_called_as_at_inference_gets_no_weights():
+    model = md.Sequential([AtInference(), md.Dense(2)], rng=0).build(4).compile()
+    model.train_on_batch(np.eye(4), [0, 1, 0, 1], sample_weight=[1, 2, 3, 4])
+    assert model.layers[0].f.seen == [(False, None)]
+
+
+def test_a_layer_that_changes_the_number_of_rows_passes_their_weights():
+    x, y, w = np.random.default_rng(0).normal(size=(3, 4)), [0, 1, 0], [1.0, 2.0, 4.0]
+
+    def make(passes):
+        return md.Sequential([Folds(passes), md.Dense(2)], rng=0, dtype="float64").build(4).compile()
+
+    model, copied = make(True), make(True)
+    rows = [0, 1, 1, 2, 2, 2, 2]
+    value = model.loss_and_grad(x, y, sample_weight=w), copied.loss_and_grad(x[rows], np.array(y)[rows])
+    assert value[0] == pytest.approx(value[1], rel=1e-12)
+    np.testing.assert_allclose(model.grad, copied.grad, rtol=1e-12, atol=1e-15)
+    model = make(False)
+    before = model.theta.copy()
+    with pytest.raises(ValueError, match=r"Weighs\(\), layer 0/f/0: 3 weights for 6 rows. A layer around it"):
+        model.train_on_batch(x, y, sample_weight=w)
+    assert np.array_equal(model.theta, before)
+    model.train_on_batch(x, y)  # and no weights are left behind
+    md.check_layer(Folds(True), 4)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from strategies import seeds, sizes
 
 import minidense as md
+from minidense.layers.composite import Pass
 
 NORMALIZATIONS = [md.BatchNormalization(), md.LayerNormalization()]
 
@@ -94,3 +95,73 @@ def test_layer_normalization_is_its_formula(rows, features, seed):
     model = md.Sequential([md.LayerNormalization(epsilon=1e-3)], dtype="float64").build(features)
     expected = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + 1e-3)
     np.testing.assert_allclose(model.predict(x), expected, rtol=1e-9, atol=1e-12)
+
+
+# ------------------------------------------------------------------ weights
+
+
+def pass_through(layer, x, dy, weights=None, dtype="float64"):
+    """(y, dx, gradients, moving averages) of one training pass of a copy."""
+    model = md.Sequential([copy.deepcopy(layer)], dtype=dtype).build(x.shape[1:])
+    layer, chain = model.layers[0], Pass(model.layers, training=True)
+    layer.gamma[...], layer.beta[...] = np.linspace(0.5, 2, x.shape[-1]), np.linspace(-1, 1, x.shape[-1])
+    y = chain.forward(x, weights).copy()
+    return y, chain.backward(dy).copy(), model.grad.copy(), model.network.buffers.copy()
+
+
+@given(
+    n=st.integers(1, 8), between=st.sampled_from([(), (1,), (3,)]), seed=seeds, scale=st.sampled_from([1, 1e-5, 7e8])
+)
+def test_a_weight_is_a_number_of_copies(n, between, seed, scale):
+    """A weighted loss gives the rows' dy their weights; of copies, each has its own dy, and their dx are added."""
+    rng = np.random.default_rng(seed)
+    x, dy = rng.normal(2, 3, size=(2, n, *between, 4))
+    w = rng.integers(0, 4, n)
+    w[0] = max(w[0], 1)
+    rows = np.repeat(np.arange(n), w)
+    layer = md.BatchNormalization(0.9)
+    copies = pass_through(layer, x[rows], dy[rows])
+    weighted = pass_through(layer, x, dy * w.reshape(-1, *[1] * (x.ndim - 1)), w * scale)
+    summed = np.zeros_like(x)
+    np.add.at(summed, rows, copies[1])
+    # Rounding of the mean is divided by the deviation, which is at least sqrt(epsilon), twice in dx: 1e-16 / 1e-3.
+    np.testing.assert_allclose(weighted[0][rows], copies[0], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(weighted[1], summed, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(weighted[2], copies[2], rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(weighted[3], copies[3], rtol=1e-12, atol=1e-14)
+
+
+@given(n=st.integers(2, 8), seed=seeds, dtype=st.sampled_from(["float32", "float64"]))
+def test_rows_of_weight_0_have_no_influence(n, seed, dtype):
+    rng = np.random.default_rng(seed)
+    x, dy = rng.normal(2, 3, size=(2, n, 4)).astype(dtype)
+    w = rng.random(n)
+    w[1] = dy[1] = 0
+    other = x.copy()
+    other[1] = 50 * rng.normal(size=4)
+    one, two = (pass_through(md.BatchNormalization(), rows, dy, w, dtype) for rows in (x, other))
+    left = np.arange(n) != 1
+    assert np.array_equal(one[0][left], two[0][left])
+    for a, b in zip(one[1:], two[1:], strict=True):
+        assert np.array_equal(a, b)
+    assert (one[1][1] == 0).all()
+
+
+def test_weights_of_0_only_move_no_average():
+    x = np.random.default_rng(0).normal(size=(6, 4))
+    y, _, _, averages = pass_through(md.BatchNormalization(epsilon=1e-9), x, x, np.zeros(6))
+    assert averages.tolist() == [0] * 4 + [1] * 4
+    np.testing.assert_allclose(y, np.linspace(0.5, 2, 4) * x + np.linspace(-1, 1, 4), rtol=1e-8)
+
+
+def test_frozen_and_at_inference_weights_change_nothing():
+    rng = np.random.default_rng(0)
+    x, y, w = rng.normal(size=(30, 4)), np.arange(30) % 3, rng.random(30)
+    model = normalized().build(4)
+    model.fit(x, y, verbose=0)
+    model.layers[1].trainable = False
+    before = model.network.buffers.copy()
+    expected = model.forward(x, training=False)
+    assert np.array_equal(Pass(model.layers, training=True).forward(x, w), expected)
+    assert np.array_equal(model.network.buffers, before)
+    assert model.evaluate(x, y, sample_weight=w) == model.evaluate(x, y, sample_weight=w * 2)

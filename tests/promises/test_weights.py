@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from snapshots import picture
 from strategies import seeds
 
 import minidense as md
+from minidense.layers.base import walk
 
 LOSSES = {
     "softmax": (md.SoftmaxCrossEntropy, 3, lambda rng, n: rng.integers(0, 3, n)),
@@ -87,6 +88,102 @@ def test_class_weights_are_sample_weights():
     both.fit(x, y, sample_weight=w / 7, class_weight=dict.fromkeys(range(3), 7.0), verbose=0)
     assert np.array_equal(by_class.theta, by_sample.theta)
     np.testing.assert_allclose(both.theta, by_sample.theta, rtol=1e-12)
+
+
+# ------------------------------------------------------------------ layers whose rows depend on each other
+
+
+class Within(md.Layer):
+    """A child with a batch normalization in it; it knows nothing of weights."""
+
+    def build(self, input_shape):
+        return self.child("f", md.Sequential([md.Dense(5), md.BatchNormalization(0.5)]), input_shape)
+
+    def forward(self, x, training):
+        return np.tanh(self.f.forward(x, training))
+
+    def backward(self, dy):
+        y = self.f.children[1]
+        return self.f.backward(dy * (1 - np.tanh(y.gamma * y.xhat + y.beta) ** 2))
+
+
+NORMALIZED = {
+    "in a chain": lambda: [md.Dense(5), md.BatchNormalization(0.5), md.Tanh()],
+    "first": lambda: [md.BatchNormalization(0.5), md.Dense(5, "tanh")],
+    "in a residual": lambda: [md.Residual([md.Dense(4), md.BatchNormalization(0.5), md.Tanh()])],
+    "in a branch": lambda: [md.Concatenate([md.BatchNormalization(0.5), [md.Dense(3), md.Tanh()]])],
+    "in a model": lambda: [md.Sequential([md.Dense(5), md.BatchNormalization(0.5)]), md.Tanh()],
+    "in a layer of one's own": lambda: [Within()],
+}
+
+
+def with_normalization(place, reduction="mean"):
+    model = md.Sequential([*NORMALIZED[place](), md.Dense(3)], rng=0, dtype="float64").build(4)
+    return model.compile(md.SGD(0.05), md.SoftmaxCrossEntropy(reduction))
+
+
+def assert_trained_alike(one, other):
+    """Float64 rounds by 1e-16; a few thousand roundings, and the slopes of these layers, are far below 1e-9."""
+    np.testing.assert_allclose(one.theta, other.theta, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(one.network.buffers, other.network.buffers, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("place", NORMALIZED)
+@settings(max_examples=15)
+@given(n=st.integers(4, 12), seed=seeds)
+def test_with_batch_normalization_too_a_weight_is_a_number_of_copies(place, reduction, n, seed):
+    rng = np.random.default_rng(seed)
+    x, y, w = rng.normal(size=(n, 4)), rng.integers(0, 3, n), rng.integers(0, 4, n)
+    w[:3] = 1
+    xs, ys = np.repeat(x, w, axis=0), np.repeat(y, w, axis=0)
+    weighted, copied = with_normalization(place, reduction), with_normalization(place, reduction)
+    values = weighted.loss_and_grad(x, y, sample_weight=w), copied.loss_and_grad(xs, ys)
+    assert values[0] == pytest.approx(values[1], rel=1e-10)
+    np.testing.assert_allclose(weighted.grad, copied.grad, rtol=1e-9, atol=1e-11)
+    weighted.fit(x, y, sample_weight=w, batch_size="full", epochs=5, verbose=0)
+    copied.fit(xs, ys, batch_size="full", epochs=5, verbose=0)
+    assert_trained_alike(weighted, copied)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("place", NORMALIZED)
+def test_micro_batches_with_batch_normalization_are_weighted_as_copies(place, reduction):
+    """Three micro-batches an update, of different weight; one of them has none, and is as if it were not there."""
+    rng = np.random.default_rng(0)
+    parts = [(rng.normal(size=(6, 4)), rng.integers(0, 3, 6), rng.integers(1, 4, 6)) for _ in range(3)]
+    parts[1][2][:] = 0
+    copies = [(np.repeat(x, w, axis=0), np.repeat(y, w)) for x, y, w in (parts[0], parts[2])]
+    weighted, copied = with_normalization(place, reduction), with_normalization(place, reduction)
+    for model, batches in ((weighted, parts), (copied, copies)):
+        steps = {"steps_per_epoch": len(batches), "gradient_accumulation_steps": len(batches)}
+        model.fit((batch for _ in range(4) for batch in batches), epochs=4, verbose=0, **steps)
+    assert_trained_alike(weighted, copied)
+
+
+def test_class_weights_reach_the_batch_normalization():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 4)), np.arange(30) % 3
+    weights = {0: 1.0, 1: 0.0, 2: 3.0}
+    by_class, left_out = with_normalization("in a chain"), with_normalization("in a chain")
+    by_class.fit(x, y, class_weight=weights, batch_size="full", epochs=3, verbose=0)
+    rows = np.repeat(np.arange(30), np.array([1, 0, 3])[y])
+    left_out.fit(x[rows], y[rows], batch_size="full", epochs=3, verbose=0)
+    assert_trained_alike(by_class, left_out)
+
+
+def test_after_a_weighted_run_no_layer_keeps_the_weights():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 4)), np.arange(30) % 3
+    for place in NORMALIZED:
+        model, seen = with_normalization(place), []
+        forward = md.callbacks.LambdaCallback(
+            on_batch_end=lambda batch, logs, m=model, s=seen: s.append(m.forward(x, True))
+        )
+        model.fit(x, y, sample_weight=rng.random(30), batch_size=8, callbacks=[forward], verbose=0)
+        assert len(seen) == 4  # 30 rows, where the last batch had 6 weights
+        model.train_on_batch(x[:5], y[:5])
+        assert [layer._record.weights for layer in walk(model.network)].count(None) == len([*walk(model.network)])
 
 
 X, Y = np.ones((6, 4)), np.array([0, 1, 2, 0, 1, 2])

@@ -359,3 +359,53 @@ def test_what_check_layer_is_given(arguments, error, message):
     else:
         with pytest.raises(error, match=message):
             md.check_layer(**arguments)
+
+
+# ------------------------------------------------------------------ weights
+
+
+class Centred(md.Layer):
+    """y = x - the weighted mean of the rows."""
+
+    def shares(self, x, sample_weight):
+        w = np.ones(len(x)) if sample_weight is None else sample_weight
+        return w / w.sum()
+
+    def forward(self, x, training, sample_weight=None):
+        self.w = self.shares(x, sample_weight)
+        return x - self.w @ x
+
+    def backward(self, dy):
+        return dy - self.w[:, None] * dy.sum(axis=0)
+
+
+class UnweightedBackward(Centred):
+    def backward(self, dy):
+        return dy - dy.mean(axis=0)
+
+
+class NotOfEveryScale(Centred):
+    def shares(self, x, sample_weight):
+        return (np.ones(len(x)) if sample_weight is None else sample_weight) / len(x)
+
+
+class EqualWeightsMatter(Centred):
+    def shares(self, x, sample_weight):
+        return np.full(len(x), 1 / len(x) if sample_weight is None else 2 / len(x))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (UnweightedBackward, r"dx, .* backward gives .*, with sample_weight"),
+        (NotOfEveryScale, "equal weights give another output than none, with sample_weight"),
+        (EqualWeightsMatter, "equal weights give another output than none"),
+    ],
+)
+def test_a_layer_that_takes_weights_is_checked_with_weights(layer, message):
+    with pytest.raises(AssertionError, match=message):
+        md.check_layer(layer(), 4)
+    with pytest.raises(AssertionError, match=message):
+        md.check_layer(md.Residual([md.Dense(4), layer()]), 4)
+    assert md.check_layer(Centred(), 4) < 1e-7
+    assert md.check_layer(md.BatchNormalization(), 4, batch_sizes=(3, 9)) < 1e-7
