@@ -87,7 +87,7 @@ class BatchNormalization(Layer, library=True):
 def _shares(weights: Array, rows: int, dtype: np.dtype[Any]) -> Array:
     """Each row's share of the weights, (rows,); each of the n weights is that of several rows in turn."""
     shares = np.repeat(weights, rows // len(weights))
-    return (shares / shares.sum()).astype(dtype)
+    return np.asarray(shares / shares.sum(), dtype)
 
 
 class LayerNormalization(Layer, library=True):
