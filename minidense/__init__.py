@@ -51,7 +51,7 @@ from minidense.training.history import History
 
 if TYPE_CHECKING:
     from minidense import datasets
-    from minidense.teaching.gradcheck import check_layer
+    from minidense.teaching.gradcheck import check_layer, check_loss
 
 __all__ = [
     "AUC",
@@ -101,13 +101,18 @@ __all__ = [
     "TopKAccuracy",
     "callbacks",
     "check_layer",
+    "check_loss",
     "datasets",
     "initializers",
     "load_model",
     "schedules",
 ]
 
-_WHEN_USED = {"check_layer": "minidense.teaching.gradcheck", "datasets": ""}
+_WHEN_USED = {
+    "check_layer": "minidense.teaching.gradcheck",
+    "check_loss": "minidense.teaching.gradcheck",
+    "datasets": "",
+}
 """Public names that are imported on first use, and the module that has them; "" for a module of that name."""
 
 

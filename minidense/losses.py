@@ -79,10 +79,47 @@ def by_rows(loss: Loss) -> RowLoss | None:
     return loss if isinstance(loss, RowLoss) and not own_way else None
 
 
+def rows_of(loss: RowLoss, scores: Array, targets: Array) -> Array:
+    """``loss.rows``, (n,); of a loss that is not the library's own after a check."""
+    if loss._of_library:
+        return loss.rows(scores, targets)
+    found = loss.rows(_read_only(scores), _read_only(targets))
+    return _as_expected(loss, "rows", "the loss of each row", found, scores.shape[:1])
+
+
+def gradient_of(loss: RowLoss, scores: Array, targets: Array) -> Array:
+    """``loss.gradient``, (n, k), a new array; of a loss that is not the library's own after a check."""
+    if loss._of_library:
+        return loss.gradient(scores, targets)
+    found = loss.gradient(_read_only(scores), _read_only(targets))
+    found = _as_expected(loss, "gradient", "dLoss/dscores of each row", found, scores.shape)
+    return found.astype(scores.dtype, copy=not found.flags.writeable)
+
+
+def _as_expected(loss: Loss, method: str, what: str, found: Any, shape: Shape) -> Array:
+    if not isinstance(found, np.ndarray):
+        raise TypeError(
+            f"{loss!r}: {method} must return {what}, an array of shape {shape}, got {type(found).__name__}."
+        )
+    if found.shape != shape or found.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{loss!r}: {method} must return {what}, real numbers of shape {shape}, got shape {found.shape} and dtype "
+            f"{found.dtype}."
+        )
+    return found
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class RowLoss(Loss):
     """A loss that is a sum or mean over rows: ``rows`` gives each row's loss, ``gradient`` its derivative.
 
-    Both depend on their arguments only: they are called for any rows, any number of times.
+    Both depend on their arguments only: they are called for any rows, any number of times. ``md.check_loss`` tells
+    whether ``gradient`` is the derivative of ``rows``.
 
     reduction: "mean" over the batch's rows, or "sum". Raises ValueError otherwise.
     """
@@ -106,7 +143,8 @@ class RowLoss(Loss):
         if len(checked) != len(scores):
             raise ValueError(f"{self!r}: {len(scores)} rows of scores, but {len(checked)} of y.")
         self.scores, self.targets = scores, self.encode(checked, np.empty_like(scores))
-        rows = self.rows(scores.astype(np.float64), self.targets.astype(np.float64))
+        targets = self.targets.astype(np.float64) if self.targets.dtype.kind == "f" else self.targets
+        rows = rows_of(self, scores.astype(np.float64), targets)
         return float(mean(rows) if self.reduction == "mean" else rows.sum())
 
     @_QUIET
@@ -114,7 +152,7 @@ class RowLoss(Loss):
         """dLoss/dscores of the last ``forward``, (n, k); divided by n for the mean."""
         if "scores" not in self.__dict__:
             raise RuntimeError(f"{self!r}: call forward before backward.")
-        dscores = self.gradient(self.scores, self.targets)
+        dscores = gradient_of(self, self.scores, self.targets)
         if self.reduction == "mean":
             dscores *= 1 / len(dscores)
         return dscores
@@ -228,11 +266,17 @@ class TargetLoss(RowLoss):
         return out
 
     def rows(self, scores: Array, targets: Array) -> Array:
-        elements = self.elements(scores, targets).reshape(len(scores), -1)
+        elements = self.elements(scores, targets)
+        if not self._of_library:
+            elements = _as_expected(self, "elements", "the loss of each output", elements, scores.shape)
+        elements = elements.reshape(len(scores), -1)
         return elements[:, 0] if elements.shape[1] == 1 else mean(elements, axis=1)
 
     def gradient(self, scores: Array, targets: Array) -> Array:
         dscores = self.derivatives(scores, targets)
+        if not self._of_library:
+            dscores = _as_expected(self, "derivatives", "the derivative of each output", dscores, scores.shape)
+            dscores = dscores.astype(scores.dtype, copy=not dscores.flags.writeable)
         if dscores.size > len(dscores):
             dscores *= len(dscores) / dscores.size
         return dscores

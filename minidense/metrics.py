@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidense.core.arguments import lookup, real_number, whole_number
+from minidense.core.arguments import items, lookup, real_number, whole_number
 from minidense.core.configurable import Configurable
 from minidense.core.interrupts import quiet
 from minidense.core.types import Array, Shape
@@ -558,6 +558,7 @@ def get_metrics(
     for what, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
         if isinstance(given, str | Metric):
             raise TypeError(f"{what}: expected a list, got {given!r}; use {what}=[{given!r}].")
+    metrics, weighted_metrics = items("metrics", metrics), items("weighted_metrics", weighted_metrics)
     plain = [get_metric(metric, accuracy) for metric in metrics]
     weighted = [get_metric(metric, accuracy) for metric in weighted_metrics]
     for given, metric in zip(weighted_metrics, weighted, strict=True):

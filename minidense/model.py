@@ -317,6 +317,7 @@ class Sequential:
         """
         optimizer, _ = self._compiled()
         optimizer.check_owner(self)
+        return_dict = flag("return_dict", return_dict)
         with self._exclusively(own="train_on_batch"):
             logs = self._backpropagate(x, y, sample_weight, update=True).logs()
         return logs if return_dict else Results(logs)
@@ -447,6 +448,7 @@ class Sequential:
         self._compiled()
         checks = Checks(self, self._built_shapes()[1])
         feed = checks.evaluation_feed(x, y, sample_weight, class_weight, batch_size)
+        return_dict = flag("return_dict", return_dict)
         with current().breakable():
             logs = evaluate(self, checks.row_loss, feed)
         return logs if return_dict else Results(logs)

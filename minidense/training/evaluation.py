@@ -16,7 +16,7 @@ from minidense.core.errors import Problems
 from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Block, Feed
-from minidense.losses import Loss, RowLoss
+from minidense.losses import Loss, RowLoss, rows_of
 from minidense.metrics import Metric, as_column
 from minidense.network import inference
 from minidense.numerics.helpers import each
@@ -81,7 +81,7 @@ class Report:
     def add(self, block: Block) -> None:
         """Add the rows of a block, whose scores have been computed."""
         if self.row_loss is not None:
-            rows = self.row_loss.rows(block.scores, block.targets)
+            rows = rows_of(self.row_loss, block.scores, block.targets)
             weights = block.weights
             self.loss_sum += float(rows.sum(dtype=np.float64) if weights is None else np.vdot(rows, weights))
             self._rows += len(rows) if weights is None else float(weights.sum())

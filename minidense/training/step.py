@@ -20,7 +20,7 @@ from minidense.core.types import Array
 from minidense.data.batches import Step
 from minidense.layers.base import walk
 from minidense.layers.composite import Pass
-from minidense.losses import RowLoss
+from minidense.losses import RowLoss, gradient_of, rows_of
 from minidense.network import Network, first_not_finite
 from minidense.numerics import blas
 from minidense.optimizers import Optimizer
@@ -40,6 +40,7 @@ class Learner:
     def __init__(self, model: Sequential, row_loss: RowLoss | None, report: Report) -> None:
         self.network = network = model.network
         self.loss, self.row_loss, self.report = model.loss, row_loss, report
+        self.gradient = row_loss.gradient if row_loss is not None and row_loss._of_library else self._own_gradient
         self.optimizer = model.optimizer
         self.theta, self.grad = network.theta, network.grad
         self.own_update = model.optimizer.apply if model.optimizer and model.optimizer._of_library else None
@@ -51,6 +52,7 @@ class Learner:
         self.interrupts = current()
         self.under_way = False
         """Whether a batch has begun, which changes buffers and random generators, and has not ended with an update."""
+        self._rows_checked = False
         self._states: list[Any] = []
         self._gradient_so_far = np.empty(0)
         self._moved, self._weight = np.empty(0), 0.0
@@ -68,7 +70,7 @@ class Learner:
             self._hold()
         scores = self.chain.forward(x, weights)
         if self.row_loss is not None:
-            dscores = self.row_loss.gradient(scores, targets)
+            dscores = self.gradient(scores, targets)
             if weights is not None:
                 dscores *= weights.reshape(-1, *[1] * (dscores.ndim - 1))
             elif batch_rows > 1 and self.row_loss.reduction == "mean":
@@ -143,6 +145,14 @@ class Learner:
         if self.under_way and not buffers:
             self.network.restore_buffers()
         self.under_way = False
+
+    def _own_gradient(self, scores: Array, targets: Array) -> Array:
+        """The gradient of a loss that is not the library's own; before the first update, its rows are checked too."""
+        assert self.row_loss is not None
+        if not self._rows_checked:
+            rows_of(self.row_loss, scores, targets)
+            self._rows_checked = True
+        return gradient_of(self.row_loss, scores, targets)
 
     def _of_whole_batch(self, scores: Array, targets: Array, batch_rows: int) -> tuple[bool, Array]:
         """For a loss that computes whole batches: whether it is finite, and its gradient."""
@@ -222,7 +232,7 @@ def is_small(network: Network, rows: int) -> bool:
 
 
 def _rows_are_finite(loss: RowLoss, scores: Array, targets: Array) -> bool:
-    return bool(np.isfinite(loss.rows(scores, targets)).all())
+    return bool(np.isfinite(rows_of(loss, scores, targets)).all())
 
 
 def _advice(optimizer: Optimizer | None) -> str:

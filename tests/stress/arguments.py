@@ -121,6 +121,7 @@ def methods(folder):
             yield name, name, arguments, compiled
     yield "load_model", md.load_model, {"path": saved}, None
     yield "check_layer", md.check_layer, {"layer": md.Dense(3), "input_shape": 4}, None
+    yield "check_loss", md.check_loss, {"loss": md.MeanSquaredError()}, None
     labels = md.ClassLabels(["a", "b", "c"])
     yield "ClassLabels.encode", labels.encode, {"y": ["a", "c"]}, None
     yield "ClassLabels.decode", labels.decode, {"numbers": [0, 1]}, None

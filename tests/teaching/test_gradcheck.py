@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import minidense as md
+from minidense.core.configurable import LIBRARY
 
 
 class Scale(md.Layer):
@@ -409,3 +410,201 @@ def test_a_layer_that_takes_weights_is_checked_with_weights(layer, message):
         md.check_layer(md.Residual([md.Dense(4), layer()]), 4)
     assert md.check_layer(Centred(), 4) < 1e-7
     assert md.check_layer(md.BatchNormalization(), 4, batch_sizes=(3, 9)) < 1e-7
+
+
+# ------------------------------------------------------------------ losses
+
+LOSSES = [
+    (md.SoftmaxCrossEntropy(), 3, None),
+    (md.SoftmaxCrossEntropy("sum", label_smoothing=0.1), 4, None),
+    (md.SoftmaxCrossEntropy(), 3, np.random.default_rng(0).dirichlet(np.ones(3), 6)),
+    (md.SigmoidCrossEntropy(label_smoothing=0.2), 1, None),
+    (md.SigmoidCrossEntropy("sum"), (2, 3), None),
+    *((loss, k, None) for loss in (md.MeanSquaredError(), md.MeanAbsoluteError("sum"), md.Huber(0.7)) for k in (1, 3)),
+]
+
+
+def test_every_loss_of_the_library_is_checked():
+    assert {type(loss) for loss, _, _ in LOSSES} == {c for c in LIBRARY.values() if issubclass(c, md.Loss)}
+
+
+@pytest.mark.parametrize(("loss", "outputs", "y"), LOSSES)
+@pytest.mark.parametrize("seed", range(3))
+def test_every_loss_of_the_library_passes(loss, outputs, y, seed):
+    assert md.check_loss(loss, outputs, y=y, rng=seed) < 1e-7
+
+
+class Cauchy(md.RowLoss):
+    """sum_j log(1 + (s_j - t_j)**2); its subclasses below have planted mistakes."""
+
+    def rows(self, scores, targets):
+        return np.log1p((scores - targets) ** 2).sum(axis=1)
+
+    def gradient(self, scores, targets):
+        d = scores - targets
+        return 2 * d / (1 + d**2)
+
+
+class Whole(md.Loss):
+    """The mean of the squares, of whole batches."""
+
+    def forward(self, scores, y):
+        self.d = scores - y
+        return float((self.d**2).sum(axis=1).mean())
+
+    def backward(self):
+        return 2 * self.d / len(self.d)
+
+
+class Contrast(Whole):
+    """It is no sum over rows: how far the rows are from their mean."""
+
+    def forward(self, scores, y):
+        self.d = scores - scores.mean(axis=0)
+        return float((self.d**2).sum())
+
+    def backward(self):
+        return 2 * self.d
+
+
+def test_the_right_losses_of_ones_own_pass():
+    for loss in (Cauchy(), Cauchy("sum"), Whole()):
+        for outputs in (1, 3):
+            assert md.check_loss(loss, outputs) < 1e-7
+    summed = Contrast()
+    summed.reduction = "sum"
+    assert md.check_loss(summed) < 1e-7
+
+
+def planted(base, **methods):
+    return type("Planted", (base,), methods)()
+
+
+def scores_with(change):
+    def gradient(self, scores, targets):
+        return change(Cauchy.gradient(self, scores, targets), scores, targets)
+
+    return planted(Cauchy, gradient=gradient)
+
+
+def one_entry(g, s, t):
+    g[0, 1] += 1e-5
+    return g
+
+
+NUMBERS = (
+    r"\[\d, \d\]: backward gives [-0-9.e]+, central differences [-0-9.e]+ \(n = \d; \d+ of \d+ entries are wrong\)"
+)
+PLANTED = {
+    "a factor": (scores_with(lambda g, s, t: g * 1.0005), r"Planted\(\): dLoss/dscores.* " + NUMBERS),
+    "the sign": (scores_with(lambda g, s, t: -g), r"dLoss/dscores.* " + NUMBERS),
+    "divided by n already": (scores_with(lambda g, s, t: g / (3 * len(g))), r"dLoss/dscores"),
+    "one entry": (scores_with(one_entry), r"\[0, 1\]: backward gives .* 1 of "),
+    "a transposed gradient": (scores_with(lambda g, s, t: g.T), "dLoss/dscores"),
+    "a short gradient": (
+        scores_with(lambda g, s, t: g[:, :2]),
+        r"gradient must return .* \(3, 3\), got shape \(3, 2\)",
+    ),
+    "a row that depends on others": (
+        planted(Cauchy, rows=lambda self, s, t: Cauchy.rows(self, s - s.mean(axis=0), t)),
+        "dLoss/dscores",
+    ),
+    "rows with the others' sum": (
+        planted(
+            Cauchy,
+            rows=lambda self, s, t: np.full(len(s), Cauchy.rows(self, s, t).sum()),
+            gradient=lambda self, s, t: len(s) * Cauchy.gradient(self, s, t),
+        ),
+        "each row times a random number",
+    ),
+    "rows for each output": (planted(Cauchy, rows=lambda self, s, t: s - t), r"rows must return .* got shape \(3, 3\)"),
+    "random rows": (
+        planted(Cauchy, rows=lambda self, s, t: np.random.default_rng().random(len(s))),
+        "another result for the same arguments",
+    ),
+    "arguments changed": (planted(Cauchy, rows=lambda self, s, t: s.__isub__(t).sum(axis=1)), "read-only"),
+    "a wrong factor of a whole batch": (
+        planted(Whole, backward=lambda self: 2 * self.d),
+        r"Planted\(\): dLoss/dscores " + NUMBERS,
+    ),
+    "a shape of a whole batch": (
+        planted(Whole, backward=lambda self: self.d[:, 0]),
+        r"backward must return an array of the scores' shape \(3, 3\), got \(3,\)",
+    ),
+    "a sum that says mean": (
+        planted(
+            Whole,
+            forward=lambda self, s, y: Whole.forward(self, s, y) * len(s),
+            backward=lambda self: 2 * self.d,
+        ),
+        "its reduction is 'mean', but it is a sum: .* Set reduction = 'sum'",
+    ),
+    "a mean that says sum": (planted(Whole, reduction="sum"), "its reduction is 'sum', but it is a mean"),
+    "another reduction": (planted(Whole, reduction="average"), "reduction must be 'mean' or 'sum', not 'average'"),
+    "no number": (planted(Whole, forward=lambda self, s, y: (s - y) ** 2), "forward must return a finite number"),
+    "NaN": (planted(Whole, forward=lambda self, s, y: float("nan")), "forward must return a finite number, got nan"),
+    "scores changed": (planted(Whole, forward=lambda self, s, y: float((s.__isub__(y) ** 2).sum())), "in place"),
+    "the last batch but one": (
+        planted(Whole, backward=lambda self: (vars(self).setdefault("first", self.d), 2 * self.first / 3)[1]),
+        "dLoss/dscores",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", PLANTED)
+def test_each_planted_mistake_of_a_loss_is_caught_and_named(mistake):
+    loss, message = PLANTED[mistake]
+    with pytest.raises((AssertionError, ValueError), match=message):
+        md.check_loss(loss)
+
+
+def test_the_loss_given_stays_as_it_was_and_kinks_are_left_out():
+    loss = md.MeanAbsoluteError()
+    assert (
+        md.check_loss(loss, 2, scores=[[1.0, 2.0], [3.0, 4.0]], y=[[1.0, 0.0], [0.0, 0.0]]) < 1e-7
+    )  # at 0 there is one
+    assert (loss.reduction, set(vars(loss))) == ("mean", {"reduction", "_config"})
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: md.check_loss(md.MeanSquaredError), TypeError, "expected a loss object"),
+        (lambda: md.check_loss("mse"), TypeError, "expected a loss object"),
+        (lambda: md.check_loss(Cauchy(), 0), ValueError, "outputs"),
+        (lambda: md.check_loss(Cauchy(), batch_sizes=()), ValueError, "expected some batch_sizes"),
+        (lambda: md.check_loss(Cauchy(), scores=np.ones((2, 4))), ValueError, r"scores of shape \(n, 3\)"),
+        (lambda: md.check_loss(Cauchy(), scores=np.ones((2, 3)), y=np.ones((4, 3))), ValueError, "as many y"),
+        (
+            lambda: md.check_loss(planted(Cauchy, check_targets=lambda self, y, shape: 1 / 0)),
+            ZeroDivisionError,
+            "division",
+        ),
+        (
+            lambda: md.check_loss(planted(md.MeanSquaredError, check_targets=refuse)),
+            ValueError,
+            "pass y, as fit takes it",
+        ),
+    ],
+)
+def test_what_check_loss_is_given(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def refuse(self, y, shape):
+    raise ValueError("no")
+
+
+def test_an_error_of_the_loss_says_what_y_was_drawn():
+    class OfLabels(md.RowLoss):
+        def rows(self, scores, targets):
+            return scores[np.arange(len(scores)), targets]
+
+        def gradient(self, scores, targets):
+            return np.eye(scores.shape[1])[targets]
+
+    with pytest.raises(IndexError) as caught:
+        md.check_loss(OfLabels())
+    assert "y was drawn: standard normal numbers" in caught.value.__notes__[0]
+    assert md.check_loss(OfLabels(), y=np.array([0, 2, 1, 1])) < 1e-7

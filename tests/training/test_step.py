@@ -282,6 +282,103 @@ def test_a_loss_with_a_wrong_dscores_is_named():
         md.Sequential([md.Dense(1)]).compile("sgd", Wrong()).fit(np.ones((4, 2)), np.ones(4), verbose=0)
 
 
+class RowSquares(md.RowLoss):
+    accuracy = None
+
+    def rows(self, scores, targets):
+        return ((scores - targets) ** 2).sum(axis=1)
+
+    def gradient(self, scores, targets):
+        return 2 * (scores - targets)
+
+
+def altered(method, change, base=RowSquares):
+    """A loss whose ``method`` returns something else."""
+    former = getattr(base, method)
+    return type("Mine", (base,), {method: lambda self, scores, targets: change(former(self, scores, targets))})
+
+
+WRONG = {  # with 8 rows of 3 scores
+    "rows for each output": (altered("rows", lambda r: r[:, None] * np.ones(3)), r"rows .* \(8,\), got shape \(8, 3\)"),
+    "rows as a column": (altered("rows", lambda r: r[:, None]), r"rows must return the loss of each row, .* \(8, 1\)"),
+    "rows as a sum": (altered("rows", lambda r: r.sum()), r"rows must return .* an array of shape \(8,\), got float"),
+    "rows as a list": (altered("rows", lambda r: r.tolist()), r"rows .* got list"),
+    "rows of complex numbers": (altered("rows", lambda r: r * 1j), r"rows .* real numbers .* dtype complex"),
+    "one gradient a row": (altered("gradient", lambda g: g[:, 0]), r"gradient .* \(8, 3\), got shape \(8,\)"),
+    "a gradient transposed": (altered("gradient", lambda g: g.T), r"gradient .* \(8, 3\), got shape \(3, 8\)"),
+    "one gradient for all": (altered("gradient", lambda g: g[:1]), r"gradient .* got shape \(1, 3\)"),
+    "no gradient": (altered("gradient", lambda g: None), r"gradient .* got NoneType"),
+    "elements of rows": (altered("elements", lambda e: e[:, 0], md.MeanSquaredError), r"elements .* got shape \(8,\)"),
+    "derivatives of rows": (
+        altered("derivatives", lambda e: e[:, :1], md.MeanSquaredError),
+        r"derivatives must return the derivative of each output, .* \(8, 3\), got shape \(8, 1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_row_loss_with_a_wrong_shape_is_told_before_any_update(case, weighted):
+    loss, message = WRONG[case]
+    x, y = RNG.normal(size=(8, 4)), RNG.normal(size=(8, 3))
+    weights = {"sample_weight": np.ones(8)} if weighted else {}
+    for call in ("fit", "train_on_batch", "loss_and_grad", "evaluate"):
+        model = md.Sequential([md.BatchNormalization(), md.Dense(3)], rng=0).build(4).compile(md.Adam(), loss())
+        before = model.theta.copy(), model.network.buffers.copy()
+        if call == "evaluate" and "rows" not in message and "elements" not in message:
+            continue  # it needs no gradient
+        with pytest.raises((ValueError, TypeError), match=r"^Mine\(\): " + message):
+            getattr(model, call)(x, y, **weights, **({"verbose": 0} if call == "fit" else {}))
+        assert np.array_equal(model.theta, before[0])
+        assert np.array_equal(model.network.buffers, before[1])
+        assert model.optimizer.iterations == 0
+    made = loss()
+    with pytest.raises((ValueError, TypeError), match=message):
+        _ = made.forward(x[:, :3], y), made.backward()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda g: np.broadcast_to(g, g.shape),
+        lambda g: g.astype("float64"),
+        lambda g: np.asfortranarray(g),
+    ],
+)
+def test_a_gradient_of_another_kind_of_array_is_the_same_gradient(change):
+    x, y = RNG.normal(size=(8, 4)), RNG.normal(size=(8, 3))
+    one, other = (md.Sequential([md.Dense(3)], rng=0).compile("sgd", loss()) for loss in
+                  (RowSquares, altered("gradient", change)))  # fmt: skip
+    for model in (one, other):
+        model.fit(x, y, epochs=3, batch_size=3, verbose=0)
+    assert np.array_equal(one.theta, other.theta)
+
+
+def test_a_gradient_that_is_its_argument_or_of_integers_is_not_written_into():
+    class Half(md.RowLoss):
+        def rows(self, scores, targets):
+            return 0.5 * (scores**2).sum(axis=1)
+
+        def gradient(self, scores, targets):
+            return scores
+
+    class Signs(md.RowLoss):
+        def rows(self, scores, targets):
+            return abs(scores).sum(axis=1)
+
+        def gradient(self, scores, targets):
+            return np.where(scores > 0, 1, -1)
+
+    x = RNG.normal(size=(8, 4))
+    for loss, derivative, row in ((Half(), lambda s: s, lambda s: s**2 / 2), (Signs(), np.sign, abs)):
+        model = md.Sequential([md.Dense(3)], rng=0, dtype="float64").build(4).compile("sgd", loss)
+        scores = model.predict(x)
+        value = model.loss_and_grad(x, np.zeros(8), sample_weight=np.full(8, 2.0))
+        assert value == pytest.approx(row(scores).sum() / 8, rel=1e-12)
+        np.testing.assert_allclose(model.layers[0].db, derivative(scores).mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(model.layers[0].dW, x.T @ derivative(scores) / 8, rtol=1e-12)
+
+
 def test_a_row_loss_with_a_forward_of_its_own_is_heeded(digits_like):
     class Hundredfold(md.SoftmaxCrossEntropy):
         def forward(self, scores, y):
