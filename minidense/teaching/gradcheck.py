@@ -129,7 +129,7 @@ def check_loss(
     shape, random = whole_numbers("outputs", outputs), random_generator(rng)
     entries, tolerance = whole_number("entries", entries), real_number("tolerance", tolerance, above=0)
     sizes = [whole_number("batch_sizes", n) for n in items("batch_sizes", batch_sizes)]
-    given = None if scores is None else np.array(as_features(scores, "scores"), np.float64)
+    given = None if scores is None else np.atleast_1d(np.array(as_features(scores, "scores"), np.float64))
     y = None if y is None else np.atleast_1d(as_array(y))
     if y is not None or given is not None:
         sizes = [len(array) for array in (y, given) if array is not None][:1]
