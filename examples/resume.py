@@ -20,7 +20,7 @@ class Kill(md.Callback):
     def __init__(self, step):
         self.step = step
 
-    def on_batch_end(self, batch, logs):
+    def on_train_batch_end(self, batch, logs=None):
         if self.model.optimizer.iterations == self.step:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -43,7 +43,7 @@ def main(arguments=None):
         epochs=options.epochs,
         validation_split=0.1,
         callbacks=[md.callbacks.ModelCheckpoint(path, every="50 steps"), Kill(options.kill_at)],
-        resume=path if os.path.exists(path) else None,
+        resume="auto",
     )
     accuracy = model.evaluate(x_test / 16, y_test)["accuracy"]
     digest = hashlib.sha256(model.theta.tobytes() + repr(history.history).encode()).hexdigest()

@@ -12,6 +12,7 @@ import numpy as np
 
 from minidense.core.arguments import lookup, real_number
 from minidense.core.configurable import Configurable
+from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
 from minidense.layers import Activation, Layer, Sigmoid, Softmax
 from minidense.metrics import Accuracy, BinaryAccuracy, Metric
@@ -41,11 +42,11 @@ class Loss(Configurable):
 
     def forward(self, scores: Array, y: Any) -> float:
         """The loss of the batch."""
-        raise NotImplementedError
+        raise to_define(self.forward)
 
     def backward(self) -> Array:
         """dLoss/dscores of the last ``forward``, a new array."""
-        raise NotImplementedError
+        raise to_define(self.backward)
 
     def check_last_layer(self, layer: Layer) -> None:
         """Raise ValueError if the output of ``layer`` cannot be this loss's scores."""
@@ -129,11 +130,11 @@ class RowLoss(Loss):
 
     def rows(self, scores: Array, targets: Array) -> Array:
         """The loss of each row, (n,). scores, targets: (n, k)."""
-        raise NotImplementedError
+        raise to_define(self.rows)
 
     def gradient(self, scores: Array, targets: Array) -> Array:
         """The derivative of each row's loss with respect to its scores, (n, k), a new array."""
-        raise NotImplementedError
+        raise to_define(self.gradient)
 
     @_QUIET
     def forward(self, scores: Array, y: Any) -> float:
@@ -283,11 +284,11 @@ class TargetLoss(RowLoss):
 
     def elements(self, scores: Array, targets: Array) -> Array:
         """The loss of each output, in the shape of the scores."""
-        raise NotImplementedError
+        raise to_define(self.elements)
 
     def derivatives(self, scores: Array, targets: Array) -> Array:
         """The derivative of each output's loss with respect to its score, a new array."""
-        raise NotImplementedError
+        raise to_define(self.derivatives)
 
 
 class MeanSquaredError(TargetLoss, library=True):

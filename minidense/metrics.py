@@ -16,6 +16,7 @@ import numpy as np
 
 from minidense.core.arguments import items, lookup, real_number, whole_number
 from minidense.core.configurable import Configurable
+from minidense.core.errors import to_define
 from minidense.core.interrupts import quiet
 from minidense.core.types import Array, Shape
 
@@ -53,15 +54,15 @@ class Metric(Configurable):
 
     def reset(self) -> None:
         """Forget all rows."""
-        raise NotImplementedError
+        raise to_define(self.reset)
 
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
         """Add m rows; a weight counts as a number of copies. A metric may keep the arrays."""
-        raise NotImplementedError
+        raise to_define(self.update)
 
     def result(self) -> float:
         """The value over all rows added."""
-        raise NotImplementedError
+        raise to_define(self.result)
 
 
 class MeanMetric(Metric):
@@ -90,7 +91,7 @@ class MeanMetric(Metric):
 
     def rows(self, y_true: Any, y_pred: Array) -> Array:
         """The value of each row, (m,)."""
-        raise NotImplementedError
+        raise to_define(self.rows)
 
 
 class Accuracy(MeanMetric, library=True):
@@ -275,7 +276,7 @@ class _Counted(Metric):
 
     def ratio(self, true_positives: Array, predicted: Array, actual: Array) -> tuple[Array, Array]:
         """Numerator and denominator; the metric is 0 where the denominator is 0."""
-        raise NotImplementedError
+        raise to_define(self.ratio)
 
 
 class Precision(_Counted, library=True):

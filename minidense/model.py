@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, overload
 import numpy as np
 
 from minidense.callbacks.base import Callback, CallbackList, Logs
+from minidense.callbacks.checkpoint import newest_file
 from minidense.callbacks.reporting import progress_callback
 from minidense.core.arguments import check_attribute, flag, items, known_keywords, lookup, whole_numbers
 from minidense.core.interrupts import current, guarded, quiet
@@ -24,10 +25,9 @@ from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metrics
 from minidense.network import Network
-from minidense.numerics.helpers import each
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.teaching.summary import Summary, summary
-from minidense.training.evaluation import Report, evaluate
+from minidense.training.evaluation import Report, evaluate, predict
 from minidense.training.history import History
 from minidense.training.inputs import Checks, as_rows, prepared
 from minidense.training.loop import Run, SavedRun
@@ -239,7 +239,7 @@ class Sequential:
         class_weight: Mapping[Any, float] | str | None = None,
         steps_per_epoch: int | None = None,
         gradient_accumulation_steps: int = 1,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] | Callback | None = (),
         resume: str | os.PathLike[str] | None = None,
         verbose: int | str = "auto",
     ) -> History:
@@ -260,13 +260,16 @@ class Sequential:
         sample_weight of the training rows.
         gradient_accumulation_steps: the number of batches per update, made from the mean gradient over all their rows;
         the last update of an epoch may have fewer.
+        callbacks: md.callbacks.Callback objects, whose hooks are called; the ``on_test_...`` for the validation.
         resume: a checkpoint of md.callbacks.ModelCheckpoint, written by the same call without resume. The run is
-        resumed there, in the same process or another; the result is the same to the bit as without the break. Pass a
-        new source of batches: a generator is read up to the position of the checkpoint; the batches of a dataset must
-        depend only on their index and the calls of on_epoch_end. A warning is issued for another BLAS or type of
-        processor, or, if steps are so large that they use BLAS's threads, another number of threads.
-        verbose: "auto" is a progress bar in a terminal and one line per epoch elsewhere; 0 is silent, 1 the bar, 2 the
-        lines.
+        resumed there, in the same process or another; the result is the same to the bit as without the break. "auto"
+        is the newest file of the ModelCheckpoint in callbacks, by the run's position in it, or, where there is none,
+        the start; a run that was complete is then just returned. Pass a new source of batches: a generator is read up
+        to the position of the checkpoint; the batches of a dataset must depend only on their index and the calls of
+        on_epoch_end. A warning is issued for another BLAS or type of processor, or, if steps are so large that they use
+        BLAS's threads, another number of threads.
+        verbose: 0 is silent; 2 prints a line per epoch and, if training ends early, why; 1 adds a bar for the epoch
+        under way; "auto" is 1 in a terminal or Jupyter notebook, and 2 elsewhere.
 
         Returns a History. Raises ValueError or TypeError for wrong input, before anything has changed; a checkpoint of
         another model or run is a ValueError that lists all differences. Raises RuntimeError before ``compile``, and
@@ -274,7 +277,8 @@ class Sequential:
         """
         self._compiled()
         listed = CallbackList(callbacks, progress_callback(verbose))
-        saved = None if resume is None else self._saved_run(resume, listed)
+        path = newest_file(listed.given) if resume == "auto" else resume
+        saved = None if path is None else self._saved_run(path)
         generators = (self if saved is None else saved.model).network.generators
         with (
             self._exclusively(own="fit"),
@@ -295,7 +299,7 @@ class Sequential:
         ):
             return Run(self, data, listed, epochs=epochs, shuffle=shuffle, saved=saved).train()
 
-    def _saved_run(self, path: str | os.PathLike[str], callbacks: CallbackList) -> SavedRun:
+    def _saved_run(self, path: str | os.PathLike[str]) -> SavedRun:
         from minidense.files import checkpoint
 
         if not os.path.exists(path):
@@ -369,40 +373,30 @@ class Sequential:
 
     @quiet
     @known_keywords
-    def predict(self, x: Any, *, batch_size: int | str = 1024) -> Array:
+    def predict(
+        self,
+        x: Any,
+        *,
+        batch_size: int | str = 1024,
+        callbacks: Sequence[Callback] | Callback | None = (),
+    ) -> Array:
         """The model's output for ``x``: (n, k), a new array of the model's dtype. Pure, and safe in any thread.
 
         Rows are computed in fixed chunks of ``batch_size``, each by one BLAS thread, so that the bits do not depend on
         the number of cores or on other threads; if there are many chunks, several are computed at a time. With a final
-        Softmax the results are probabilities, without it scores. Raises ValueError or TypeError for wrong input, and
-        RuntimeError before the model is built.
+        Softmax the results are probabilities, without it scores. callbacks: their ``on_predict_...`` are called.
+        Raises ValueError or TypeError for wrong input, and RuntimeError before the model is built.
         """
-        input_shape, output_shape = self._built_shapes()
-        dtype = self.dtype
+        input_shape, _ = self._built_shapes()
         x = as_features(x)
-        check_features(x, input_shape, dtype)
+        check_features(x, input_shape, self.dtype)
         size = check_batch_size(batch_size, len(x))
-        if size > SLICE_ROWS and self.network.rowwise:
-            size = SLICE_ROWS
-        if size == len(x) and isinstance(x, np.ndarray):
-            with self.network.one_thread(len(x)):
-                y = self.network.inference()(np.ascontiguousarray(x, dtype))
+        rows = SLICE_ROWS if size > SLICE_ROWS and self.network.rowwise else size
+        if rows == len(x) and isinstance(x, np.ndarray) and not callbacks:
+            with self.network.one_thread(rows):
+                y = self.network.inference()(np.ascontiguousarray(x, self.dtype))
             return y if y is not x and y.flags.owndata and self.network.children[-1]._of_library else y.copy()
-        y = np.empty((len(x), *output_shape), dtype)
-
-        def worker() -> Callable[[tuple[int, Array]], None]:
-            infer = self.network.inference(workspaces=True)
-
-            def compute(piece: tuple[int, Array]) -> None:
-                start, rows = piece
-                y[start : start + size] = infer(np.ascontiguousarray(rows, dtype))
-
-            return compute
-
-        starts = range(0, len(x), size)
-        pieces = ((start, x[start : start + size]) for start in starts)
-        each(pieces, worker, helpers=self.network.helpers_for(len(x), len(starts)))
-        return y
+        return predict(self, x, size, rows, CallbackList(callbacks))
 
     @overload
     def evaluate(
@@ -413,6 +407,7 @@ class Sequential:
         batch_size: int | str = 1024,
         sample_weight: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
+        callbacks: Sequence[Callback] | Callback | None = (),
         return_dict: Literal[False] = False,
     ) -> Results: ...
     @overload
@@ -424,6 +419,7 @@ class Sequential:
         batch_size: int | str = 1024,
         sample_weight: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
+        callbacks: Sequence[Callback] | Callback | None = (),
         return_dict: Literal[True],
     ) -> Logs: ...
     @guarded
@@ -436,21 +432,24 @@ class Sequential:
         batch_size: int | str = 1024,
         sample_weight: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
+        callbacks: Sequence[Callback] | Callback | None = (),
         return_dict: bool = False,
     ) -> Results | Logs:
         """The loss, as the mean over the rows, and the metrics. Pure, and safe in any thread.
 
         Returns Results: ``loss, accuracy = ...``, or ``[1]``, or ``["accuracy"]``. return_dict: return a dict instead.
         sample_weight: (n,), a number of copies of each row, for the loss and the weighted metrics. class_weight: as
-        for ``fit``.
+        for ``fit``. callbacks: their ``on_test_...`` are called.
         Raises as ``predict`` does, ValueError or TypeError for a wrong ``y``, and RuntimeError before ``compile``.
         """
         self._compiled()
         checks = Checks(self, self._built_shapes()[1])
         feed = checks.evaluation_feed(x, y, sample_weight, class_weight, batch_size)
         return_dict = flag("return_dict", return_dict)
+        listed = CallbackList(callbacks)
+        listed.attach(self, {"steps": feed.steps_per_epoch, "batch_size": feed.batch_rows})
         with current().breakable():
-            logs = evaluate(self, checks.row_loss, feed)
+            logs = evaluate(self, checks.row_loss, feed, listed)
         return logs if return_dict else Results(logs)
 
     @quiet

@@ -11,6 +11,7 @@ import numpy as np
 
 from minidense.core.arguments import flag, lookup, real_number, shown, whole_number
 from minidense.core.configurable import Configurable
+from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
 from minidense.numerics.blas import AddScaled
 
@@ -129,7 +130,7 @@ class Optimizer(Configurable):
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         """The update rule: change ``theta`` in place. Clipping and weight decay have been applied before."""
-        raise NotImplementedError
+        raise to_define(self.step)
 
     def _clipped(self, grad: Array) -> Array:
         norm = math.sqrt(np.vdot(grad, grad))

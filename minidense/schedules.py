@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 
 from minidense.core.arguments import flag, function_of, items, real_number, whole_number
 from minidense.core.configurable import Configurable
+from minidense.core.errors import to_define
 
 
 class Schedule(Configurable):
-    """Base of the schedules: ``schedule(step)`` is the learning rate of the update number ``step``, from 0."""
+    """Base of the schedules."""
 
     def __call__(self, step: int) -> float:
-        raise NotImplementedError
+        """The learning rate of the update number ``step``, from 0."""
+        raise to_define(self.__call__)
 
 
 class Constant(Schedule, library=True):

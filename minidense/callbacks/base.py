@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from minidense.core.arguments import shown
+from minidense.core.arguments import nearest, shown
 from minidense.core.configurable import Configurable, check_state_dict, load_state_dict, state_dict
 
 Logs = dict[str, float]
 
 
 class Callback(Configurable):
-    """Base of all callbacks: override the hooks you need.
+    """Base of all callbacks: override the hooks you need. They have Keras' names; a last parameter may be left out.
 
-    ``self.model`` is the model. ``self.params`` is a dict with ``epochs``, ``steps`` (per epoch), ``batch_size``,
-    ``resumed`` (True or False), and ``initial_epoch`` and ``initial_step``, where a resumed run begins, otherwise 0.
+    ``self.model`` is the model. ``self.params`` is a dict; in ``fit`` it has ``epochs``, ``steps`` (per epoch),
+    ``batch_size``, ``resumed`` (True or False), and ``initial_epoch`` and ``initial_step``, where a resumed run begins,
+    otherwise 0; in ``evaluate`` and ``predict``, ``steps`` and ``batch_size``.
     ``logs`` is a dict of the loss and the metrics so far; at an epoch's end it also has those of the validation data,
-    as ``val_...``. ``self.model.stop_training = True`` ends the training after the current step. Name in ``saved`` the
-    attributes that a resumed run needs; a checkpoint keeps no others.
+    as ``val_...``. What ``on_epoch_begin`` and ``on_epoch_end`` add to it becomes part of the History.
+    ``self.model.stop_training = True`` ends the training after the current step. Name in ``saved`` the attributes that
+    a resumed run needs; a checkpoint keeps no others. A public method ``on_...`` that is no hook is a TypeError.
 
     >>> class Counter(Callback):
     ...     saved = ("steps",)
     ...     steps: int = 0
-    ...     def on_batch_end(self, batch, logs):
+    ...     def on_train_batch_end(self, batch, logs=None):
     ...         self.steps += 1
     """
 
@@ -36,8 +41,24 @@ class Callback(Configurable):
     steers: ClassVar[bool] = False
     """Whether it influences training: such a run can be resumed only with a callback of the same arguments."""
 
+    adds_metrics: ClassVar[bool] = False
+    """Of the library's callbacks: whether it adds to the logs of an epoch. One's own may do so in any case."""
+
+    outcome: str = ""
+    """What it has done in this run, for the line that says why training ended."""
+
     model: Any = None
     params: Mapping[str, Any] = MappingProxyType({})
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for name in dir(cls):
+            if name.startswith("on_") and not hasattr(Callback, name) and callable(getattr(cls, name)):
+                hooks = [hook for hook in dir(Callback) if hook.startswith("on_")]
+                raise TypeError(
+                    f"{cls.__name__}.{name} is no hook, and would never be called.{nearest(name, hooks)} The hooks: "
+                    f"{', '.join(hooks)}. Give a method of your own another name, such as _{name}."
+                )
 
     def on_train_begin(self, logs: Logs) -> None:
         """Before the first epoch; in a resumed run, before the attributes named in ``saved`` are set."""
@@ -45,14 +66,22 @@ class Callback(Configurable):
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Before an epoch, counted from 0."""
 
-    def on_batch_begin(self, batch: int, logs: Logs) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
         """Before a batch, counted from 0 in each epoch."""
+        self.on_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """After the update of a batch."""
+        self.on_batch_end(batch, logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs) -> None:
+        """Another name of ``on_train_batch_begin``."""
 
     def on_batch_end(self, batch: int, logs: Logs) -> None:
-        """After the update of a batch."""
+        """Another name of ``on_train_batch_end``."""
 
     def on_block_end(self, steps: int, logs: Logs) -> None:
-        """After ``steps`` batches that were read together: cheaper than a call after each."""
+        """After ``steps`` batches, at least one, that were read together: cheaper than a call after each."""
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """After an epoch and its validation."""
@@ -68,7 +97,38 @@ class Callback(Configurable):
         """When a run is resumed: make the save that, according to the checkpoint, was due when the run ended."""
 
     def on_train_end(self, logs: Logs) -> None:
-        """After the last epoch, also where training ended early."""
+        """After the last epoch, with its logs; also where training ended early, or by an error."""
+
+    def on_test_begin(self, logs: Logs) -> None:
+        """Before an evaluation: by ``evaluate``, or of the validation data within ``fit``."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs) -> None:
+        """Before the results of a batch of the evaluation are added; its scores may have been computed already."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs) -> None:
+        """After a batch of the evaluation, with the loss and the metrics so far."""
+
+    def on_test_end(self, logs: Logs) -> None:
+        """After an evaluation, with its loss and metrics; also after an error."""
+
+    def on_predict_begin(self, logs: Logs) -> None:
+        """Before ``predict`` computes."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs) -> None:
+        """Before a batch of ``predict``; its outputs may have been computed already."""
+
+    def on_predict_batch_end(self, batch: int, logs: dict[str, Any]) -> None:
+        """After a batch of ``predict``, whose outputs are ``logs["outputs"]``, a read-only array."""
+
+    def on_predict_end(self, logs: Logs) -> None:
+        """After ``predict``; also after an error."""
+
+    def check_metrics(self, metrics: Mapping[str, Any], more: bool) -> None:
+        """Before anything has changed: raise ValueError if it needs a metric that the logs will not have.
+
+        metrics: the names that the logs of an epoch have for certain, with the Metric, or None for the loss.
+        more: whether a callback may add others.
+        """
 
     def _set_argument(self, name: str, value: Any) -> None:
         if self._of_library:
@@ -76,6 +136,16 @@ class Callback(Configurable):
         else:  # the user's constructor may open files: do not call it again
             self.__dict__["_config"] = {**self._config, name: value}
             object.__setattr__(self, name, value)
+
+
+_OTHER_NAMES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
+
+HOOKS = tuple(
+    name
+    for name in vars(Callback)
+    if name.startswith("on_") and name != "on_save_point" and name not in _OTHER_NAMES.values()
+)
+"""All hooks but ``on_save_point``, which is called otherwise."""
 
 
 class LambdaCallback(Callback, library=True):
@@ -87,23 +157,26 @@ class LambdaCallback(Callback, library=True):
 
     def __init__(
         self,
-        on_train_begin: Callable[[Logs], Any] | None = None,
-        on_epoch_begin: Callable[[int, Logs], Any] | None = None,
-        on_batch_begin: Callable[[int, Logs], Any] | None = None,
-        on_batch_end: Callable[[int, Logs], Any] | None = None,
-        on_epoch_end: Callable[[int, Logs], Any] | None = None,
-        on_train_end: Callable[[Logs], Any] | None = None,
+        on_epoch_begin: Callable[..., Any] | None = None,
+        on_epoch_end: Callable[..., Any] | None = None,
+        on_train_begin: Callable[..., Any] | None = None,
+        on_train_end: Callable[..., Any] | None = None,
+        on_train_batch_begin: Callable[..., Any] | None = None,
+        on_train_batch_end: Callable[..., Any] | None = None,
+        on_batch_begin: Callable[..., Any] | None = None,
+        on_batch_end: Callable[..., Any] | None = None,
+        on_block_end: Callable[..., Any] | None = None,
+        on_test_begin: Callable[..., Any] | None = None,
+        on_test_end: Callable[..., Any] | None = None,
+        on_test_batch_begin: Callable[..., Any] | None = None,
+        on_test_batch_end: Callable[..., Any] | None = None,
+        on_predict_begin: Callable[..., Any] | None = None,
+        on_predict_end: Callable[..., Any] | None = None,
+        on_predict_batch_begin: Callable[..., Any] | None = None,
+        on_predict_batch_end: Callable[..., Any] | None = None,
     ) -> None:
-        hooks = {
-            "on_train_begin": on_train_begin,
-            "on_epoch_begin": on_epoch_begin,
-            "on_batch_begin": on_batch_begin,
-            "on_batch_end": on_batch_end,
-            "on_epoch_end": on_epoch_end,
-            "on_train_end": on_train_end,
-        }
-        for hook, function in hooks.items():
-            if function is not None:
+        for hook, function in list(locals().items()):
+            if hook != "self" and function is not None:
                 setattr(self, hook, function)
 
 
@@ -113,25 +186,19 @@ class CallbackList:
     A checkpoint keeps, for each: its class, ``steers``, its plain arguments if it steers, and its state dict.
     """
 
-    HOOKS = (
-        "on_train_begin",
-        "on_epoch_begin",
-        "on_batch_begin",
-        "on_batch_end",
-        "on_block_end",
-        "on_epoch_end",
-        "on_train_end",
-    )
-
-    def __init__(self, callbacks: Sequence[Callback], progress: Callback | None = None) -> None:
+    def __init__(self, callbacks: Sequence[Callback] | Callback | None, progress: Callback | None = None) -> None:
+        if isinstance(callbacks, Callback | None):
+            callbacks = [] if callbacks is None else [callbacks]
         if not isinstance(callbacks, list | tuple):
             raise TypeError(f"callbacks: expected a list, got {callbacks!r}.")
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks: expected md.callbacks.Callback objects, got {callback!r}.")
         self.given = list(callbacks)
+        self.progress: Any = progress
         self._all = [*callbacks, progress] if progress else self.given
-        self._hooks = {name: [getattr(c, name) for c in self._all if _overrides(c, name)] for name in self.HOOKS}
+        self._of_each = [_hooks_of(callback) for callback in self._all]
+        self._hooks = {name: [hooks[name] for hooks in self._of_each if name in hooks] for name in HOOKS}
         self._savers = [callback for callback in self.given if _overrides(callback, "on_save_point")]
 
     def attach(self, model: Any, params: Mapping[str, Any]) -> None:
@@ -139,20 +206,53 @@ class CallbackList:
         for callback in self._all:
             callback.model, callback.params = model, params
 
+    def check_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Raise ValueError if a callback needs a metric that is not among these, and that no callback may add."""
+        more = any(_may_add_metrics(callback) for callback in self.given)
+        for callback in self.given:
+            callback.check_metrics(metrics, more)
+
     @property
     def per_batch(self) -> bool:
         """Whether any callback must be called for each batch."""
         each_step = any(callback.each_step for callback in self._savers)
-        return bool(self._hooks["on_batch_begin"] or self._hooks["on_batch_end"] or each_step)
+        return each_step or self.wants("on_train_batch_begin", "on_train_batch_end")
 
-    def wants(self, name: str) -> bool:
-        """Whether any callback overrides that hook."""
-        return bool(self._hooks[name])
+    def wants(self, *names: str) -> bool:
+        """Whether any callback overrides one of those hooks."""
+        return any(self._hooks[name] for name in names)
 
     def call(self, name: str, *args: Any) -> None:
         """Call that hook of each callback that overrides it."""
         for hook in self._hooks[name]:
             hook(*args)
+
+    @contextmanager
+    def spanning(self, what: str, logs: Callable[[], Logs] = dict) -> Iterator[None]:
+        """Call ``on_<what>_begin``, and after the block ``on_<what>_end`` of those that have begun, whatever fails.
+
+        logs: what they get at the end.
+        """
+        begun: list[Callable[..., Any]] = []
+        try:
+            for hooks in self._of_each:
+                hooks.get(f"on_{what}_begin", _nothing)({})
+                begun.append(hooks.get(f"on_{what}_end", _nothing))
+            yield
+        finally:
+            with ExitStack() as ends:  # which calls all of them even if some fail, the last one entered first
+                for end in reversed(begun):
+                    ends.callback(end, logs())
+
+    def tell(self, text: str) -> None:
+        """Have the progress display say something, if there is one."""
+        if self.progress is not None and text:
+            self.progress.tell(text)
+
+    @property
+    def outcomes(self) -> list[str]:
+        """What the callbacks have done in this run."""
+        return [callback.outcome for callback in self.given if callback.outcome]
 
     # ------------------------------------------------------------------ saving and resuming
 
@@ -218,9 +318,53 @@ class CallbackList:
             yield state, found
 
 
+def _nothing(logs: Logs) -> None:
+    """The hook of a callback that does not override it."""
+
+
 def _overrides(callback: Callback, hook: str) -> bool:
     method = getattr(callback, hook)
     return method is not None and getattr(method, "__func__", method) is not getattr(Callback, hook)
+
+
+def _hooks_of(callback: Callback) -> dict[str, Callable[..., Any]]:
+    """The hooks that it overrides, by their name or the other one."""
+    found = {}
+    for name in HOOKS:
+        names = [each for each in (name, _OTHER_NAMES.get(name, name)) if _overrides(callback, each)]
+        if names:
+            found[name] = _fitted(callback, names[0])
+    return found
+
+
+def _fitted(callback: Callback, hook: str) -> Callable[..., Any]:
+    """The method, called without the last arguments if it does not take them. TypeError if it needs more."""
+    method: Callable[..., Any] = getattr(callback, hook)
+    names = list(inspect.signature(getattr(Callback, hook)).parameters)[1:]
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):  # a function that is not written in Python, such as print
+        return method
+    for taken in range(len(names), -1, -1):
+        with suppress(TypeError):
+            signature.bind(*names[:taken])
+            return method if taken == len(names) else functools.partial(_with_the_first, taken, method)
+    raise TypeError(f"{type(callback).__name__}.{hook}: expected the parameters ({', '.join(names)}), got {signature}.")
+
+
+def _with_the_first(taken: int, method: Callable[..., Any], *args: Any) -> Any:
+    return method(*args[:taken])
+
+
+def _may_add_metrics(callback: Callback) -> bool:
+    """Whether its ``on_epoch_begin`` or ``on_epoch_end`` may add to the logs: one that is not the library's may."""
+    if callback.adds_metrics:
+        return True
+    for hook in ("on_epoch_begin", "on_epoch_end"):
+        owner = next((kind for kind in type(callback).__mro__ if hook in vars(kind)), Callback)
+        if hook in vars(callback) or not (owner is Callback or getattr(owner, "_of_library", False)):
+            return True
+    return False
 
 
 def _is_plain(value: Any) -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
+import glob
 import os
 import re
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from minidense.callbacks.base import Callback
 from minidense.callbacks.monitors import Monitor
-from minidense.core.arguments import flag, whole_number
+from minidense.core.arguments import flag, nearest, whole_number
 
 
 class ModelCheckpoint(Monitor, library=True):
@@ -21,7 +23,8 @@ class ModelCheckpoint(Monitor, library=True):
     every: "epoch", "5 epochs", "step" or "100 steps"; an int means steps. save_best_only: save only when the metric
     ``monitor`` is the best so far, by at least ``min_delta``. mode: as for EarlyStopping. keep: how many files to keep
     if names contain ``{epoch}`` or ``{step}``, the last ones of this run; None keeps all. A file is replaced as a whole
-    or not at all, and ``md.load_model`` can load it too. Raises OSError if it cannot be written.
+    or not at all, a missing folder is made, and ``md.load_model`` can load it too. Raises OSError if it cannot be
+    written; ``fit`` raises ValueError for metrics that there are not, as for EarlyStopping.
 
     >>> ModelCheckpoint("digits.npz", every="2 epochs")
     ModelCheckpoint('digits.npz', every='2 epochs')
@@ -68,9 +71,18 @@ class ModelCheckpoint(Monitor, library=True):
     @property
     def files(self) -> list[str]:
         """The files that it has written and that are to stay, the oldest first."""
-        folder, pattern = _folder_and_pattern(self.path)
+        folder, pattern, _ = _folder_and_pattern(self.path)
         inside = [name for name in self._names if ".." not in name.split("/")]
         return [os.path.join(folder, name) for name in inside if pattern.fullmatch(name)]  # a file may say anything
+
+    def check_metrics(self, metrics: Mapping[str, Any], more: bool) -> None:
+        if self.each_step:  # it gets the metrics that are shown while an epoch runs
+            running = {name: m for name, m in metrics.items() if not name.startswith("val_") and (not m or m.running)}
+            metrics, more = running, False
+        if self.save_best_only:
+            super().check_metrics(metrics, more)
+        names = [*metrics, *(name for _, name in _parts(self.path) if name and more)]
+        self._filled({**dict.fromkeys(names, 0.5), "epoch": 1, "step": 1})
 
     def on_save_point(self, run: Any) -> Callable[[], None] | None:
         if self.each_step != bool(run.step) or (run.steps_made if self.each_step else run.epoch) % self.interval:
@@ -83,10 +95,9 @@ class ModelCheckpoint(Monitor, library=True):
     def finish_save(self, run: Any) -> None:
         if not self._due:
             return
-        path = self._path_now(run)
-        folder, _ = _folder_and_pattern(self.path)
+        path = self._filled({**run.logs, "epoch": run.epoch, "step": run.steps_made})
+        folder, *_ = _folder_and_pattern(self.path)
         name, before = os.path.relpath(path, folder or ".").replace(os.sep, "/"), self._names
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         self._names, self._due = [*(other for other in before if other != name), name], False  # the file contains these
         try:
             run.save(path)
@@ -98,14 +109,39 @@ class ModelCheckpoint(Monitor, library=True):
                 _remove_checkpoint(oldest, run.number)
             self._names = self._names[-self.keep :]
 
-    def _path_now(self, run: Any) -> str:
-        known = {**run.logs, "epoch": run.epoch, "step": run.steps_made}
+    def _filled(self, known: Mapping[str, float]) -> str:
+        """The path with these values."""
         try:
             return self.path.format_map(known)
         except (LookupError, ValueError, AttributeError) as error:
+            what = repr(error)
+            if isinstance(error, KeyError):
+                what = f"there is no {error}{' after a step' * self.each_step}.{nearest(error.args[0], known)}"
             raise ValueError(
-                f"ModelCheckpoint: the path {self.path!r} cannot be filled in: {error!r}. Known: {', '.join(known)}."
+                f"ModelCheckpoint: the path {self.path!r} cannot be filled in: {what} Known: {', '.join(known)}."
             ) from None
+
+
+def newest_file(callbacks: Sequence[Callback]) -> str | None:
+    """The file of their ModelCheckpoint that is furthest in its run, by what the file says; None if there is none.
+
+    One that saves only the best counts only if there is no other. Raises ValueError if it is not clear which one is
+    meant, and CorruptFileError and OSError for any of its files, since each may be the newest.
+    """
+    found = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+    found = [callback for callback in found if not callback.save_best_only] or found
+    if len(found) != 1:
+        raise ValueError(
+            f"resume='auto' needs one ModelCheckpoint among the callbacks, whose files it reads; there are "
+            f"{len(found)}. Pass one that saves more than the best, or the path of a file: resume=path."
+        )
+    from minidense.files.checkpoint import position
+
+    files = sorted(glob.glob(_folder_and_pattern(found[0].path)[2]))
+    positions = {path: place for path in files if (place := position(path)) is not None}
+    if not positions:
+        return files[0] if files else None  # reading it says that it has no run
+    return max(positions, key=positions.__getitem__)
 
 
 def _remove_checkpoint(path: str, run_number: int) -> None:
@@ -117,18 +153,23 @@ def _remove_checkpoint(path: str, run_number: int) -> None:
             os.unlink(path)
 
 
-def _folder_and_pattern(template: str) -> tuple[str, re.Pattern[str]]:
-    """The folder of all files of a template, and the pattern of their names within it."""
+def _folder_and_pattern(template: str) -> tuple[str, re.Pattern[str], str]:
+    """The folder of all files of a template, the pattern of their names within it, and one of whole paths for glob."""
     folder = template.partition("{")[0].rpartition("/")[0]
     rest = template[len(folder) :].lstrip("/") if folder or template.startswith("/") else template
-    fields = [(text, "" if field is None else r"[^/\\]+") for text, field, _, _ in string.Formatter().parse(rest)]
-    pattern = re.compile("".join(re.escape(text) + value for text, value in fields))
-    return folder or ("/" if template.startswith("/") else ""), pattern
+    pattern = re.compile("".join(re.escape(text) + (r"[^/\\]+" if name else "") for text, name in _parts(rest)))
+    every = "".join(glob.escape(text) + ("*" if name else "") for text, name in _parts(template))
+    return folder or ("/" if template.startswith("/") else ""), pattern, every
+
+
+def _parts(template: str) -> list[tuple[str, str | None]]:
+    """Each text of a template, and the name in braces after it, or None."""
+    return [(text, name) for text, name, _, _ in string.Formatter().parse(template)]
 
 
 def _check_template(path: str) -> None:
     try:
-        names = [name for _, name, _, _ in string.Formatter().parse(path) if name is not None]
+        names = [name for _, name in _parts(path) if name is not None]
     except ValueError as error:
         raise ValueError(f"ModelCheckpoint: path: {path!r} is not a valid template: {error}.") from None
     if not all(name.isidentifier() for name in names):

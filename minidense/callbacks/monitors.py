@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
 
 from minidense.callbacks.base import Callback, Logs
 from minidense.core.arguments import flag, lookup, nearest, real_number, whole_number
+from minidense.core.interrupts import current
 from minidense.core.types import Array
+from minidense.metrics import METRICS, Metric
 
 
 class Monitor(Callback):
@@ -36,46 +40,59 @@ class Monitor(Callback):
         """Forget the best value."""
         self.best, self.best_of, self.wait = math.nan, self.monitor, 0
 
+    def check_metrics(self, metrics: Mapping[str, Any], more: bool) -> None:
+        if self.monitor not in metrics and not more:
+            raise self._missing(metrics)
+        self._upwards(metrics.values())
+
     def improved(self, logs: Logs) -> bool:
         """Whether the metric is better than the best so far; if so, it becomes the best. NaN is never better."""
         if self.monitor not in logs:
-            raise ValueError(
-                f"{type(self).__name__}: there is no metric {self.monitor!r} to monitor."
-                f"{nearest(self.monitor, logs)} There are: {', '.join(logs)}."
-            )
+            raise self._missing(logs)
         if self.best_of != self.monitor:  # ``monitor`` has been changed
             self.best, self.best_of = math.nan, self.monitor
         value = float(logs[self.monitor])
         if math.isnan(value):
             return False
-        gain = value - self.best if self._upwards() else self.best - value
+        metrics = [*self.model.metrics, *self.model.weighted_metrics] if self.model else []
+        gain = value - self.best if self._upwards(metrics) else self.best - value
         if math.isnan(self.best) or gain > self.min_delta:
             self.best = value
             return True
         return False
 
-    def _upwards(self) -> bool:
+    def _missing(self, names: Iterable[str]) -> ValueError:
+        unseen = self.monitor.startswith("val_") and not any(name.startswith("val_") for name in names)
+        hint = " There is no validation data." if unseen else nearest(self.monitor, names)
+        return ValueError(
+            f"{type(self).__name__}: there is no metric {self.monitor!r} to monitor.{hint} There are: "
+            f"{', '.join(names)}."
+        )
+
+    def _upwards(self, metrics: Iterable[Metric | None]) -> bool:
+        """Whether larger is better: what ``mode`` says or else, as in Keras, the name "acc" or the metric itself."""
         if self.mode != "auto":
             return self.mode == "max"
         name = self.monitor.removeprefix("val_")
-        if name not in _THE_HIGHER_THE_BETTER | _THE_LOWER_THE_BETTER:
+        if name == "loss" or "acc" in name:
+            return name != "loss"
+        of_that_name = [metric for metric in metrics if metric is not None and metric.name == name]
+        upwards = (of_that_name[0] if of_that_name else METRICS.get(name, Metric)).higher_is_better
+        if upwards is None:
             raise ValueError(
                 f"{type(self).__name__}: is {self.monitor!r} better higher or lower? Pass mode='max' or mode='min'."
             )
-        return name in _THE_HIGHER_THE_BETTER
-
-
-_THE_LOWER_THE_BETTER = {"loss", "mse", "mae"}
-_THE_HIGHER_THE_BETTER = {"accuracy", "top_k_accuracy", "precision", "recall", "f1", "auc", "r2"}
+        return upwards
 
 
 class EarlyStopping(Monitor, library=True):
     """Stop when a metric has not improved for ``patience`` epochs.
 
     monitor: the metric's name. min_delta: the smallest change that counts as an improvement. mode: "min", "max", or
-    "auto": "max" for accuracy, precision, recall, f1, auc and r2, "min" for loss, mse and mae. restore_best_weights: at
-    the end, restore the parameters and buffers of the best epoch. Raises ValueError if there is no such metric; NaN is
-    never the best.
+    "auto": "min" for the loss, "max" for names with "acc", and otherwise what the metric's ``higher_is_better`` says.
+    restore_best_weights: at the end, restore the parameters and buffers of the best epoch. NaN is never the best.
+    ``fit`` raises ValueError for a metric that there is not, or whose mode is unknown: before it begins or, where
+    another callback may add such a metric, after the first epoch.
 
     >>> EarlyStopping(patience=3)
     EarlyStopping(patience=3)
@@ -102,6 +119,7 @@ class EarlyStopping(Monitor, library=True):
     def reset(self) -> None:
         super().reset()
         self.stopped_epoch = self.best_epoch = self._kept = None
+        self.outcome = ""
 
     def on_train_begin(self, logs: Logs) -> None:
         self.reset()
@@ -118,9 +136,19 @@ class EarlyStopping(Monitor, library=True):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Logs) -> None:
-        if self._kept is not None:
-            for vector, kept in zip(self._vectors(), self._kept, strict=True):
+        said = []
+        if self.stopped_epoch is not None:
+            said.append(f"early stopping, {self.monitor} has not improved for {self.wait} epoch{'s' * (self.wait > 1)}")
+        if self._kept is not None and self.best_epoch is not None:
+            vectors = list(zip(self._vectors(), self._kept, strict=True))
+            if not all(np.array_equal(vector, kept) for vector, kept in vectors):
+                said.append(f"weights of epoch {self.best_epoch + 1} restored")
+            interrupts = current()
+            interrupts.hold()  # all of it, or none
+            for vector, kept in vectors:
                 vector[...] = kept
+            interrupts.release()
+        self.outcome = "; ".join(said)
 
     def _vectors(self) -> tuple[Array, Array]:
         return self.model.theta, self.model.network.buffers

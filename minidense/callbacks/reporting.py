@@ -7,6 +7,8 @@ import io
 import math
 import os
 import sys
+import time
+from collections.abc import Mapping
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
@@ -21,7 +23,8 @@ from minidense.layers.base import own_params, walk
 class CSVLogger(Callback, library=True):
     """Write the metrics of each epoch to a CSV file, one line per epoch, at the end of the epoch.
 
-    append: add lines to the file instead of replacing it. A resumed run writes its earlier lines again; with
+    append: add lines to the file instead of replacing it; ``fit`` raises ValueError before it begins if the file has no
+    column for one of the metrics. A missing folder is made. A resumed run writes its earlier lines again; with
     ``append``, these replace the lines where the run began in the file, if those are the same.
     """
 
@@ -33,8 +36,16 @@ class CSVLogger(Callback, library=True):
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         self.filename, self.separator, self.append = os.fspath(filename), separator, flag("CSVLogger: append", append)
 
+    def check_metrics(self, metrics: Mapping[str, Any], more: bool) -> None:
+        if self.append and os.path.exists(self.filename):
+            with open(self.filename, "rb") as file:
+                if header := file.readline():
+                    self._columns = self._names_in(header)
+                    self._check_columns(metrics)
+
     def on_train_begin(self, logs: Logs) -> None:
         self._begun = False
+        os.makedirs(os.path.dirname(self.filename) or ".", exist_ok=True)
         with open(self.filename, "ab") as file:
             if not self.append and not self.params.get("resumed"):
                 file.truncate(0)
@@ -69,16 +80,21 @@ class CSVLogger(Callback, library=True):
         if not start:
             self._columns = list(rows[-1][1])
             return self._line(["epoch", *self._columns]) + self._lines(rows)
-        header = text.split(b"\n")[0].decode("utf-8", "replace")
-        self._columns = next(csv.reader([header], delimiter=self.separator))[1:]
+        self._columns = self._names_in(text.split(b"\n")[0])
         return (b"" if text[:start].endswith(b"\n") else b"\r\n") + self._lines(rows)
 
     def _lines(self, rows: list[tuple[int, Logs]]) -> bytes:
         """One line per epoch. Raises ValueError if the last one has a metric without a column."""
-        if new := [name for name in rows[-1][1] if name not in self._columns]:
-            raise ValueError(f"CSVLogger: {self.filename} has no columns for {new}; it has {self._columns}.")
+        self._check_columns(rows[-1][1])
         lines = [self._line([epoch, *(logs.get(name, math.nan) for name in self._columns)]) for epoch, logs in rows]
         return b"".join(lines)
+
+    def _names_in(self, header: bytes) -> list[str]:
+        return next(csv.reader([header.decode("utf-8", "replace")], delimiter=self.separator), [""])[1:]
+
+    def _check_columns(self, names: Mapping[str, Any]) -> None:
+        if new := [name for name in names if name not in self._columns]:
+            raise ValueError(f"CSVLogger: {self.filename} has no columns for {new}; it has {self._columns}.")
 
     def _line(self, values: list[Any]) -> bytes:
         text = io.StringIO(newline="")
@@ -112,6 +128,7 @@ class GradientHealth(Callback, library=True):
     """
 
     steers = True
+    adds_metrics = True
     saved = ("_steps", "_ratios", "_alive")
 
     _steps: int
@@ -127,10 +144,10 @@ class GradientHealth(Callback, library=True):
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         self._steps, self._ratios, self._alive = 0, {}, {}
 
-    def on_batch_begin(self, batch: int, logs: Logs) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
         self._before = self.model.theta.copy()
 
-    def on_batch_end(self, batch: int, logs: Logs) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         network, start = self.model.network, 0
         self._steps += 1
         for layer in walk(network):
@@ -151,64 +168,95 @@ class GradientHealth(Callback, library=True):
             logs[f"dead_{name}"] = float(1 - alive.mean())
 
 
-class ProgressBar(Callback, library=True):
-    """One tqdm progress bar for the whole run: epoch, step, loss, metrics, and those of the last validation."""
+class ProgressLines(Callback, library=True):
+    """One line per epoch, and one where training ends early: why."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         self.file = file
 
     def on_train_begin(self, logs: Logs) -> None:
-        from tqdm import tqdm
-
-        self._validation: Logs = {}
-        done = self.params["initial_epoch"] * self.params["steps"] + self.params["initial_step"]
-        self._bar = tqdm(
-            initial=done,
-            total=max(done, self.params["epochs"] * self.params["steps"]),
-            file=self.file,
-            unit="step",
-            dynamic_ncols=True,
-        )
-        self.on_epoch_begin(self.params["initial_epoch"], logs)
+        self._begun = time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        self._bar.set_description(
-            f"epoch {min(epoch + 1, self.params['epochs'])}/{self.params['epochs']}", refresh=False
-        )
-
-    def on_block_end(self, steps: int, logs: Logs) -> None:
-        self._bar.set_postfix_str(_text_of({**self._validation, **logs}), refresh=False)
-        self._bar.update(steps)
+        self._begun = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        self._validation = {name: value for name, value in logs.items() if name.startswith("val_")}
-        self._bar.set_postfix_str(_text_of(logs))
+        self.tell(f"{self._name_of(epoch)} {_duration(time.perf_counter() - self._begun)}: {_text_of(logs)}")
+
+    def tell(self, text: str) -> None:
+        """Print a line."""
+        print(text, file=self.file or sys.stdout, flush=True)
+
+    def _name_of(self, epoch: int) -> str:
+        epochs = self.params["epochs"]
+        return f"epoch {epoch + 1:{len(str(epochs))}}/{epochs}"
+
+
+class ProgressBar(ProgressLines, library=True):
+    """The lines, and below them, while an epoch runs, a bar with its loss and metrics so far."""
+
+    seconds = 0.1
+    """The shortest time between two pictures of the bar."""
+
+    def on_train_begin(self, logs: Logs) -> None:
+        from tqdm import tqdm
+
+        super().on_train_begin(logs)
+        stream = self.file or sys.stdout
+        self._bar = tqdm(
+            initial=self.params["initial_step"],
+            total=self.params["steps"],
+            desc=self._name_of(min(self.params["initial_epoch"], self.params["epochs"] - 1)),
+            bar_format="{desc} {percentage:3.0f}%|{bar:10}| {remaining} left{postfix}",  # what is too long is cut off
+            dynamic_ncols=stream.isatty(),
+            ncols=100,
+            file=stream,
+            mininterval=self.seconds,
+            leave=False,
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._bar.set_postfix_str("", refresh=False)
+        self._bar.set_description_str(self._name_of(epoch), refresh=False)
+        self._bar.reset()
+
+    def on_block_end(self, steps: int, logs: Logs) -> None:
+        self._bar.set_postfix_str(_text_of(logs), refresh=False)
+        self._bar.update(steps)
 
     def on_train_end(self, logs: Logs) -> None:
         self._bar.close()
 
-
-class ProgressLines(Callback, library=True):
-    """One line per epoch, for logs and pipes."""
-
-    def __init__(self, file: TextIO | None = None) -> None:
-        self.file = file
-
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        line = f"epoch {epoch + 1}/{self.params['epochs']}: {_text_of(logs)}"
-        print(line, file=self.file or sys.stdout, flush=True)
+    def tell(self, text: str) -> None:
+        self._bar.clear()
+        super().tell(text)
 
 
 def _text_of(logs: Logs) -> str:
-    return ", ".join(f"{name}={value:.4g}" for name, value in logs.items())
+    return " ".join(f"{name}={value:.4g}" for name, value in logs.items())
+
+
+def _duration(seconds: float) -> str:
+    """In seconds, or as m:ss or h:mm:ss."""
+    if seconds < 59.5:
+        return f"{seconds:.2g}s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def progress_callback(verbose: int | str) -> Callback | None:
-    """The callback for ``verbose``: "auto" is a bar in a terminal and lines elsewhere; 0 none, 1 a bar, 2 lines."""
+    """The callback for ``verbose``: 0 none, 1 a bar and lines, 2 lines; "auto" is 1 where bars can be shown, else 2."""
     if isinstance(verbose, str):
         lookup("verbose", verbose, {"auto": 1})
-        return ProgressBar() if sys.stderr.isatty() else ProgressLines()
+        return ProgressBar() if _shows_bars(sys.stdout) else ProgressLines()
     level = whole_number("verbose", verbose if not isinstance(verbose, bool) else int(verbose), 0)
     if level > 2:
         raise ValueError(f"verbose: expected 'auto', 0, 1 or 2, got {verbose!r}.")
     return (None, ProgressBar(), ProgressLines())[level]
+
+
+def _shows_bars(stream: TextIO) -> bool:
+    """Whether it overwrites a line after a carriage return: a terminal does, and the output of a Jupyter notebook."""
+    return stream.isatty() or type(stream).__module__.startswith("ipykernel.")

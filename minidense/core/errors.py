@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 import warnings
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -41,6 +42,23 @@ class Problems:
         if self.found:
             more = [f"and {len(self.found) - _MOST} more"] if len(self.found) > _MOST else []
             raise ValueError("\n- ".join([f"{what}:", *self.found[:_MOST], *more]))
+
+
+def to_define(method: Callable[..., Any]) -> NotImplementedError:
+    """The error of a method, bound to its object, that the object's class has to define.
+
+    >>> class Shape:
+    ...     def area(self, unit):
+    ...         '''The area, a float.'''
+    ...         raise to_define(self.area)
+    >>> class Square(Shape): ...
+    >>> Square().area("m")
+    Traceback (most recent call last):
+    NotImplementedError: Square has to define the method area(self, unit). The area, a float.
+    """
+    kind, names = type(getattr(method, "__self__", None)).__name__, ["self", *inspect.signature(method).parameters]
+    what = (inspect.getdoc(method) or "").partition("\n")[0]
+    return NotImplementedError(f"{kind} has to define the method {method.__name__}({', '.join(names)}). {what}")
 
 
 def warn(message: str) -> None:

@@ -319,22 +319,30 @@ class BatchFeed:
 
     def _end_epoch(self) -> None:
         if hasattr(self.source, "on_epoch_end"):
-            self.source.on_epoch_end()
+            try:
+                self.source.on_epoch_end()
+            except Exception as error:
+                raise RuntimeError(
+                    f"the data source failed in its on_epoch_end after epoch {self.epoch}: {error!r}. {self._kept}"
+                ) from error
+
+    @property
+    def _kept(self) -> str:
+        return "These batches are skipped to resume the run." if self._skipping else "The steps before are kept."
 
     def _fetch(self, index: int, step: int) -> Any:
         if self._ahead:
             return self._ahead.pop()
         where = f"epoch {self.epoch + self._skipping or 1}, step {step + 1}"
-        kept = "These batches are skipped to resume the run." if self._skipping else "The steps before are kept."
         try:
             return self.source[index] if self.random_access else next(self.source)
         except StopIteration:
             raise ValueError(
                 f"the generator ended before {where}; it must give {self.batches_per_epoch} batches in each epoch "
-                f"(steps_per_epoch). {kept}"
+                f"(steps_per_epoch). {self._kept}"
             ) from None
         except Exception as error:
-            raise RuntimeError(f"the data source failed in {where}: {error!r}. {kept}") from error
+            raise RuntimeError(f"the data source failed in {where}: {error!r}. {self._kept}") from error
 
     def _block(self, batches: list[tuple[Rows, Any, Array | None]]) -> Block:
         """One update: each batch is a micro-batch of it."""

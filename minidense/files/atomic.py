@@ -21,8 +21,8 @@ except ImportError:  # Windows, where nothing is locked, and no leftover removed
 def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], object]) -> None:
     """Have ``write(file)`` make the contents of ``path``: afterwards the new ones are there, or the old ones.
 
-    They are written beside the target, flushed to the disk and renamed; then the folder is flushed. A symbolic link
-    stays one, and permissions stay. ``file`` is open for reading and writing, and can seek.
+    They are written beside the target, flushed to the disk and renamed; then the folder is flushed. A missing folder
+    is made. A symbolic link stays one, and permissions stay. ``file`` is open for reading and writing, and can seek.
 
     Raises OSError, and whatever ``write`` raises; the old contents are then intact, and nothing is left behind. A file
     whose folder could not be flushed after the rename stays the new one, without an error: it is complete, and only a
@@ -42,6 +42,7 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], objec
     try:
         if path.endswith((os.sep, os.altsep or os.sep)):
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        os.makedirs(folder, exist_ok=True)
         mode = _mode(target)
         _remove_leftovers(folder, kin)
         _write_and_rename(os.path.join(folder, kin), mode, write, target)

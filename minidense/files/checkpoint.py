@@ -17,7 +17,16 @@ from minidense.files.model_file import FORMAT, Model, custom_of, read_file, writ
 from minidense.layers.base import held, walk
 from minidense.metrics import Metric
 
-__all__ = ["custom_of", "differences", "read_checkpoint", "run_number", "take_over", "words_of", "write_checkpoint"]
+__all__ = [
+    "custom_of",
+    "differences",
+    "position",
+    "read_checkpoint",
+    "run_number",
+    "take_over",
+    "words_of",
+    "write_checkpoint",
+]
 
 
 def write_checkpoint(path: str | os.PathLike[str], model: Model, run_state: dict[str, Any]) -> None:
@@ -49,6 +58,20 @@ def run_number(path: str | os.PathLike[str]) -> int | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return number if type(number) is int else None
+
+
+def position(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """The completed epochs of the run in a checkpoint, and the steps after them; None for a file without a run.
+
+    Raises what ``read_archive`` raises, and ValueError for a record that is none.
+    """
+    run = read_archive(path).manifest.get("training")
+    if run is None:
+        return None
+    epoch, step = (run.get(name) if isinstance(run, dict) else None for name in ("epoch", "step"))
+    if type(epoch) is not int or type(step) is not int:
+        raise ValueError(f"{os.fspath(path)}: its record of the run is incomplete.")
+    return epoch, step
 
 
 def differences(mine: Model, words: Mapping[str, str], theirs: Model, their_words: Any) -> list[str]:

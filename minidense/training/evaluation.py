@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidense.callbacks.base import Logs
+from minidense.callbacks.base import CallbackList, Logs
 from minidense.core.configurable import load_state_dict, state_dict
 from minidense.core.errors import Problems
 from minidense.core.interrupts import current
 from minidense.core.types import Array
+from minidense.data.arrays import Rows
 from minidense.data.batches import Block, Feed
 from minidense.losses import Loss, RowLoss, rows_of
 from minidense.metrics import Metric, as_column
@@ -115,10 +116,11 @@ class Report:
         return logs
 
 
-def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed) -> Logs:
+def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed, callbacks: CallbackList) -> Logs:
     """The loss and the metrics over all rows of ``feed``, which is ``lasting``. Does not change the model.
 
-    Blocks are computed by several threads, and added to the report in order.
+    Blocks are computed by several threads, and added to the report in order; by this thread alone if callbacks see
+    each batch.
     """
     assert model.loss is not None
     loss, row_loss = copy.deepcopy(model.loss), row_loss and copy.deepcopy(row_loss)
@@ -139,16 +141,75 @@ def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed) -> Logs:
             for step in block.steps:
                 report.add_value(report.loss.forward(step.scores, step.targets), len(step.scores))
         report.add(block)
+        if watched:
+            interrupts.release()
+            show(block)
+            interrupts.hold()
         interrupts.check()
 
-    interrupts = current()
-    interrupts.hold()  # Ctrl-C raises between blocks only, as other threads work on them
+    running, size = report.of_running(), feed.batch_rows
+    watched, shown = callbacks.wants("on_test_batch_begin", "on_test_batch_end"), 0
+
+    def show(block: Block) -> None:
+        """Call the hooks of the batches, or of the part of a batch, that are in the block."""
+        nonlocal shown
+        start, shown = shown, shown + len(block.scores)
+        for batch in range(start // size, -(-shown // size)):
+            first, end = max(start, batch * size), min(shown, batch * size + size)
+            if first == batch * size:
+                callbacks.call("on_test_batch_begin", batch, {})
+            running.add(block.part(first - start, end - start))
+            running.take_values(report)
+            if end == min(feed.n, batch * size + size):
+                callbacks.call("on_test_batch_end", batch, running.logs(running=True))
+
+    interrupts, logs = current(), Logs()
+    helpers = 0 if watched else model.network.helpers_for(feed.n, -(-feed.n // feed.block_rows))
     blocks = (block._replace(steps=list(block.steps)) for block in feed.blocks())
-    try:
-        each(blocks, worker, add, helpers=model.network.helpers_for(feed.n, -(-feed.n // feed.block_rows)))
-    finally:
-        interrupts.release()
-    return report.logs()
+    with callbacks.spanning("test", lambda: dict(logs)):
+        interrupts.hold()  # Ctrl-C raises between blocks only, as other threads work on them
+        try:
+            each(blocks, worker, add, helpers=helpers)
+        finally:
+            interrupts.release()
+        logs |= report.logs()
+    return logs
+
+
+def predict(model: Sequential, x: Rows, size: int, rows: int, callbacks: CallbackList) -> Array:
+    """The output for checked rows in batches of ``size``, of which ``rows`` are computed at a time.
+
+    They are computed by several threads; by this thread alone if callbacks see each batch.
+    """
+    n, network, dtype = len(x), model.network, model.dtype
+    y = np.empty((n, *(model.output_shape or ())), dtype)
+    watched = callbacks.wants("on_predict_batch_begin", "on_predict_batch_end")
+
+    def worker() -> Callable[[slice], None]:
+        infer = network.inference(workspaces=True)
+
+        def compute(part: slice) -> None:
+            y[part] = infer(np.ascontiguousarray(x[part], dtype))
+
+        return compute
+
+    def show(part: slice) -> None:
+        """Call the hooks of the batches that begin or end in the part."""
+        for batch in range(part.start // size, -(-part.stop // size)):
+            start, end = batch * size, min(n, batch * size + size)
+            if start >= part.start:
+                callbacks.call("on_predict_batch_begin", batch, {})
+            if end <= part.stop:
+                outputs = y[start:end]
+                outputs.flags.writeable = False
+                callbacks.call("on_predict_batch_end", batch, {"outputs": outputs})
+
+    parts = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+    callbacks.attach(model, {"steps": -(-n // size), "batch_size": size})
+    with callbacks.spanning("predict"):
+        helpers = 0 if watched else network.helpers_for(n, len(parts))
+        each(parts, worker, show if watched else None, helpers=helpers)
+    return y
 
 
 def output_of_scores(loss: Loss, scores: Array) -> Array:

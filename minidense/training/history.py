@@ -52,20 +52,25 @@ class History:
             writer.writerow(["epoch", *self.history])
             writer.writerows(zip(self.epoch, *self.history.values(), strict=True))
 
-    def plot(self, ax: Any = None, metrics: Sequence[str] | None = None) -> Any:
+    def plot(self, metrics: str | Sequence[str] = "loss", *, ax: Any = None) -> Any:
         """Plot metrics over the epochs, their validation values dashed; return the matplotlib axes.
 
-        ax: the axes to draw into; by default, new ones. metrics: names, by default "loss" only. Raises ImportError if
-        matplotlib is missing, and ValueError for an unknown name.
+        metrics: a name, or several. ax: the axes to draw into; by default, new ones. Raises ImportError if matplotlib
+        is missing, and ValueError for an unknown name.
         """
+        names = [metrics] if isinstance(metrics, str) else metrics
+        if not isinstance(names, list | tuple):
+            raise TypeError(
+                f"plot: expected a metric's name, or a list of names, got {metrics!r}. Axes are passed as ax=."
+            )
+        columns = {name: lookup("metric", name, self.history) for name in names}
         try:
             from matplotlib import pyplot
         except ImportError:
             raise ImportError('History.plot draws with matplotlib: pip install "minidense[plot]"') from None
         if ax is None:
             _, ax = pyplot.subplots()
-        for name in metrics or ["loss"]:
-            values = lookup("metric", name, self.history)
+        for name, values in columns.items():
             (line,) = ax.plot(self.epoch, values, label=name)
             if f"val_{name}" in self.history:
                 held_out = self.history[f"val_{name}"]

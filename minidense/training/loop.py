@@ -64,6 +64,8 @@ class Run:
         self._words: dict[str, str] = {}
         """A description of the model when the run began, if it may be saved: only a model of the same can resume it."""
         self._watched = callbacks.per_batch
+        self._reached = ""
+        """How far the last completed epoch has come."""
         self._unreported: Array | None = None
         """The scores of an unfinished block that are not in the report yet; only if callbacks see each step."""
         self._check()
@@ -72,22 +74,32 @@ class Run:
 
     def train(self) -> History:
         """Forward, loss, backward, update, for each batch, until all epochs are over."""
-        model = self.model
-        self._begin()
-        self.interrupts = current()
-        with learning(model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner:
-            self.learner.prepare()
-            with self.interrupts.breakable():
-                self.callbacks.call("on_train_begin", {})
-            try:
-                with self.interrupts.breakable():
+        try:
+            self._begin()
+            self.interrupts = current()
+            with learning(self.model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner:
+                self.learner.prepare()
+                with self.interrupts.breakable(), self.callbacks.spanning("train", self._logs_of_last_epoch):
                     self._resume()
-                    while self.epoch < self.epochs and not (model.stop_training and not self.step):
+                    while self.epoch < self.epochs and not (self.model.stop_training and not self.step):
                         self._train_epoch()
                         self.interrupts.check()
-            finally:
-                self.callbacks.call("on_train_end", {})
+        except KeyboardInterrupt:
+            self.callbacks.tell(self._ending("interrupted"))
+            raise
+        self.callbacks.tell(self._ending("stopped" if self.model.stop_training else ""))
         return self.history
+
+    def _ending(self, what: str) -> str:
+        """Why training has ended, and where; "" if nothing but that all epochs are over."""
+        outcomes = self.callbacks.outcomes
+        if what == "stopped" and not outcomes:
+            outcomes = ["stop_training was set"]
+        if what and self.step:
+            what = f"{what} in epoch {self.epoch + 1}, after step {self.step}"
+        elif what:
+            what = f"{what} after {self._reached or f'epoch {self.epoch}'}" if self.epoch else f"{what} before epoch 1"
+        return ": ".join(filter(None, [what, "; ".join(outcomes)]))
 
     def _train_epoch(self) -> None:
         if not self.step:
@@ -119,7 +131,7 @@ class Run:
             first, done = self.step, self._reopen(block)
             for step in block.steps:
                 if self._watched and step.opens:
-                    self.callbacks.call("on_batch_begin", self.step, {})
+                    self.callbacks.call("on_train_batch_begin", self.step, {})
                 if not learner.backpropagate(step):
                     raise learner.diverged(step, f"epoch {self.epoch + 1}, step {self.step + 1}")
                 if step.closes:
@@ -137,7 +149,7 @@ class Run:
             elif self._unreported is not None:
                 self.report.add(block.part(0, done))
             self._unreported = None
-            if self.callbacks.wants("on_block_end"):
+            if self.step > first and self.callbacks.wants("on_block_end"):
                 self.callbacks.call("on_block_end", self.step - first, self.report.logs(running=True))
             if step.closes and model.stop_training:
                 return
@@ -156,7 +168,7 @@ class Run:
         else:
             self._unreported = block.scores[:now]
         if step.closes:
-            self.callbacks.call("on_batch_end", self.step - 1, self._running.logs(running=True))
+            self.callbacks.call("on_train_batch_end", self.step - 1, self._running.logs(running=True))
             self.callbacks.save_point(self, of_step=True)
         return now
 
@@ -178,18 +190,26 @@ class Run:
         self._running.reset()
         self.learner.check_epoch(logs, f"epoch {self.epoch + 1}")
         if self.validation is not None:
-            logs |= {f"val_{name}": v for name, v in evaluate(self.model, self.row_loss, self.validation).items()}
+            held_out = evaluate(self.model, self.row_loss, self.validation, self.callbacks)
+            logs |= {f"val_{name}": value for name, value in held_out.items()}
         try:
             self.callbacks.call("on_epoch_end", self.epoch, logs)  # which may add to them
         finally:
             self.history.append(self.epoch, logs)
-            self.epoch, self.step = self.epoch + 1, 0
+            part = f", step {self.step}" * (self.step < self.feed.steps_per_epoch)
+            self.epoch, self.step, self._reached = self.epoch + 1, 0, f"epoch {self.epoch + 1}{part}"
         self.callbacks.save_point(self, of_step=False)
 
     # ------------------------------------------------------------------ beginning and resuming
 
     def _check(self) -> None:
-        """Raise ValueError if the run cannot resume, or could not be saved by its callbacks. Changes nothing."""
+        """Raise ValueError if the run cannot resume, or its callbacks lack metrics or could not save it.
+
+        Changes nothing.
+        """
+        metrics = {"loss": None, **{metric.name: metric for metric in self.report.metrics}}
+        held_out = {f"val_{name}": metric for name, metric in metrics.items()} if self.validation is not None else {}
+        self.callbacks.check_metrics({**metrics, **held_out})
         saved = self.saved
         if saved is not None or self.callbacks.saves:
             from minidense.files import checkpoint, model_file
@@ -264,6 +284,9 @@ class Run:
         """The loss and the metrics of the last completed epoch, or, within an epoch, of its rows so far."""
         if self.step:
             return self._running.logs(running=True)
+        return self._logs_of_last_epoch()
+
+    def _logs_of_last_epoch(self) -> Logs:
         return {name: values[-1] for name, values in self.history.history.items()}
 
     @property

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import math
 import re
+import threading
 import types
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import minidense as md
 from minidense import callbacks
+from minidense.callbacks import base
 from minidense.callbacks.base import CallbackList
 from minidense.core.configurable import LIBRARY, load_state_dict, state_dict
 
@@ -23,16 +25,228 @@ def make():
     return md.Sequential([md.Dense(2)], rng=0).compile(metrics=["accuracy"])
 
 
-def test_hooks_come_in_order():
-    seen = []
-    names = ["on_train_begin", "on_epoch_begin", "on_batch_begin", "on_batch_end", "on_epoch_end", "on_train_end"]
+HOOKS = [*base.HOOKS, "on_batch_begin", "on_batch_end"]
+
+
+def noting(seen, *names):
+    """A callback that notes each hook, with its numbers."""
     hooks = {name: lambda *args, name=name: seen.append((name, *args[:-1])) for name in names}
-    make().fit(X, Y, batch_size=10, epochs=2, callbacks=[callbacks.LambdaCallback(**hooks)], verbose=0)
-    epoch = [("on_batch_begin", 0), ("on_batch_end", 0), ("on_batch_begin", 1), ("on_batch_end", 1)]
+    return callbacks.LambdaCallback(**hooks)
+
+
+def batches(what, n):
+    return [(f"on_{what}_batch_{when}", batch) for batch in range(n) for when in ("begin", "end")]
+
+
+@pytest.mark.parametrize("alias", [False, True])
+def test_hooks_come_in_kerass_order(alias):
+    """That of keras.Model.fit: the validation lies between the last batch and on_epoch_end."""
+    seen = []
+    names = [name for name in HOOKS if not name.startswith("on_batch" if not alias else "on_train_batch")]
+    callback = noting(seen, *(name for name in names if name != "on_block_end"))
+    make().fit(X, Y, batch_size=10, epochs=2, validation_data=(X, Y), callbacks=[callback], verbose=0)
     expected = [("on_train_begin",)]
-    for number in range(2):
-        expected += [("on_epoch_begin", number), *epoch, ("on_epoch_end", number)]
-    assert seen == [*expected, ("on_train_end",)]
+    for epoch in range(2):
+        expected += [("on_epoch_begin", epoch), *batches("train", 2)]
+        expected += [("on_test_begin",), *batches("test", 1), ("on_test_end",), ("on_epoch_end", epoch)]
+    expected.append(("on_train_end",))
+    assert seen == [
+        (name.replace("_train_", "_") if "_batch_" in name and alias else name, *n) for name, *n in expected
+    ]
+
+
+def test_the_other_name_of_a_hook_is_called_by_the_base_class_only():
+    class Both(md.Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_batch_end(self, batch, logs=None):
+            self.seen.append("other")
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.seen.append("first")
+
+    class Super(Both):
+        def on_train_batch_end(self, batch, logs=None):
+            super(Both, self).on_train_batch_end(batch, logs)
+
+    for cls, name in ((Both, "first"), (Super, "other")):
+        callback = cls()
+        make().fit(X, Y, callbacks=[callback], verbose=0)
+        assert callback.seen == [name]
+
+
+def test_hooks_may_leave_out_parameters():
+    seen = []
+
+    class Short(md.Callback):
+        def on_train_begin(self):
+            seen.append(("begin", self.model is model))
+
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.append((epoch, logs))
+
+        def on_batch_end(self, batch):
+            seen.append(batch)
+
+        def on_epoch_end(self, epoch, logs=None, *, more=3):
+            seen.append((epoch, sorted(logs), more))
+
+        def on_train_end(self, *logs):
+            seen.append(len(logs))
+
+    model = make()
+    model.fit(X, Y, callbacks=Short(), verbose=0)
+    assert seen == [("begin", True), (0, {}), 0, (0, ["accuracy", "loss"], 3), 1]
+
+
+def test_a_hook_that_needs_more_is_an_error_before_anything():
+    model = make()
+    for hook in (lambda epoch, logs, more: 0, lambda *, logs: 0):
+        with pytest.raises(
+            TypeError, match=r"LambdaCallback.on_epoch_end: expected the parameters \(epoch, logs\), got"
+        ):
+            model.fit(X, Y, callbacks=[callbacks.LambdaCallback(on_epoch_end=hook)], verbose=0)
+    assert not model.built
+    counts = callbacks.LambdaCallback(on_epoch_end=dict)  # has no signature to look at
+    with pytest.raises(TypeError, match="dict expected at most 1 argument"):
+        model.fit(X, Y, callbacks=[counts], verbose=0)
+
+
+def test_a_misspelt_hook_is_an_error_in_the_class():
+    message = r"Late.on_epoch_ends is no hook, and would never be called. Did you mean 'on_epoch_end'\? The hooks: on_b"
+    with pytest.raises(TypeError, match=message):
+
+        class Late(callbacks.EarlyStopping):
+            def on_epoch_ends(self, epoch, logs):
+                pass
+
+    class Mixin:
+        def on_bath_end(self, batch, logs):
+            pass
+
+    with pytest.raises(TypeError, match="Did you mean 'on_batch_end'"):
+        type("Mixed", (Mixin, md.Callback), {})
+
+    class Fine(md.Callback):
+        on_disk = True
+
+        def _on_click(self):
+            pass
+
+    with pytest.raises(
+        TypeError, match=r"LambdaCallback takes no keyword 'on_epoch_ends'. Did you mean 'on_epoch_end'"
+    ):
+        callbacks.LambdaCallback(on_epoch_ends=print)
+
+
+def test_hooks_of_evaluate():
+    seen, ends = [], []
+
+    class Ends(md.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            ends.append(logs)
+
+        def on_test_end(self, logs=None):
+            ends.append(logs)
+
+    model = make().build(3)
+    several = [noting(seen, *HOOKS), Ends()]
+    logs = model.evaluate(X, Y, batch_size=8, callbacks=several)
+    assert seen == [("on_test_begin",), *batches("test", 3), ("on_test_end",)]
+    parts = [model.evaluate(X[:m], Y[:m]) for m in (8, 16, 20)]
+    assert several[1].params == {"steps": 3, "batch_size": 8}
+    assert several[1].model is model
+    assert ends[3] == dict(logs.items())
+    for part, end in zip(parts, ends[:3], strict=True):
+        assert end == pytest.approx(part, rel=1e-6)
+
+
+def test_what_is_added_to_the_logs_of_an_evaluation_is_not_in_its_result():
+    model = make().build(3)
+    adds = callbacks.LambdaCallback(on_test_end=lambda logs: logs.clear())
+    assert list(model.evaluate(X, Y, callbacks=[adds]).keys()) == ["loss", "accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("n", "size"), [(20, 8), (20, 20), (20, 1), (5000, 1024), (5000, 3000), (5000, 5000), (5000, 7)]
+)
+def test_batches_of_evaluate_and_predict(n, size):
+    """Whatever the blocks and slices in which they are computed; with the same bits as without callbacks."""
+    x, y = np.random.default_rng(1).normal(size=(n, 3)), np.arange(n) % 2
+    model, seen, outputs = make().build(3), [], []
+    keep = callbacks.LambdaCallback(on_predict_batch_end=lambda batch, logs: outputs.append(logs["outputs"]))
+    both = [noting(seen, *HOOKS), keep]
+    assert dict(model.evaluate(x, y, batch_size=size, callbacks=both).items()) == dict(
+        model.evaluate(x, y, batch_size=size).items()
+    )
+    result = model.predict(x, batch_size=size, callbacks=both)
+    assert result.tobytes() == model.predict(x, batch_size=size).tobytes()
+    count = -(-n // size)
+    expected = []
+    for what in ("test", "predict"):
+        expected += [(f"on_{what}_begin",), *batches(what, count), (f"on_{what}_end",)]
+    assert seen == expected
+    assert [len(rows) for rows in outputs[:-1]] == [size] * (count - 1)
+    assert np.array_equal(np.concatenate(outputs), result)
+    assert not outputs[0].flags.writeable
+    assert result.flags.writeable
+    assert keep.params == {"steps": count, "batch_size": size}
+
+
+def test_batch_hooks_are_called_by_the_thread_that_called():
+    threads = set()
+    note = callbacks.LambdaCallback(
+        **{f"on_{what}_batch_end": lambda *_: threads.add(threading.get_ident()) for what in ("test", "predict")}
+    )
+    x = np.random.default_rng(1).normal(size=(20_000, 300))
+    model = md.Sequential([md.Dense(300), md.Dense(2)], rng=0).compile().build(300)
+    assert model.network.helpers_for(len(x), 2)
+    model.evaluate(x, np.arange(len(x)) % 2, callbacks=[note])
+    model.predict(x, callbacks=[note])
+    assert threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("what", ["train", "test", "predict"])
+def test_those_that_have_begun_are_ended_whatever_fails(what):
+    """Also when another one's on_..._begin or on_..._end fails; the error is the first one."""
+    seen = []
+    calls = {
+        "train": lambda c: make().fit(X, Y, callbacks=c, verbose=0),
+        "test": lambda c: make().build(3).evaluate(X, Y, callbacks=c),
+        "predict": lambda c: make().build(3).predict(X, callbacks=c),
+    }
+
+    def callback(name, fails=""):
+        def hook(when):
+            def note(logs):
+                seen.append((name, when))
+                if when == fails:
+                    raise KeyError(name)
+
+            return note
+
+        return callbacks.LambdaCallback(**{f"on_{what}_{when}": hook(when) for when in ("begin", "end")})
+
+    with pytest.raises(KeyError, match="b"):
+        calls[what]([callback("a"), callback("b", "begin"), callback("c")])
+    assert seen == [("a", "begin"), ("b", "begin"), ("a", "end")]
+    seen.clear()
+    with pytest.raises(KeyError, match="a"):
+        calls[what]([callback("a", "end"), callback("b")])
+    assert seen == [("a", "begin"), ("b", "begin"), ("a", "end"), ("b", "end")]
+
+
+def test_blocks_have_at_least_one_step():
+    """Also where a batch is larger than a block."""
+    seen = []
+    x, y = np.random.default_rng(1).normal(size=(10_000, 3)), np.arange(10_000) % 2
+    count = callbacks.LambdaCallback(on_block_end=lambda steps, logs: seen.append(steps))
+    for size in ("full", 4000, 100):
+        seen.clear()
+        make().fit(x, y, batch_size=size, callbacks=[count], verbose=0)
+        assert min(seen) > 0
+        assert sum(seen) == {"full": 1, 4000: 3, 100: 100}[size]
 
 
 def test_logs_and_params():
@@ -62,7 +276,7 @@ def test_train_end_comes_also_after_an_error():
         model.fit(X, Y, callbacks=[hooks], verbose=0)
     except KeyError:
         seen.append("raised")
-    assert seen == [{}, "raised"]
+    assert seen == [{name: values[-1] for name, values in model.history.history.items()}, "raised"]
     assert len(model.history.epoch) == 1
 
 
@@ -74,7 +288,8 @@ def test_only_hooks_that_are_overridden_are_called():
     several = CallbackList([Ends(), callbacks.LambdaCallback()])
     assert not several.per_batch
     assert not several.saves
-    assert [several.wants(hook) for hook in ("on_epoch_end", "on_batch_end", "on_train_begin")] == [True, False, False]
+    wanted = [several.wants(hook) for hook in ("on_epoch_end", "on_train_batch_end", "on_train_begin")]
+    assert wanted == [True, False, False]
     logs = {}
     several.call("on_epoch_end", 3, logs)
     assert logs == {"seen": 3}
@@ -88,7 +303,9 @@ def test_only_hooks_that_are_overridden_are_called():
 
 
 def test_only_callbacks_are_taken():
-    for wrong in (callbacks.EarlyStopping(), {}, None):
+    one = callbacks.EarlyStopping()
+    assert [CallbackList(few).given for few in (one, [one], (one,), None)] == [[one], [one], [one], []]
+    for wrong in ({}, "EarlyStopping", 3):
         with pytest.raises(TypeError, match="callbacks: expected a list"):
             CallbackList(wrong)
     with pytest.raises(TypeError, match=r"expected md.callbacks.Callback objects, got <function"):

@@ -1,6 +1,7 @@
 """ModelCheckpoint: when it saves, under which name, which files it removes, and which never."""
 
 import copy
+import os
 import sys
 import types
 
@@ -25,6 +26,7 @@ class FakeRun:
         self.logs, self.written = {}, []
 
     def save(self, path):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with open(path, "w") as file:
             file.write(f"checkpoint of {self.number}")
         self.written.append(str(path))
@@ -222,5 +224,49 @@ def test_arguments_that_are_refused(arguments, message):
 
 
 def test_a_metric_in_the_name_that_there_is_not():
-    with pytest.raises(ValueError, match=r"cannot be filled in: KeyError\('accuracy'\). Known: loss, epoch, step"):
+    with pytest.raises(ValueError, match=r"cannot be filled in: there is no 'accuracy'. Known: loss, epoch, step"):
         FakeRun().train(callbacks.ModelCheckpoint("x{accuracy}.npz"), 1)
+
+
+# ------------------------------------------------------------------ before training begins
+
+
+def metrics(*names, running=True):
+    return {"loss": None} | {name: types.SimpleNamespace(running=running) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("path", "every", "names", "message"),
+    [
+        ("{nothing}.npz", "epoch", ["acc"], "there is no 'nothing'. Known: loss, acc, epoch, step"),
+        ("{vall_loss}.npz", "epoch", ["val_loss"], "Did you mean 'val_loss'"),
+        (
+            "{val_loss}.npz",
+            "5 steps",
+            ["val_loss"],
+            "there is no 'val_loss' after a step. Did you mean 'loss'. Known: loss, epoch, step",
+        ),
+        ("{loss:d}.npz", "epoch", [], "Unknown format code 'd'"),
+        ("{val_loss:.3f}-{epoch:03d}-{step}.npz", "epoch", ["val_loss"], None),
+        ("{loss}-{acc}.npz", "step", ["acc"], None),
+    ],
+)
+def test_a_path_that_cannot_be_filled_in_is_known_before(path, every, names, message):
+    keep = callbacks.ModelCheckpoint(path, every=every)
+    if message is None:
+        keep.check_metrics(metrics(*names), more=False)
+    else:
+        for more in (False, True)[: 1 + ("step" in every or ":d" in path)]:
+            with pytest.raises(ValueError, match=message):
+                keep.check_metrics(metrics(*names), more)
+    if "step" not in every and ":d" not in path:
+        keep.check_metrics(metrics(*names), more=True)
+
+
+def test_within_an_epoch_there_are_only_the_metrics_that_are_shown_then():
+    at_steps = callbacks.ModelCheckpoint("x.npz", every="5 steps", save_best_only=True, monitor="auc", mode="max")
+    at_epochs = callbacks.ModelCheckpoint("x.npz", save_best_only=True, monitor="auc", mode="max")
+    with pytest.raises(ValueError, match=r"no metric 'auc' to monitor. There are: loss"):
+        at_steps.check_metrics(metrics("auc", running=False), more=True)
+    at_steps.check_metrics(metrics("auc"), more=False)
+    at_epochs.check_metrics(metrics("auc", running=False), more=False)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from snapshots import picture
 
 import minidense as md
 from minidense import callbacks
@@ -63,20 +64,144 @@ def test_metrics_that_are_to_grow_are_known(name):
     assert run(stopping, [0.1, 0.2, 0.3, 0.2], name=name)[0] == 4
 
 
-def test_a_metric_that_does_not_exist_is_an_error():
-    with pytest.raises(ValueError, match=r"no metric 'val_los' to monitor. Did you mean 'val_loss'\? There are: loss,"):
-        make().fit(X, Y, validation_data=(X, Y), callbacks=[callbacks.EarlyStopping("val_los")], verbose=0)
+def fails_before_it_begins(message, *watch, model=None, **options):
+    """It is that error, nothing of the model has changed, and no other callback has been called."""
+    model, untouched = (
+        model or make(),
+        callbacks.LambdaCallback(on_train_begin=lambda logs: pytest.fail("it has begun")),
+    )
+    before = picture(model)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, Y, callbacks=[untouched, *watch], verbose=0, **options)
+    assert picture(model) == before
+    assert untouched.model is None
 
 
-def test_a_monitor_of_unknown_direction_asks_for_the_mode():
+KINDS = [
+    callbacks.EarlyStopping,
+    lambda monitor, **more: callbacks.ReduceLROnPlateau(monitor, **more),
+    lambda monitor, **more: callbacks.ModelCheckpoint("no.npz", save_best_only=True, monitor=monitor, **more),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_monitor_that_is_known_to_be_missing_is_an_error_before_anything_changes(kind):
+    misspelt = r"no metric 'val_los' to monitor. Did you mean 'val_loss'\? There are: loss, accuracy, val_loss, val_acc"
+    fails_before_it_begins(misspelt, kind("val_los"), validation_data=(X, Y))
+    fails_before_it_begins(
+        r"'val_loss' to monitor. There is no validation data. There are: loss, acc", kind("val_loss")
+    )
+    fails_before_it_begins(r"'acuracy' to monitor. Did you mean 'accuracy'\?", kind("acuracy"), kind("loss"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_monitor_of_unknown_direction_asks_for_the_mode(kind, tmp_path, monkeypatch):
     def balanced(y_true, y_pred):
         return (y_pred.argmax(axis=1) == y_true).mean()
 
+    monkeypatch.chdir(tmp_path)
     model = make().compile(metrics=[balanced])
-    for cls in (callbacks.EarlyStopping, callbacks.ReduceLROnPlateau):
-        with pytest.raises(ValueError, match=r"is 'balanced' better higher or lower\? Pass mode='max'"):
-            model.fit(X, Y, callbacks=[cls("balanced")], verbose=0)
-    model.fit(X, Y, callbacks=[callbacks.EarlyStopping("balanced", mode="max")], verbose=0)
+    asks = r"is 'balanced' better higher or lower\? Pass mode='max'"
+    fails_before_it_begins(asks, kind("balanced"), model=model)
+    fails_before_it_begins(asks.replace("bal", "val_bal"), kind("val_balanced"), model=model, validation_data=(X, Y))
+    model.fit(X, Y, callbacks=[kind("balanced", mode="max")], verbose=0)
+
+
+class Adds(md.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["size"] = epoch
+
+
+class AddsToItsOwn(callbacks.EarlyStopping):
+    def on_epoch_end(self, epoch, logs=None):
+        logs["size"] = epoch
+        super().on_epoch_end(epoch, logs)
+
+
+@pytest.mark.parametrize(
+    "adds",
+    [Adds(), callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(size=epoch))],
+)
+def test_a_metric_that_another_callback_may_add_is_missed_after_the_first_epoch(adds, tmp_path):
+    stop = callbacks.EarlyStopping("size", mode="min", patience=1)
+    assert make().fit(X, Y, epochs=5, callbacks=[adds, stop], verbose=0).epoch == [0, 1]
+    keep = callbacks.ModelCheckpoint(tmp_path / "{size}.npz")
+    assert make().fit(X, Y, callbacks=[adds, keep], verbose=0).epoch == [0]
+    model = make()
+    with pytest.raises(ValueError, match=r"no metric 'sizes' to monitor. Did you mean 'size'"):
+        model.fit(X, Y, epochs=3, callbacks=[adds, callbacks.EarlyStopping("sizes", mode="min")], verbose=0)
+    assert model.history.epoch == [0]
+    model = make()
+    with pytest.raises(ValueError, match=r"cannot be filled in: there is no 'sizes'. Did you mean 'size'"):
+        model.fit(X, Y, epochs=3, callbacks=[adds, callbacks.ModelCheckpoint(tmp_path / "{sizes}.npz")], verbose=0)
+    assert model.history.epoch == [0]
+    fails_before_it_begins("is 'size' better higher or lower", adds, callbacks.EarlyStopping("size"))
+
+
+def test_which_callbacks_may_add_metrics():
+    own = AddsToItsOwn("size", mode="min", patience=1)
+    assert make().fit(X, Y, epochs=5, callbacks=[own], verbose=0).epoch == [0, 1]
+    dead = callbacks.EarlyStopping("update_ratio_0", mode="min", patience=1)
+    make().fit(X, Y, callbacks=[dead, callbacks.GradientHealth()][::-1], verbose=0)
+
+    class Patient(callbacks.EarlyStopping):
+        pass
+
+    others = [
+        Patient("loss"),
+        callbacks.CSVLogger("no.csv"),
+        callbacks.ReduceLROnPlateau("loss"),
+        callbacks.LearningRateScheduler(lambda epoch, rate: rate),
+        callbacks.LambdaCallback(on_batch_end=print, on_test_end=print),
+        callbacks.ModelCheckpoint("no.npz"),
+    ]
+    fails_before_it_begins("no metric 'size'", *others, callbacks.EarlyStopping("size", mode="min"))
+
+
+class Largest(md.Metric):
+    name = "largest"
+    saved = ("value",)
+    higher_is_better = True
+
+    def reset(self):
+        self.value = -np.inf
+
+    def update(self, y_true, y_pred, weights=None):
+        self.value = max(self.value, float(y_pred.max()))
+
+    def result(self):
+        return self.value
+
+
+def test_what_is_better_is_known_from_the_name_or_the_metric():
+    """As in Keras: "acc" in the name; otherwise what the metric says, the library's as they are defined."""
+    expected = {"accuracy": 1, "acc": 1, "my_acc_2": 1, "loss": 0, "r2": 1, "auc": 1, "f1": 1, "precision": 1}
+    expected |= {"recall": 1, "mse": 0, "mean_squared_error": 0, "mae": 0, "top_k_accuracy": 1, "largest": 1}
+    model = make().compile(metrics=[Largest()])
+    for name, upwards in expected.items():
+        for monitor in (name, f"val_{name}"):
+            stopping = callbacks.EarlyStopping(monitor)
+            stopping.model = model
+            for value in (1.0, 2.0, 0.0):
+                stopping.improved({monitor: value})
+            assert stopping.best == (2.0 if upwards else 0.0), monitor
+    model.fit(X, Y, callbacks=[callbacks.EarlyStopping("largest")], verbose=0)
+
+
+def test_it_says_what_it_has_done():
+    def outcome(values, **options):
+        stopping = callbacks.EarlyStopping(**options)
+        run(stopping, values)
+        return stopping.outcome
+
+    stopped = "early stopping, val_loss has not improved for"
+    assert outcome([3, 2, 2, 2, 2], patience=2) == f"{stopped} 2 epochs"
+    assert outcome([3, 2, 2, 2, 2], patience=1) == f"{stopped} 1 epoch"
+    both = f"{stopped} 2 epochs; weights of epoch 2 restored"
+    assert outcome([3, 2, 2, 2, 2], patience=2, restore_best_weights=True) == both
+    assert outcome([3, 2, 2], patience=2, restore_best_weights=True) == "weights of epoch 2 restored"
+    assert outcome([3, 2], patience=2, restore_best_weights=True) == ""
+    assert outcome([3, 2, 2], patience=2) == ""
 
 
 def test_early_stopping_restores_buffers_too():

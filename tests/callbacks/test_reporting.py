@@ -1,20 +1,34 @@
 """Reports: metrics in a file, diagnostics of layers, and the progress on the terminal."""
 
+import contextlib
 import copy
+import functools
 import io
+import os
 import re
+import signal
+import struct
 import sys
+import threading
+import time
 import types
 
 import numpy as np
 import pytest
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    fcntl = None
 from hypothesis import given
 from hypothesis import strategies as st
+from snapshots import picture
 
 import minidense as md
 from minidense import callbacks
 from minidense.callbacks.base import CallbackList
-from minidense.callbacks.reporting import ProgressBar, ProgressLines, progress_callback
+from minidense.callbacks.reporting import ProgressBar, ProgressLines, _duration, progress_callback
 from minidense.core.configurable import load_state_dict, state_dict
 from minidense.layers import Residual
 from minidense.training.history import History
@@ -196,9 +210,32 @@ def test_csv_columns_stay_in_their_places(tmp_path):
         more.on_epoch_end(0, {"loss": 1.0, "val_loss": 3.0})
 
 
-def test_a_folder_that_does_not_exist_is_said_before_the_first_epoch(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        callbacks.CSVLogger(tmp_path / "none" / "log.csv").on_train_begin({})
+def test_a_missing_folder_is_made(tmp_path):
+    make().fit(X, Y, callbacks=[callbacks.CSVLogger(tmp_path / "new" / "er" / "log.csv")], verbose=0)
+    assert (tmp_path / "new" / "er" / "log.csv").read_text().startswith("epoch,loss,accuracy")
+
+
+@pytest.mark.parametrize("header", ["epoch,loss,accuracy", "epoch,accuracy,loss,val_loss", "epoch"])
+def test_a_column_that_is_known_to_be_missing_is_an_error_before_anything_changes(header, tmp_path):
+    path, model = tmp_path / "log.csv", make()
+    path.write_text(header + "\n")
+    before = picture(model), path.read_bytes()
+    missing = {"epoch,loss,accuracy": "val_loss", "epoch": "loss"}.get(header, "val_accuracy")
+    for append in (True, False):
+        logger = callbacks.CSVLogger(path, append=append)
+        if append:
+            with pytest.raises(ValueError, match=rf"log.csv has no columns for \['{missing}'.*\]; it has \["):
+                model.fit(X, Y, validation_data=(X, Y), callbacks=[logger], verbose=0)
+            assert (picture(model), path.read_bytes()) == before
+        else:
+            model.fit(X, Y, validation_data=(X, Y), callbacks=[logger], verbose=0)
+
+
+def test_an_empty_log_has_no_columns_to_miss(tmp_path):
+    (tmp_path / "log.csv").touch()
+    for name in ("log.csv", "new.csv"):
+        make().fit(X, Y, callbacks=[callbacks.CSVLogger(tmp_path / name, append=True)], verbose=0)
+        assert len((tmp_path / name).read_text().splitlines()) == 2
 
 
 # ------------------------------------------------------------------ GradientHealth
@@ -229,10 +266,10 @@ def nested():
 def take_steps(model, health, steps):
     """Steps that multiply all parameters by 1 + step / 4."""
     for step in steps:
-        health.on_batch_begin(step, {})
+        health.on_train_batch_begin(step, {})
         model.forward(X, training=True)
         model.theta[...] *= 1 + step / 4
-        health.on_batch_end(step, {})
+        health.on_train_batch_end(step, {})
 
 
 def test_gradient_health_of_layers_within_layers_and_resumed_within_an_epoch():
@@ -265,25 +302,169 @@ def test_gradient_health_of_layers_within_layers_and_resumed_within_an_epoch():
 # ------------------------------------------------------------------ what a person sees
 
 
-def test_one_line_an_epoch_in_a_pipe(capsys):
+LINE = r"epoch +\d+/\d+ [\d.e-]+s: loss=[\d.]+ accuracy=[\d.]+ val_loss=[\d.]+ val_accuracy=[\d.]+"
+BAR = r"epoch +\d+/\d+ +\d+%\|[^|]{10}\| (\?|[\d:]+) left"
+
+
+class Terminal:
+    """A terminal of that width: ``stream`` writes to it, and ``lines`` tells what can be read on it."""
+
+    def __init__(self, width):
+        self.leader, follower = os.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+        self.stream, self.width, self.text = os.fdopen(follower, "w"), width, b""
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+
+    def _read(self):
+        with contextlib.suppress(OSError):
+            while data := os.read(self.leader, 10_000):
+                self.text += data
+
+    def lines(self):
+        """The lines that stay, those that were wrapped joined again; and all rows as they were at some time."""
+        self.stream.close()
+        self.reader.join()
+        os.close(self.leader)
+        lines, seen = [[""]], []
+        column = 0
+        for sign in self.text.decode():
+            rows = lines[-1]
+            if sign in "\r\n":
+                seen.append(rows[-1].rstrip())
+                column = 0
+                if sign == "\n":
+                    lines.append([""])
+                continue
+            assert sign.isprintable(), "no escape codes are known here"
+            if column == self.width:
+                rows.append("")
+                column = 0
+            rows[-1] = rows[-1][:column].ljust(column) + sign + rows[-1][column + 1 :]
+            column += 1
+        return ["".join(rows).rstrip() for rows in lines], seen
+
+
+@pytest.mark.skipif(fcntl is None, reason="there are no pseudo-terminals")
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_what_a_terminal_shows(width, monkeypatch):
+    monkeypatch.setattr(ProgressBar, "seconds", 0)  # each picture, not only some of them
+    terminal = Terminal(width)
+    x, y = np.random.default_rng(0).normal(size=(12_000, 40)), np.arange(12_000) % 2
+    metrics = ["accuracy", "f1", "precision", "recall", "top_k_accuracy"]
+    model = md.Sequential([md.Dense(2), md.Softmax()], rng=0).compile(metrics=metrics)
+    bar = ProgressBar(terminal.stream)
+    monkeypatch.setattr("minidense.model.progress_callback", lambda verbose: bar)
+    history = model.fit(x, y, batch_size=50, epochs=11, validation_data=(x, y))
+    lines, seen = terminal.lines()
+    bars = [row for row in seen if re.match(BAR, row)]
+    under_way = [row for row in bars if not row.endswith("left")]
+    assert len(under_way) > 11
+    assert all(re.match(BAR + r", loss=\d\.\d+( |$)", row) for row in under_way), "the loss is seen"
+    assert not any("val_" in row for row in bars)
+    assert {re.match("epoch +[0-9]+", row)[0] for row in bars} == {f"epoch {n:2}" for n in range(1, 12)}
+    expected = []
+    for epoch in range(11):
+        logs = " ".join(f"{name}={values[epoch]:.4g}" for name, values in history.history.items())
+        expected.append(f"epoch {epoch + 1:2}/11 : {logs}")
+    assert [re.sub(r"[\d.e-]+s:", ":", line) for line in lines] == [*expected, ""], "nothing is left of the bars"
+
+
+def ended(model, *watch, error=None, **options):
+    """The lines of a fit that ends early."""
+    screen = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("minidense.model.progress_callback", lambda verbose: ProgressLines(screen) if verbose else None)
+        with pytest.raises(error) if error else contextlib.nullcontext():
+            model.fit(X, Y, epochs=9, batch_size=5, callbacks=list(watch), **options)
+    return screen.getvalue().splitlines()
+
+
+def at(epoch, batch, action):
+    """A callback that acts after that batch, or, without one, at the epoch's end."""
+
+    class At(md.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def on_train_batch_end(self, number, logs=None):
+            if (self.epoch, number) == (epoch, batch):
+                action(self.model)
+
+        def on_epoch_end(self, number, logs=None):
+            if (number, None) == (epoch, batch):
+                action(self.model)
+
+    return At()
+
+
+def stop(model):
+    model.stop_training = True
+
+
+def interrupt(model):
+    signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a program in the foreground."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_why_training_ended_is_said_once(ctrl_c):
+    *lines, last = ended(make(), callbacks.EarlyStopping("loss", min_delta=9, patience=3, restore_best_weights=True))
+    assert (
+        last == "stopped after epoch 4: early stopping, loss has not improved for 3 epochs; weights of epoch 1 restored"
+    )
+    assert [line.split()[1] for line in lines] == ["1/9", "2/9", "3/9", "4/9"]
+    assert ended(make(), at(2, None, stop))[3:] == ["stopped after epoch 3: stop_training was set"]
+    assert ended(make(), at(2, 1, stop))[3:] == ["stopped after epoch 3, step 2: stop_training was set"]
+    assert ended(make(), at(2, 3, stop))[3:] == ["stopped after epoch 3: stop_training was set"]
+    interrupted = functools.partial(ended, error=KeyboardInterrupt)
+    assert interrupted(make(), at(2, 1, interrupt))[2:] == ["interrupted in epoch 3, after step 2"]
+    assert interrupted(make(), at(2, None, interrupt))[3:] == ["interrupted after epoch 3"]
+    begin = callbacks.LambdaCallback(on_train_begin=interrupt)
+    assert interrupted(make(), begin) == ["interrupted before epoch 1"]
+    best = callbacks.EarlyStopping("loss", patience=30, min_delta=9, restore_best_weights=True)
+    assert interrupted(make(), at(2, 1, interrupt), best)[2:] == [
+        "interrupted in epoch 3, after step 2: weights of epoch 1 restored"
+    ]
+    assert len(ended(make(), callbacks.EarlyStopping("loss", patience=30))) == 9, "nothing to say"
+    assert ended(make(), at(2, 1, stop), verbose=0) == []
+    assert len(ended(make(), at(1, 1, lambda model: 1 / 0), error=ZeroDivisionError)) == 1, "the error says it"
+
+
+def test_the_same_lines_in_a_terminal_a_log_and_a_notebook(capsys):
+    """They are printed, whatever stands below them meanwhile."""
     make().fit(X, Y, epochs=2, validation_data=(X, Y))
+    make().fit(X, Y, epochs=2, validation_data=(X, Y), verbose=1)
     out, err = capsys.readouterr()
-    pattern = r"epoch \d/2: loss=[\d.]+, accuracy=[\d.]+, val_loss=[\d.]+, val_accuracy=[\d.]+"
-    assert [bool(re.fullmatch(pattern, line)) for line in out.splitlines()] == [True, True]
+    kept = [line.split("\r")[-1] for line in out.split("\n")]
+    assert [bool(re.fullmatch(LINE, line)) for line in kept[:4]] == [True] * 4
+    assert re.fullmatch(r"[\r ]*", out[out.rindex("\n") + 1 :]), "the bar is wiped out"
     assert not err
 
 
 def test_verbose_levels(capsys):
-    make().fit(X, Y, verbose=0)
+    make().fit(X, Y, callbacks=[at(0, None, stop)], verbose=0)
     assert capsys.readouterr() == ("", "")
     make().fit(X, Y, verbose=2)
-    assert capsys.readouterr().out.startswith("epoch 1/1: loss=")
+    assert re.match(r"epoch 1/1 [\d.e-]+s: loss=", capsys.readouterr().out)
+
+
+class Stream(io.StringIO):
+    pass
 
 
 def test_the_callback_for_verbose(monkeypatch):
     assert [type(progress_callback(level)) for level in (0, 1, 2)] == [type(None), ProgressBar, ProgressLines]
-    for terminal, kind in ((True, ProgressBar), (False, ProgressLines)):
-        monkeypatch.setattr(sys, "stderr", types.SimpleNamespace(isatty=lambda terminal=terminal: terminal))
+    terminal, notebook = Stream(), type("OutStream", (Stream,), {"__module__": "ipykernel.iostream"})()
+    terminal.isatty = lambda: True
+    for stream, kind in ((terminal, ProgressBar), (notebook, ProgressBar), (Stream(), ProgressLines)):
+        monkeypatch.setattr(sys, "stdout", stream)
         assert type(progress_callback("auto")) is kind
     with pytest.raises(ValueError, match="verbose: expected 'auto', 0, 1 or 2, got 3"):
         progress_callback(3)
@@ -291,19 +472,43 @@ def test_the_callback_for_verbose(monkeypatch):
         progress_callback("quiet")
 
 
-def test_the_bar_shows_epoch_step_and_metrics():
-    screen = io.StringIO()
-    make().fit(X, Y, epochs=3, batch_size=5, validation_data=(X, Y), callbacks=[ProgressBar(screen)], verbose=0)
-    last = screen.getvalue().split("\r")[-1]
-    assert re.search(r"epoch 3/3: 100%.* 12/12 .*loss=[\d.]+, accuracy=[\d.]+, val_loss=[\d.]+, val_accuracy=", last)
+def test_a_notebook_sees_the_epoch_under_way(monkeypatch):
+    """Without a terminal: text that is overwritten, no widgets, and not with every step."""
+    notebook = type("OutStream", (Stream,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr(sys, "stdout", notebook)
+    x, y = np.random.default_rng(0).normal(size=(40_000, 40)), np.arange(40_000) % 2
+    slow = callbacks.LambdaCallback(on_block_end=lambda steps, logs: time.sleep(0.01))
+    make().fit(x, y, validation_split=0.5, callbacks=[slow])
+    pictures = notebook.getvalue().split("\r")
+    assert sum(", loss=" in picture for picture in pictures) >= 1
+    assert len(pictures) < 15, "some 20 blocks in 0.2 seconds, of which each tenth is shown"
+    assert re.match("epoch 1/1 .*val_accuracy", "".join(pictures[-3:]).lstrip())
 
 
-def test_the_bar_of_a_resumed_run_begins_where_it_does():
+def test_the_bar_of_a_resumed_run_begins_where_it_does(monkeypatch):
+    monkeypatch.setattr(ProgressBar, "seconds", 0)
     screen = io.StringIO()
     bar = ProgressBar(screen)
     bar.params = {"epochs": 3, "steps": 8, "initial_epoch": 1, "initial_step": 4}
     bar.on_train_begin({})
-    bar.on_block_end(4, {"loss": 0.25})
+    bar.on_block_end(2, {"loss": 0.25})
     bar.on_train_end({})
-    assert re.search(r" 50%.* 12/24 ", screen.getvalue())
-    assert re.search(r"epoch 2/3:  67%.* 16/24 .*loss=0.25", screen.getvalue())
+    assert re.search(r"epoch 2/3  50%", screen.getvalue())
+    assert re.search(r"epoch 2/3  75%.* left, loss=0.25", screen.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.00123, "0.0012s"),
+        (0.5, "0.5s"),
+        (5.24, "5.2s"),
+        (52.4, "52s"),
+        (59.4, "59s"),
+        (59.9, "1:00"),
+        (60, "1:00"),
+        (3599.6, "1:00:00"),
+    ],
+)
+def test_durations(seconds, text):
+    assert _duration(seconds) == text

@@ -2,12 +2,17 @@
 
 import contextlib
 import os
+import re
 import warnings
 
+import numpy as np
 import pytest
 
 import minidense as md
 from minidense.core.errors import Problems, warn
+from minidense.losses import TargetLoss
+from minidense.metrics import MeanMetric
+from minidense.schedules import Schedule
 
 
 def raised(error):
@@ -78,3 +83,24 @@ def test_a_warning_is_at_the_users_line(depth, name):
 def within_user(call):
     call()
     return within_user.__code__.co_firstlineno + 1
+
+
+BASES = {
+    md.Metric: {"reset": "self", "update": "self, y_true, y_pred, weights", "result": "self"},
+    MeanMetric: {"rows": "self, y_true, y_pred"},
+    md.Loss: {"forward": "self, scores, y", "backward": "self"},
+    md.RowLoss: {"rows": "self, scores, targets", "gradient": "self, scores, targets"},
+    TargetLoss: {"elements": "self, scores, targets", "derivatives": "self, scores, targets"},
+    md.Optimizer: {"step": "self, theta, grad, eta"},
+    Schedule: {"__call__": "self, step"},
+}
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_a_method_that_a_class_has_to_define_is_named(base):
+    mine = type("Mine", (base,), {})()
+    for name, names in BASES[base].items():
+        arguments = [np.ones((2, 2))] * (len(names.split(", ")) - 1)
+        said = re.escape(f"Mine has to define the method {name}({names}). ") + r"\S.*\.$"
+        with pytest.raises(NotImplementedError, match=said):
+            getattr(mine, name)(*arguments)

@@ -213,8 +213,6 @@ def test_what_is_no_file_is_refused(write, tmp_path):
         write(f"{tmp_path}/new/")
     with pytest.raises(OSError, match="not a regular file"):
         write("/dev/null")
-    with pytest.raises(FileNotFoundError, match="nothing was saved"):
-        write(tmp_path / "none" / "model.npz")
     assert os.listdir(tmp_path) == []
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
     write(os.fsencode(tmp_path / ("€" * 80)))  # the longest that a name may be
@@ -396,3 +394,13 @@ def test_windows(target, monkeypatch):
     replace_file(target, lambda file: (files.append(file), write(file)))
     assert contents(target) == b"".join(PARTS)
     assert len(others(target)) == 1
+
+
+@pytest.mark.parametrize("write", [model().save, model().save_weights, model().export_numpy])
+def test_a_missing_folder_is_made(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a" / "b" / "model.py")
+    write("c/model.py")
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.py")) == ["a/b/model.py", "c/model.py"]
+    with pytest.raises(OSError, match=r"nothing was saved.*c/model.py/d.py"):
+        write("c/model.py/d.py")

@@ -21,13 +21,22 @@ def test_history_plot(tmp_path):
 
     history = make().fit(X, Y, epochs=3, validation_data=(X, Y), verbose=0)
     _, ax = pyplot.subplots()
-    assert history.plot(ax, ["loss", "accuracy"]) is ax
+    assert history.plot(["loss", "accuracy"], ax=ax) is ax
     assert [line.get_label() for line in ax.lines] == ["loss", "val_loss", "accuracy", "val_accuracy"]
     assert ax.lines[1].get_ydata().tolist() == history.history["val_loss"]
-    assert len(history.plot().lines) == 2
+    for args, name in (((), "loss"), (("accuracy",), "accuracy"), ((("accuracy",),), "accuracy")):
+        assert [line.get_label() for line in history.plot(*args).lines] == [name, f"val_{name}"]
+    assert len(history.plot(metrics="loss").lines) == 2
     pyplot.close("all")
     with pytest.raises(ValueError, match=r"unknown metric 'los'\. Did you mean 'loss'"):
         history.plot(metrics=["los"])
+    with pytest.raises(ValueError, match=r"unknown metric 'acuracy'\. Did you mean 'accuracy'"):
+        history.plot("acuracy")
+    with pytest.raises(
+        TypeError, match=r"plot: expected a metric's name, or a list of names, got <Axes.* passed as ax="
+    ):
+        history.plot(ax)
+    assert not pyplot.get_fignums(), "none was begun"
 
 
 def test_history_plot_without_matplotlib(monkeypatch):

@@ -153,6 +153,27 @@ def failing(kind):
         yield X[:20] * np.nan, Y[:20]
 
 
+def test_a_dataset_that_fails_in_its_on_epoch_end_is_said_to(tmp_path):
+    class Fails(Dataset):
+        def on_epoch_end(self):
+            super().on_epoch_end()
+            if self.epochs == 2:
+                raise OSError("the disk is gone")
+
+    model, reference = make(), make()
+    with pytest.raises(
+        RuntimeError, match=r"failed in its on_epoch_end after epoch 2: OSError\('the disk is gone'\). The steps"
+    ) as caught:
+        model.fit(Fails(), epochs=3, verbose=0)
+    assert isinstance(caught.value.__cause__, OSError)
+    reference.fit(Dataset(), epochs=2, verbose=0)
+    assert np.array_equal(model.theta, reference.theta)
+    keep = md.callbacks.ModelCheckpoint(tmp_path / "run.npz")
+    make().fit(Dataset(), epochs=2, callbacks=[keep], verbose=0)
+    with pytest.raises(RuntimeError, match=r"on_epoch_end after epoch 2: .* These batches are skipped to resume"):
+        make().fit(Fails(), epochs=3, resume=tmp_path / "run.npz", verbose=0)
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
