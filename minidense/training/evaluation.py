@@ -185,30 +185,33 @@ def predict(model: Sequential, x: Rows, size: int, rows: int, callbacks: Callbac
     y = np.empty((n, *(model.output_shape or ())), dtype)
     watched = callbacks.wants("on_predict_batch_begin", "on_predict_batch_end")
 
-    def worker() -> Callable[[slice], None]:
+    def worker() -> Callable[[tuple[int, Array]], None]:
         infer = network.inference(workspaces=True)
 
-        def compute(part: slice) -> None:
-            y[part] = infer(np.ascontiguousarray(x[part], dtype))
+        def compute(piece: tuple[int, Array]) -> None:
+            start, part = piece
+            y[start : start + rows] = infer(np.ascontiguousarray(part, dtype))
 
         return compute
 
-    def show(part: slice) -> None:
-        """Call the hooks of the batches that begin or end in the part."""
-        for batch in range(part.start // size, -(-part.stop // size)):
+    def show(piece: tuple[int, Array]) -> None:
+        """Call the hooks of the batches that begin or end in the piece."""
+        first, last = piece[0], min(piece[0] + rows, n)
+        for batch in range(first // size, -(-last // size)):
             start, end = batch * size, min(n, batch * size + size)
-            if start >= part.start:
+            if start >= first:
                 callbacks.call("on_predict_batch_begin", batch, {})
-            if end <= part.stop:
+            if end <= last:
                 outputs = y[start:end]
                 outputs.flags.writeable = False
                 callbacks.call("on_predict_batch_end", batch, {"outputs": outputs})
 
-    parts = [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+    starts = range(0, n, rows)
+    pieces = ((start, x[start : start + rows]) for start in starts)  # a source is read by one thread at a time
     callbacks.attach(model, {"steps": -(-n // size), "batch_size": size})
     with callbacks.spanning("predict"):
-        helpers = 0 if watched else network.helpers_for(n, len(parts))
-        each(parts, worker, show if watched else None, helpers=helpers)
+        helpers = 0 if watched else network.helpers_for(n, len(starts))
+        each(pieces, worker, show if watched else None, helpers=helpers)
     return y
 
 

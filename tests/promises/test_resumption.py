@@ -691,7 +691,7 @@ def test_what_a_person_sees_of_a_run_that_is_resumed(tmp_path, capfd):
     assert places == sorted(places)
     assert "epoch 1/3" not in shown
     plain().fit(X, Y, **options(epochs=3, resume=tmp_path / "24.npz") | {"verbose": 1})
-    assert "epoch 3/3" in capfd.readouterr().err
+    assert "epoch 3/3 100%" in capfd.readouterr().out
     plain().fit(X, Y, **options(epochs=3, resume=path) | {"verbose": 2})
     assert [line[:9] for line in capfd.readouterr().out.splitlines()] == ["epoch 2/3", "epoch 3/3"]
 
