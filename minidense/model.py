@@ -14,7 +14,7 @@ import numpy as np
 from minidense.callbacks.base import Callback, CallbackList, Logs
 from minidense.callbacks.checkpoint import newest_file
 from minidense.callbacks.reporting import progress_callback
-from minidense.core.arguments import check_attribute, flag, items, known_keywords, lookup, whole_numbers
+from minidense.core.arguments import check_attribute, file_path, flag, items, known_keywords, lookup, whole_numbers
 from minidense.core.interrupts import current, guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
@@ -277,7 +277,7 @@ class Sequential:
         """
         self._compiled()
         listed = CallbackList(callbacks, progress_callback(verbose))
-        path = newest_file(listed.given) if resume == "auto" else resume
+        path = newest_file(listed.given) if isinstance(resume, str) and resume == "auto" else resume
         saved = None if path is None else self._saved_run(path)
         generators = (self if saved is None else saved.model).network.generators
         with (
@@ -302,9 +302,10 @@ class Sequential:
     def _saved_run(self, path: str | os.PathLike[str]) -> SavedRun:
         from minidense.files import checkpoint
 
+        path = file_path("resume", path)
         if not os.path.exists(path):
             raise FileNotFoundError(errno.ENOENT, "there is no checkpoint; begin with resume=None", path)
-        return SavedRun(os.fspath(path), *checkpoint.read_checkpoint(path, checkpoint.custom_of(self), Sequential))
+        return SavedRun(path, *checkpoint.read_checkpoint(path, checkpoint.custom_of(self), Sequential))
 
     @overload
     def train_on_batch(
@@ -392,7 +393,7 @@ class Sequential:
         check_features(x, input_shape, self.dtype)
         size = check_batch_size(batch_size, len(x))
         rows = SLICE_ROWS if size > SLICE_ROWS and self.network.rowwise else size
-        if rows == len(x) and isinstance(x, np.ndarray) and not callbacks:
+        if rows == len(x) and isinstance(x, np.ndarray) and type(callbacks) is tuple and not callbacks:
             with self.network.one_thread(rows):
                 y = self.network.inference()(np.ascontiguousarray(x, self.dtype))
             return y if y is not x and y.flags.owndata and self.network.children[-1]._of_library else y.copy()

@@ -190,7 +190,7 @@ class CallbackList:
         if isinstance(callbacks, Callback | None):
             callbacks = [] if callbacks is None else [callbacks]
         if not isinstance(callbacks, list | tuple):
-            raise TypeError(f"callbacks: expected a list, got {callbacks!r}.")
+            raise TypeError(f"callbacks: expected a list, got {shown(callbacks)}.")
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks: expected md.callbacks.Callback objects, got {callback!r}.")

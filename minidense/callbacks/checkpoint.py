@@ -13,7 +13,7 @@ from typing import Any
 
 from minidense.callbacks.base import Callback
 from minidense.callbacks.monitors import Monitor
-from minidense.core.arguments import flag, nearest, whole_number
+from minidense.core.arguments import file_path, flag, nearest, whole_number
 
 
 class ModelCheckpoint(Monitor, library=True):
@@ -49,7 +49,10 @@ class ModelCheckpoint(Monitor, library=True):
         keep: int | None = None,
     ) -> None:
         super().__init__(monitor, min_delta, 0, mode)
-        self.path, self.save_best_only = os.fspath(path), flag("ModelCheckpoint: save_best_only", save_best_only)
+        self.path, self.save_best_only = (
+            file_path("ModelCheckpoint: path", path),
+            flag("ModelCheckpoint: save_best_only", save_best_only),
+        )
         self.every = every
         self.keep = None if keep is None else whole_number("ModelCheckpoint: keep", keep)
         _interval(every)

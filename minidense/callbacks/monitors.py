@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from minidense.callbacks.base import Callback, Logs
-from minidense.core.arguments import flag, lookup, nearest, real_number, whole_number
+from minidense.core.arguments import flag, function_of, lookup, nearest, real_number, text, whole_number
 from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.metrics import METRICS, Metric
@@ -30,7 +30,7 @@ class Monitor(Callback):
 
     def __init__(self, monitor: str, min_delta: float, patience: int, mode: str) -> None:
         name = type(self).__name__
-        self.monitor = monitor
+        self.monitor = text(f"{name}: monitor", monitor)
         self.min_delta = real_number(f"{name}: min_delta", min_delta, at_least=0)
         self.patience = whole_number(f"{name}: patience", patience, 0)
         self.mode = lookup("mode", mode, {"auto": "auto", "min": "min", "max": "max"})
@@ -214,7 +214,7 @@ class LearningRateScheduler(Callback, library=True):
     steers = True
 
     def __init__(self, schedule: Callable[[int, float], float]) -> None:
-        self.schedule = schedule
+        self.schedule = function_of("LearningRateScheduler: schedule", schedule)
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         self.model.optimizer.learning_rate = self.schedule(epoch, _rate_that_can_be_set(self))

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TextIO
 import numpy as np
 
 from minidense.callbacks.base import Callback, Logs
-from minidense.core.arguments import flag, lookup, whole_number
+from minidense.core.arguments import file_path, flag, lookup, text, whole_number
 from minidense.core.types import Array
 from minidense.layers import ReLU
 from minidense.layers.base import own_params, walk
@@ -34,7 +34,13 @@ class CSVLogger(Callback, library=True):
     """Where in the file the lines of this run begin, in bytes."""
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        self.filename, self.separator, self.append = os.fspath(filename), separator, flag("CSVLogger: append", append)
+        self.filename, self.separator = (
+            file_path("CSVLogger: filename", filename),
+            text("CSVLogger: separator", separator),
+        )
+        if len(separator) > 1:
+            raise ValueError(f"CSVLogger: separator: expected one character, got {separator!r}.")
+        self.append = flag("CSVLogger: append", append)
 
     def check_metrics(self, metrics: Mapping[str, Any], more: bool) -> None:
         if self.append and os.path.exists(self.filename):

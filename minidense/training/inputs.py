@@ -59,7 +59,7 @@ def prepared(
     """
     held_out = _check_split(validation_data, validation_split, validation_shuffle)
     together = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
-    if batch_size == "full" and together > 1:
+    if isinstance(batch_size, str) and batch_size == "full" and together > 1:
         raise ValueError("gradient_accumulation_steps needs a batch_size in rows; 'full' is one batch of all rows.")
     if is_source_of_batches(x):
         of_arrays = {"y": y, "sample_weight": sample_weight, "class_weight": class_weight}

@@ -12,7 +12,7 @@ STRESS = Path(__file__).parents[1] / "stress"
 
 @pytest.mark.parametrize(
     ("program", "count", "at_least"),
-    [("writers", 15, 15), ("settings", 6, 350), ("changing", 60, 60)],
+    [("writers", 15, 15), ("settings", 6, 350), ("arguments", 500, 500), ("changing", 60, 60)],
 )
 def test_a_sample(program, count, at_least):
     command = [sys.executable, str(STRESS / f"{program}.py"), "--count", str(count)]

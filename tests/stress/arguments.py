@@ -199,6 +199,7 @@ def attempt(rng, name, function, arguments, make):
         return f"{said}: accepted, with {positional!r:.60}"
     if isinstance(annotation, str) and not _is_of(value, annotation) and not _is_tuple_for_list(value, annotation):
         return f"{said}: accepted, though it is not of type {annotation}"
+    value = list(value) if isinstance(value, tuple) else value
     if which in getattr(result, "_config", {}) and result.get_config()[which] is not value:
         with contextlib.suppress(ValueError):
             if repr(result.get_config()[which]) != repr(value):
