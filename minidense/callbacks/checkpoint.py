@@ -49,10 +49,8 @@ class ModelCheckpoint(Monitor, library=True):
         keep: int | None = None,
     ) -> None:
         super().__init__(monitor, min_delta, 0, mode)
-        self.path, self.save_best_only = (
-            file_path("ModelCheckpoint: path", path),
-            flag("ModelCheckpoint: save_best_only", save_best_only),
-        )
+        self.path = file_path("ModelCheckpoint: path", path)
+        self.save_best_only = flag("ModelCheckpoint: save_best_only", save_best_only)
         self.every = every
         self.keep = None if keep is None else whole_number("ModelCheckpoint: keep", keep)
         _interval(every)

@@ -34,10 +34,8 @@ class CSVLogger(Callback, library=True):
     """Where in the file the lines of this run begin, in bytes."""
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        self.filename, self.separator = (
-            file_path("CSVLogger: filename", filename),
-            text("CSVLogger: separator", separator),
-        )
+        self.filename = file_path("CSVLogger: filename", filename)
+        self.separator = text("CSVLogger: separator", separator)
         if len(separator) > 1:
             raise ValueError(f"CSVLogger: separator: expected one character, got {separator!r}.")
         self.append = flag("CSVLogger: append", append)
