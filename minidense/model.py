@@ -17,8 +17,9 @@ from minidense.core.arguments import check_attribute, flag, items, known_keyword
 from minidense.core.interrupts import current, guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
-from minidense.data.arrays import as_features, check_features, check_weights
+from minidense.data.arrays import Rows, as_features, check_features, check_weights
 from minidense.data.batches import SLICE_ROWS, check_batch_size
+from minidense.data.names import Names
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
@@ -90,6 +91,7 @@ class Sequential:
         self.weighted_metrics: list[Metric] = []
         self._rng_given = rng is not None
         self._rows_forward: int | None = None
+        self._names = Names()
 
     def _as_layer(self) -> Network:
         """The model's network, to be used as a layer."""
@@ -120,7 +122,10 @@ class Sequential:
     def add(self, layer: Layer | Sequential) -> Self:
         """Append ``layer``; return the model. Raises ValueError if the layer is part of a model already."""
         with self._exclusively(own="add"):
+            before = self.output_shape
             self.network.extend(expanded([layer]))
+            if self.output_shape != before:
+                self._names = Names(self._names.features)  # other outputs are those of other classes
             if self.built and self.optimizer is not None:
                 self.optimizer.state.clear()  # its vectors have the size of the former theta
         return self
@@ -194,6 +199,16 @@ class Sequential:
         with self._exclusively(own="build"), self.network.building(shape):
             self.network.allocate()
         return self
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The columns of the first data frame that the model was trained on; None if there was none."""
+        return self._names.features
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes 0, 1, 2, ..., in sorted order, if the model was trained on names; None otherwise."""
+        return self._names.classes
 
     # ------------------------------------------------------------------ training
 
@@ -341,11 +356,12 @@ class Sequential:
         self, x: Any, y: Any, sample_weight: Any, update: bool = False, update_buffers: bool = False
     ) -> Report:
         optimizer, loss = self._compiled()
+        columns = self._names.columns_of(x)
         x, y = as_rows(x, y)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x))
         with self.network.building(x.shape[1:]) as output_shape:
-            checks = Checks(self, output_shape)
-            feed = checks.feed(*checks.rows(x, y, weights), len(x))
+            checks = Checks(self, output_shape, columns)
+            feed = checks.feed(*checks.rows(x, checks.learn(y), weights, columns=columns), len(x))
             if not self.built:
                 self.network.allocate()
             report = Report(loss, checks.row_loss, self.metrics, self.weighted_metrics)
@@ -363,6 +379,7 @@ class Sequential:
                     learner.interrupts.release()
                 else:
                     learner.keep(update_buffers)
+            self._names = checks.names
         return report
 
     # ------------------------------------------------------------------ using
@@ -377,10 +394,8 @@ class Sequential:
         Softmax the results are probabilities, without it scores. Raises ValueError or TypeError for wrong input, and
         RuntimeError before the model is built.
         """
-        input_shape, output_shape = self._built_shapes()
+        x = self._features(x)
         dtype = self.dtype
-        x = as_features(x)
-        check_features(x, input_shape, dtype)
         size = check_batch_size(batch_size, len(x))
         if size > SLICE_ROWS and self.network.rowwise:
             size = SLICE_ROWS
@@ -388,7 +403,7 @@ class Sequential:
             with self.network.one_thread(len(x)):
                 y = self.network.inference()(np.ascontiguousarray(x, dtype))
             return y if y is not x and y.flags.owndata and self.network.children[-1]._of_library else y.copy()
-        y = np.empty((len(x), *output_shape), dtype)
+        y = np.empty((len(x), *self._built_shapes()[1]), dtype)
 
         def worker() -> Callable[[tuple[int, Array]], None]:
             infer = self.network.inference(workspaces=True)
@@ -456,9 +471,7 @@ class Sequential:
     @quiet
     def forward(self, x: Array, training: bool = False) -> Array:
         """The forward pass: the output of the last layer. Each layer caches what its ``backward`` needs."""
-        input_shape, _ = self._built_shapes()
-        rows = as_features(x)
-        check_features(rows, input_shape, self.dtype)
+        rows = self._features(x)
         y = Pass(self.network.children, flag("training", training)).forward(rows[:].astype(self.dtype, copy=False))
         self._rows_forward = len(rows)
         return y.copy() if self.network.root.exclusive.busy else y  # while fit runs, layers reuse their arrays
@@ -629,6 +642,14 @@ class Sequential:
         if network._theta is None:
             _ = network.theta  # says what to do
         return network._record.input_shape or (), network._record.output_shape or ()
+
+    def _features(self, x: Any) -> Rows:
+        """``x`` as rows that the model takes."""
+        input_shape, _ = self._built_shapes()
+        columns = None if type(x) is np.ndarray else self._names.columns_of(x)
+        rows = as_features(x)
+        check_features(rows, input_shape, self.dtype, names=columns)
+        return rows
 
     @contextmanager
     def _exclusively(self, within: bool = False, own: str = "") -> Iterator[None]:

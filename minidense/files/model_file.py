@@ -23,6 +23,7 @@ from minidense.core.errors import CorruptFileError, Problems
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.core.version import __version__
+from minidense.data.names import Names
 from minidense.files.archive import Archive, read_archive, write_archive
 from minidense.files.behaviour import check_own
 from minidense.files.codec import Decoder, Encoder, network_of, unknown_names
@@ -51,6 +52,7 @@ class Model(Protocol):
     metrics: list[Metric]
     weighted_metrics: list[Metric]
     history: History | None
+    _names: Names
 
 
 # ---------------------------------------------------------------------- writing and checking
@@ -271,6 +273,28 @@ def _read_history(data: Any, decoder: Decoder) -> History | None:
     return history
 
 
+def _write_names(model: Model, encoder: Encoder) -> dict[str, Any]:
+    names = model._names
+    listed = {"features": names.features, "classes": names.classes}
+    return {what: None if each is None else list(each) for what, each in listed.items()} | {"numbered": names.numbered}
+
+
+def _read_names(data: Any, decoder: Decoder) -> Names:
+    if checked(data, dict, "names").keys() != {"features", "classes", "numbered"}:
+        raise ValueError("its names have other parts")
+    for what in ("features", "classes"):
+        names = data[what]
+        if names is not None:
+            if not all(isinstance(name, str) for name in checked(names, list, f"the names of {what}")):
+                raise ValueError(f"the names of {what} are not all strings")
+            if len(set(names)) < len(names):
+                raise ValueError(f"the names of {what} are not all different")
+    if not isinstance(data["numbered"], bool) or (data["numbered"] and data["classes"] is not None):
+        raise ValueError("its classes are neither names nor numbers")
+    features, classes = (None if data[what] is None else tuple(data[what]) for what in ("features", "classes"))
+    return Names(features, classes, data["numbered"])
+
+
 def _as_it_is(data: Any, decoder: Decoder) -> Any:
     return data  # it is checked where the model is made
 
@@ -290,6 +314,7 @@ _PARTS: dict[str, tuple[Callable[[Model, Encoder], Any], Callable[[Any, Decoder]
         partial(_read_metrics, part="weighted_metrics"),
     ),
     "history": (_write_history, _read_history),
+    "names": (_write_names, _read_names),
 }
 """All that a model is, but for its parameters and buffers, which the network names: how it is written, and read.
 
@@ -410,8 +435,20 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
         model.compile(optimizer, loss, read["metrics"], weighted_metrics=read["weighted_metrics"])
     elif read["metrics"] or read["weighted_metrics"]:
         raise ValueError("it has metrics, and no loss")
-    model.history = read["history"]
+    _check_names_fit(read["names"], network)
+    model.history, model._names = read["history"], read["names"]
     return model
+
+
+def _check_names_fit(names: Names, network: Network) -> None:
+    """ValueError for names of other numbers than the inputs and outputs of the model."""
+    inputs, outputs = (network._record.input_shape, network._record.output_shape) if network.built else (None, None)
+    if names.features is not None and (len(names.features),) != inputs:
+        raise ValueError(f"it has names of {len(names.features)} features for inputs of shape {inputs}")
+    if names.classes is not None:
+        n = len(names.classes)
+        if (n,) != outputs and (n, outputs) != (2, (1,)):
+            raise ValueError(f"it has names of {n} classes for outputs of shape {outputs}")
 
 
 def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]:

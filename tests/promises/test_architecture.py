@@ -23,7 +23,7 @@ FLOORS = [
     {"core": ["types", "version", "errors", "arguments", "configurable", "exclusive", "interrupts", "rng"]},
     {"numerics": ["blas", "helpers", "functional"]},
     {
-        "data": ["arrays", "labels", "batches"],
+        "data": ["arrays", "labels", "names", "batches"],
         "datasets": ["idx", "bundled", "synthetic", "__init__"],
         "metrics.py": [],
         "schedules.py": [],
