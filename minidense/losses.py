@@ -55,8 +55,8 @@ class Loss(Configurable):
         """``y`` as an array, to be cut into batches; raises ValueError if it cannot be used."""
         return as_array(y)
 
-    def _named_classes(self, output_shape: Shape) -> int:
-        """How many classes ``y`` may give by their names instead of numbers; 0 if it cannot."""
+    def named_classes(self, output_shape: Shape) -> int:
+        """How many classes ``y`` may give by their names, which become 0, 1, 2, ...; 0 if it has no names."""
         return 0
 
     def encode(self, y: Any, out: Array) -> Array:
@@ -203,7 +203,7 @@ class SoftmaxCrossEntropy(RowLoss, library=True):
             )
         return _check_labels(y, classes)
 
-    def _named_classes(self, output_shape: Shape) -> int:
+    def named_classes(self, output_shape: Shape) -> int:
         return output_shape[0] if len(output_shape) == 1 else 0
 
     def encode(self, y: Array, out: Array) -> Array:
@@ -376,7 +376,7 @@ class SigmoidCrossEntropy(TargetLoss, library=True):
             raise ValueError(f"y: expected 0, 1 or probabilities between, got {targets[index]} in row {index[0]}.")
         return targets
 
-    def _named_classes(self, output_shape: Shape) -> int:
+    def named_classes(self, output_shape: Shape) -> int:
         return 2 if output_shape == (1,) else 0
 
     def encode(self, y: Array, out: Array) -> Array:

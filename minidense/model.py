@@ -19,12 +19,13 @@ from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import Rows, as_features, check_features, check_weights
 from minidense.data.batches import SLICE_ROWS, check_batch_size
+from minidense.data.labels import largest_or_above
 from minidense.data.names import Names
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Pass, expanded
-from minidense.losses import Loss, get_loss
+from minidense.losses import Loss, get_loss, threshold_of
 from minidense.metrics import Metric, get_metrics
-from minidense.network import Network
+from minidense.network import Network, inference_steps
 from minidense.numerics.helpers import each
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.teaching.summary import Summary, summary
@@ -396,9 +397,7 @@ class Sequential:
         """
         x = self._features(x)
         dtype = self.dtype
-        size = check_batch_size(batch_size, len(x))
-        if size > SLICE_ROWS and self.network.rowwise:
-            size = SLICE_ROWS
+        size = self._chunk_rows(batch_size, len(x))
         if size == len(x) and isinstance(x, np.ndarray):
             with self.network.one_thread(len(x)):
                 y = self.network.inference()(np.ascontiguousarray(x, dtype))
@@ -418,6 +417,45 @@ class Sequential:
         pieces = ((start, x[start : start + size]) for start in starts)
         each(pieces, worker, helpers=self.network.helpers_for(len(x), len(starts)))
         return y
+
+    @known_keywords
+    def predict_classes(self, x: Any, *, batch_size: int | str = 1024) -> Array:
+        """The class of each row of ``x``, (n,): its name, if the model was trained on names, or its number.
+
+        It is the class with the largest output; with binary_crossentropy, the second one if its probability is above
+        0.5, and for k > 1 outputs 0 and 1 for each, (n, k). Raises as ``predict`` does, RuntimeError before
+        ``compile``, and TypeError if the loss is not one for classes.
+
+        >>> import minidense as md
+        >>> model = md.Sequential([md.Dense(2)], rng=0).compile("adam")
+        >>> _ = model.fit(np.eye(2), ["no", "yes"], epochs=1000, verbose=0)
+        >>> model.predict_classes(np.eye(2)).tolist()
+        ['no', 'yes']
+        """
+        _, loss = self._compiled()
+        _, output_shape = self._built_shapes()
+        threshold = threshold_of(loss, self.network.children[-1])
+        labels = largest_or_above(self.predict(x, batch_size=batch_size), threshold)
+        names = self._names.of_classes(loss.named_classes(output_shape))
+        return labels if names is None else np.asarray(np.array(names)[labels])
+
+    @quiet
+    @known_keywords
+    def activations(self, x: Any, *, batch_size: int | str = 1024) -> list[Array]:
+        """The output of each layer for ``x``, first to last: new arrays (n, ...) of the model's dtype.
+
+        The last one is what ``predict`` returns, to the bit. Pure, and safe in any thread. Raises as ``predict`` does.
+        """
+        x = self._features(x)
+        layers, size = self.network.children, self._chunk_rows(batch_size, len(x))
+        outputs = [np.empty((len(x), *(layer._record.output_shape or ())), self.dtype) for layer in layers]
+        steps = inference_steps(layers)
+        for start in range(0, len(x), size):
+            rows = np.ascontiguousarray(x[start : start + size], self.dtype)
+            with self.network.one_thread(len(rows)):
+                for step, output in zip(steps, outputs, strict=True):
+                    rows = output[start : start + size] = step(rows)
+        return outputs
 
     @overload
     def evaluate(
@@ -587,9 +625,10 @@ class Sequential:
     def export_numpy(self, path: str | os.PathLike[str]) -> None:
         """Write a Python file that needs only NumPy, whose ``predict(x)`` returns what the model's returns.
 
-        It is the same to the bit, on the same machine and with the same NumPy. The file is run before it replaces
-        another. Raises TypeError for a layer whose ``as_numpy`` is missing or contradicts ``forward``, RuntimeError
-        before the model is built, and OSError.
+        It is the same to the bit, on the same machine and with the same NumPy. The file has the names of features and
+        classes, FEATURES and CLASS_NAMES, and compares the columns of data frames; under a loss for classes, it has
+        ``predict_classes(x)`` too. The file is run before it replaces another. Raises TypeError for a layer whose
+        ``as_numpy`` is missing or contradicts ``forward``, RuntimeError before the model is built, and OSError.
 
         >>> import runpy, tempfile
         >>> import minidense as md
@@ -604,7 +643,7 @@ class Sequential:
 
         self._built_shapes()
         with self._exclusively(within=True):
-            export_numpy(path, self.network, title=self.name or "A model")
+            export_numpy(path, self)
 
     # ------------------------------------------------------------------ copying
 
@@ -650,6 +689,11 @@ class Sequential:
         rows = as_features(x)
         check_features(rows, input_shape, self.dtype, names=columns)
         return rows
+
+    def _chunk_rows(self, batch_size: int | str, n: int) -> int:
+        """How many of n rows are predicted at a time."""
+        size = check_batch_size(batch_size, n)
+        return SLICE_ROWS if size > SLICE_ROWS and self.network.rowwise else size
 
     @contextmanager
     def _exclusively(self, within: bool = False, own: str = "") -> Iterator[None]:

@@ -69,17 +69,17 @@ class ClassLabels:
 
 
 def largest_or_above(outputs: Array, threshold: float | None) -> Array:
-    """The integer label of each row, (n,): of its largest output; with a ``threshold``, whether its output is above it.
+    """The integer label of each row: that of its largest output, or, with a ``threshold``, whether it is above that.
 
-    With a threshold and k > 1 outputs there are k independent labels, (n, k).
+    outputs: (n, k). Returns (n,); with a threshold and k > 1, each output has its own label, (n, k).
 
     >>> largest_or_above(np.array([[0.2, 0.8]]), None), largest_or_above(np.array([[0.2], [0.8]]), 0.5)
     (array([1]), array([0, 1]))
     """
     if threshold is None:
-        return np.asarray(outputs.argmax(axis=1))
+        return np.asarray(outputs.argmax(axis=-1))
     labels = (outputs > threshold).astype(np.intp)
-    return labels[:, 0] if labels.shape[1] == 1 else labels
+    return labels[:, 0] if labels.shape[1:] == (1,) else labels
 
 
 def _names(y: Any) -> Array:

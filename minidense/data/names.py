@@ -80,6 +80,10 @@ class Names:
             f"y: the model has outputs for {count} classes, but y has {len(names)}: [{listed(names)}]. {advice}"
         )
 
+    def of_classes(self, count: int) -> tuple[str, ...] | None:
+        """The names of the classes, if there are ``count``; otherwise the loss is now one for something else."""
+        return self.classes if self.classes is not None and len(self.classes) == count else None
+
     def encode(self, y: Array) -> Array:
         """``y`` as numbers, if it is names of the classes.
 

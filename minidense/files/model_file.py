@@ -275,6 +275,7 @@ def _read_history(data: Any, decoder: Decoder) -> History | None:
 
 def _write_names(model: Model, encoder: Encoder) -> dict[str, Any]:
     names = model._names
+    _check_names_fit(names, model.network, model.loss)
     listed = {"features": names.features, "classes": names.classes}
     return {what: None if each is None else list(each) for what, each in listed.items()} | {"numbered": names.numbered}
 
@@ -435,19 +436,20 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
         model.compile(optimizer, loss, read["metrics"], weighted_metrics=read["weighted_metrics"])
     elif read["metrics"] or read["weighted_metrics"]:
         raise ValueError("it has metrics, and no loss")
-    _check_names_fit(read["names"], network)
+    _check_names_fit(read["names"], network, loss)
     model.history, model._names = read["history"], read["names"]
     return model
 
 
-def _check_names_fit(names: Names, network: Network) -> None:
+def _check_names_fit(names: Names, network: Network, loss: Loss | None) -> None:
     """ValueError for names of other numbers than the inputs and outputs of the model."""
     inputs, outputs = (network._record.input_shape, network._record.output_shape) if network.built else (None, None)
     if names.features is not None and (len(names.features),) != inputs:
         raise ValueError(f"it has names of {len(names.features)} features for inputs of shape {inputs}")
     if names.classes is not None:
         n = len(names.classes)
-        if (n,) != outputs and (n, outputs) != (2, (1,)):
+        of_loss = loss.named_classes(outputs) if loss is not None and outputs is not None else 0
+        if n != of_loss and (n,) != outputs and (n, outputs) != (2, (1,)):
             raise ValueError(f"it has names of {n} classes for outputs of shape {outputs}")
 
 

@@ -130,7 +130,7 @@ class Checks:
         self.rowwise = model.network.rowwise
         self.names = model._names.with_features(columns)
         """The model's names, and what is learned of the rows that are checked."""
-        self.named_classes = self.loss._named_classes(output_shape)
+        self.named_classes = self.loss.named_classes(output_shape)
 
     def learn(self, y: Any) -> Any:
         """Learn the names of the classes, if the loss has classes, from all labels; return these as an array."""
