@@ -262,7 +262,11 @@ class Sequential:
         """Train for ``epochs`` passes over the data; a second call continues from the first.
 
         x: (n, ...) finite real numbers, one row per sample: an array, a data frame, a numpy.memmap, or anything with a
-        shape, a dtype and [...], which is read in blocks. y: the n labels or targets that the loss takes. Or, instead
+        shape, a dtype and [...], which is read in blocks. The names of a data frame's columns become ``feature_names``
+        if there are none yet, and all data frames from then on must have them, in that order; arrays have no names.
+        y: the n labels or targets that the loss takes; with a cross-entropy, also strings, the names of the classes, as
+        many as the model has outputs, or two for one output. In sorted order they become ``class_names``, and 0, 1, 2,
+        ... for the loss and the metrics; a model that has learned names takes no numbers, and the reverse. Or, instead
         of both, a generator of batches (x, y) or (x, y, sample_weight), or an object with Keras' PyDataset protocol
         (``__len__``, ``__getitem__``, ``on_epoch_end``); steps_per_epoch is then the number of batches per epoch.
 
@@ -272,7 +276,7 @@ class Sequential:
         validation_shuffle, random rows, for which the data is copied.
         shuffle: draw a new order of the rows for each epoch, from the model's own random generator.
         sample_weight: (n,), a number of copies of each row, for the loss and the weighted metrics; a mean is then
-        divided by the sum of the weights. class_weight: a dict from label to weight, or "balanced"; it multiplies
+        divided by the sum of the weights. class_weight: a dict from label or name to weight, or "balanced"; it multiplies
         sample_weight of the training rows.
         gradient_accumulation_steps: the number of batches per update, made from the mean gradient over all their rows;
         the last update of an epoch may have fewer.
@@ -418,6 +422,7 @@ class Sequential:
         each(pieces, worker, helpers=self.network.helpers_for(len(x), len(starts)))
         return y
 
+    @quiet
     @known_keywords
     def predict_classes(self, x: Any, *, batch_size: int | str = 1024) -> Array:
         """The class of each row of ``x``, (n,): its name, if the model was trained on names, or its number.
@@ -607,19 +612,23 @@ class Sequential:
             model_file.write_weights(path, self)
 
     @guarded
-    def load_weights(self, path: str | os.PathLike[str]) -> None:
+    @known_keywords
+    def load_weights(self, path: str | os.PathLike[str], *, skip_mismatch: bool = False) -> None:
         """Load the parameters and buffers from a file of ``save`` or ``save_weights``; all, or none.
 
-        The layers must have arrays of the same names and shapes; float64 values are rounded for a float32 model. Raises
-        ValueError with all that does not fit, CorruptFileError, OSError, and RuntimeError before the model is built.
+        The arrays are matched by their names, such as layers/0/W, which say the places of the layers, and must have the
+        same shapes; float64 values are rounded for a float32 model. skip_mismatch: load the layers of which all arrays
+        fit, at least one, and warn of the others, such as a new last layer; these stay as they are. Raises ValueError
+        with all that does not fit, CorruptFileError, OSError, and RuntimeError before the model is built.
         """
         from minidense.files import model_file
 
         self._built_shapes()
-        arrays = model_file.read_weights(path, self)
+        arrays = model_file.read_weights(path, self, skip_mismatch)
         with self._exclusively(within=True):
-            for name, target in self.network.named_arrays().items():
-                target[...] = arrays[name]
+            targets = self.network.named_arrays()
+            for name, array in arrays.items():
+                targets[name][...] = array
 
     @guarded
     def export_numpy(self, path: str | os.PathLike[str]) -> None:

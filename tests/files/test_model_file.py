@@ -390,6 +390,43 @@ def test_weights_that_do_not_fit_are_listed_and_nothing_changes(tmp_path):
     assert picture(model) == before
 
 
+def test_layers_that_do_not_fit_may_be_skipped(tmp_path):
+    """A layer is loaded as a whole or not at all: a bias without its kernel would be worse than neither."""
+    path = tmp_path / "weights.npz"
+    layers = [md.Dense(5), md.Residual([md.Dense(4), md.Dense(5)]), md.BatchNormalization(), md.Dense(3), md.Dense(2)]
+    md.Sequential(layers, rng=0, dtype="float64").build(4).save_weights(path)
+    saved = np.load(path)
+    layers = [
+        md.Dense(5),
+        md.Residual([md.Dense(6), md.Dense(5)]),
+        md.BatchNormalization(),
+        md.Dense(3, use_bias=False),
+    ]
+    model = md.Sequential(layers, rng=1).build(4)
+    model.theta[:] = 7
+    with pytest.raises(ValueError, match="does not fit the model"):
+        model.load_weights(path)
+    with pytest.warns(UserWarning, match="weights.npz: not loaded, because it does not fit the model: ") as caught:
+        model.load_weights(path, skip_mismatch=True)
+    (warning,) = caught
+    assert warning.filename == __file__
+    for name in ("layers/1/f/0/W", "layers/1/f/0/b", "layers/1/f/1/W", "layers/3/b", "layers/4/W", "layers/4/b"):
+        assert f"{name} has shape" in str(warning.message) or f"{name} is not in the model" in str(warning.message)
+    loaded = {name for name, array in model.network.named_arrays().items() if not (array == 7).all()}
+    assert loaded == {"layers/0/W", "layers/0/b"} | {
+        f"layers/2/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")
+    }
+    for name in loaded:
+        assert (model.network.named_arrays()[name] == saved[name].astype("float32")).all()
+    before = model.theta.copy()
+    other = md.Sequential([md.Dense(9)], rng=1).build(4)
+    other.save_weights(path)
+    with pytest.raises(ValueError, match="does not fit the model"):  # nothing fits
+        model.load_weights(path, skip_mismatch=True)
+    assert (model.theta == before).all()
+    other.load_weights(path, skip_mismatch=True)  # everything does: no warning
+
+
 def test_what_is_no_file_of_ours(tmp_path):
     path = tmp_path / "x.npz"
     for content in (b"", b"PK\3\4 and so on", b"\x80\x04K\x01."):
