@@ -17,18 +17,16 @@ from minidense.core.arguments import check_attribute, flag, items, known_keyword
 from minidense.core.interrupts import current, guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
-from minidense.data.arrays import Rows, as_features, check_features, check_weights
-from minidense.data.batches import SLICE_ROWS, check_batch_size
-from minidense.data.labels import largest_or_above
+from minidense.data.arrays import as_features, check_features, check_weights
 from minidense.data.names import Names
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Pass, expanded
-from minidense.losses import Loss, get_loss, threshold_of
+from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metrics
-from minidense.network import Network, inference_steps
-from minidense.numerics.helpers import each
+from minidense.network import Network
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.teaching.summary import Summary, summary
+from minidense.training import prediction
 from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
 from minidense.training.inputs import Checks, as_rows, prepared
@@ -276,8 +274,8 @@ class Sequential:
         validation_shuffle, random rows, for which the data is copied.
         shuffle: draw a new order of the rows for each epoch, from the model's own random generator.
         sample_weight: (n,), a number of copies of each row, for the loss and the weighted metrics; a mean is then
-        divided by the sum of the weights. class_weight: a dict from label or name to weight, or "balanced"; it multiplies
-        sample_weight of the training rows.
+        divided by the sum of the weights. class_weight: a dict from label or name to weight, or "balanced"; it
+        multiplies sample_weight of the training rows.
         gradient_accumulation_steps: the number of batches per update, made from the mean gradient over all their rows;
         the last update of an epoch may have fewer.
         resume: a checkpoint of md.callbacks.ModelCheckpoint, written by the same call without resume. The run is
@@ -399,28 +397,7 @@ class Sequential:
         Softmax the results are probabilities, without it scores. Raises ValueError or TypeError for wrong input, and
         RuntimeError before the model is built.
         """
-        x = self._features(x)
-        dtype = self.dtype
-        size = self._chunk_rows(batch_size, len(x))
-        if size == len(x) and isinstance(x, np.ndarray):
-            with self.network.one_thread(len(x)):
-                y = self.network.inference()(np.ascontiguousarray(x, dtype))
-            return y if y is not x and y.flags.owndata and self.network.children[-1]._of_library else y.copy()
-        y = np.empty((len(x), *self._built_shapes()[1]), dtype)
-
-        def worker() -> Callable[[tuple[int, Array]], None]:
-            infer = self.network.inference(workspaces=True)
-
-            def compute(piece: tuple[int, Array]) -> None:
-                start, rows = piece
-                y[start : start + size] = infer(np.ascontiguousarray(rows, dtype))
-
-            return compute
-
-        starts = range(0, len(x), size)
-        pieces = ((start, x[start : start + size]) for start in starts)
-        each(pieces, worker, helpers=self.network.helpers_for(len(x), len(starts)))
-        return y
+        return prediction.predict(self, x, batch_size)
 
     @quiet
     @known_keywords
@@ -437,12 +414,7 @@ class Sequential:
         >>> model.predict_classes(np.eye(2)).tolist()
         ['no', 'yes']
         """
-        _, loss = self._compiled()
-        _, output_shape = self._built_shapes()
-        threshold = threshold_of(loss, self.network.children[-1])
-        labels = largest_or_above(self.predict(x, batch_size=batch_size), threshold)
-        names = self._names.of_classes(loss.named_classes(output_shape))
-        return labels if names is None else np.asarray(np.array(names)[labels])
+        return prediction.predict_classes(self, self._compiled()[1], x, batch_size)
 
     @quiet
     @known_keywords
@@ -451,16 +423,7 @@ class Sequential:
 
         The last one is what ``predict`` returns, to the bit. Pure, and safe in any thread. Raises as ``predict`` does.
         """
-        x = self._features(x)
-        layers, size = self.network.children, self._chunk_rows(batch_size, len(x))
-        outputs = [np.empty((len(x), *(layer._record.output_shape or ())), self.dtype) for layer in layers]
-        steps = inference_steps(layers)
-        for start in range(0, len(x), size):
-            rows = np.ascontiguousarray(x[start : start + size], self.dtype)
-            with self.network.one_thread(len(rows)):
-                for step, output in zip(steps, outputs, strict=True):
-                    rows = output[start : start + size] = step(rows)
-        return outputs
+        return prediction.activations(self, x, batch_size)
 
     @overload
     def evaluate(
@@ -514,7 +477,7 @@ class Sequential:
     @quiet
     def forward(self, x: Array, training: bool = False) -> Array:
         """The forward pass: the output of the last layer. Each layer caches what its ``backward`` needs."""
-        rows = self._features(x)
+        rows = prediction.features(self, x)
         y = Pass(self.network.children, flag("training", training)).forward(rows[:].astype(self.dtype, copy=False))
         self._rows_forward = len(rows)
         return y.copy() if self.network.root.exclusive.busy else y  # while fit runs, layers reuse their arrays
@@ -690,19 +653,6 @@ class Sequential:
         if network._theta is None:
             _ = network.theta  # says what to do
         return network._record.input_shape or (), network._record.output_shape or ()
-
-    def _features(self, x: Any) -> Rows:
-        """``x`` as rows that the model takes."""
-        input_shape, _ = self._built_shapes()
-        columns = None if type(x) is np.ndarray else self._names.columns_of(x)
-        rows = as_features(x)
-        check_features(rows, input_shape, self.dtype, names=columns)
-        return rows
-
-    def _chunk_rows(self, batch_size: int | str, n: int) -> int:
-        """How many of n rows are predicted at a time."""
-        size = check_batch_size(batch_size, n)
-        return SLICE_ROWS if size > SLICE_ROWS and self.network.rowwise else size
 
     @contextmanager
     def _exclusively(self, within: bool = False, own: str = "") -> Iterator[None]:
