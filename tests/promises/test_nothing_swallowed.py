@@ -158,13 +158,17 @@ RESULTS = {
     "only a loss is a number": (lambda _: math.isfinite(classifier(metrics=()).evaluate(X, Y) + 0.5), True),
     "with its name": (lambda _: "loss" in classifier().evaluate(X, Y), True),
     "a function metric": (
-        lambda _: (m := regressor([largest_error])).evaluate(X, Y)["largest_error"]
-        == pytest.approx(abs(Y - m.predict(X)[:, 0]).max()),
+        lambda _: (
+            (m := regressor([largest_error])).evaluate(X, Y)["largest_error"]
+            == pytest.approx(abs(Y - m.predict(X)[:, 0]).max())
+        ),
         True,
     ),
     "a function of each row": (
-        lambda _: (m := regressor([lambda y_true, y_pred: abs(y_true - y_pred)[:, 0]])).evaluate(X, Y)[1]
-        == pytest.approx(abs(Y - m.predict(X)[:, 0]).mean()),
+        lambda _: (
+            (m := regressor([lambda y_true, y_pred: abs(y_true - y_pred)[:, 0]])).evaluate(X, Y)[1]
+            == pytest.approx(abs(Y - m.predict(X)[:, 0]).mean())
+        ),
         True,
     ),
     "acc": (lambda _: list(fitted(classifier(metrics=["acc"])).history.history), ["loss", "acc"]),
@@ -195,9 +199,7 @@ RESULTS = {
         True,
     ),
     "weighted_metrics count by weight": (
-        lambda _: list(
-            weighted_means(classifier(weighted_metrics=["accuracy"]), class_weight={0: 1.0, 1: 50.0})
-        ),
+        lambda _: list(weighted_means(classifier(weighted_metrics=["accuracy"]), class_weight={0: 1.0, 1: 50.0})),
         ["loss", "accuracy", "weighted_accuracy", "val_loss", "val_accuracy", "val_weighted_accuracy"],
     ),
     "a weight is a number of copies": (lambda _: weights_are_copies() < 1e-10, True),
@@ -264,7 +266,10 @@ RESULTS = {
     ),
     "a frame's columns": (lambda _: fitted(classifier(), FRAME).feature_names, ("age", "fare", "size")),
     "an array after a frame": (lambda _: fitted(classifier(), FRAME).predict(X).shape, (24, 2)),
-    "every layer's output": (lambda _: [a.shape for a in classifier().activations(X)], [(24, 4), (24, 4), (24, 2), (24, 2)]),
+    "every layer's output": (
+        lambda _: [a.shape for a in classifier().activations(X)],
+        [(24, 4), (24, 4), (24, 2), (24, 2)],
+    ),
     "verbose=True": (lambda _: len(classifier().fit(X, Y, verbose=0).epoch), 1),
 }
 
