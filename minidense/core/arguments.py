@@ -191,8 +191,8 @@ def check_attribute(thing: Any, name: str) -> None:
     known = [other for other in sorted({*dir(thing), *_annotated(type(thing))}) if not other.startswith("_")]
     if name in known:
         return
-    meant = _ELSEWHERE.get(name, "")
-    if meant.split(".")[0] not in known:
+    meant = next((other for other in _ELSEWHERE.get(name, ()) if other.split(".")[0] in known), "")
+    if not meant:
         import difflib
 
         meant = next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), "")
@@ -207,15 +207,15 @@ def _annotated(kind: type) -> set[str]:
 
 
 _ELSEWHERE = {
-    "lr": "learning_rate",
-    "eta": "learning_rate",
-    "decay": "weight_decay",
-    "p": "rate",
-    "kernel": "W",
-    "weight": "W",
-    "bias": "b",
-    "learning_rate": "optimizer.learning_rate",
-    "requires_grad": "trainable",
+    "lr": ("learning_rate", "optimizer.learning_rate"),
+    "eta": ("learning_rate", "optimizer.learning_rate"),
+    "learning_rate": ("optimizer.learning_rate",),
+    "decay": ("weight_decay",),
+    "p": ("rate",),
+    "kernel": ("W",),
+    "weight": ("W",),
+    "bias": ("b",),
+    "requires_grad": ("trainable",),
 }
 """What Keras or PyTorch call an attribute, and what it is called here."""
 
