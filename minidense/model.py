@@ -604,7 +604,7 @@ class Sequential:
         from minidense.files import model_file
 
         self._built_shapes()
-        arrays = model_file.read_weights(path, self, skip_mismatch)
+        arrays = model_file.read_weights(path, self, flag("skip_mismatch", skip_mismatch))
         with self._exclusively(within=True):
             targets = self.network.named_arrays()
             for name, array in arrays.items():

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from minidense.core.arguments import nearest, shown
+from minidense.core.arguments import function_of, nearest, shown
 from minidense.core.configurable import Configurable, check_state_dict, load_state_dict, state_dict
 
 Logs = dict[str, float]
@@ -177,7 +177,7 @@ class LambdaCallback(Callback, library=True):
     ) -> None:
         for hook, function in list(locals().items()):
             if hook != "self" and function is not None:
-                setattr(self, hook, function)
+                setattr(self, hook, function_of(f"LambdaCallback: {hook}", function))
 
 
 class CallbackList:

@@ -88,7 +88,7 @@ def as_features(x: Any, what: str = "x") -> Rows:
     else:
         try:
             array = np.asarray(x)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ValueError(f"{what}: expected an array of numbers, rows of equal length; {error}.") from None
     if 0 in array.shape:
         missing = "row" if len(array) == 0 else "feature"
@@ -239,7 +239,7 @@ def as_array(y: Any) -> Array:
         array = np.asarray(y)
         # Of numbers and NaN among strings NumPy makes strings: the objects themselves are looked at.
         objects = np.array(y, object) if array.dtype.kind in "USTO" and array.size else None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"y: expected labels, or rows of equal length; {error}.") from None
     found = array if objects is None else _of_one_type(objects)
     return array if array.dtype.kind in "US" else found

@@ -197,18 +197,22 @@ def attempt(rng, name, function, arguments, make):
         return f"{said}: {error!r:.150}"
     if annotation == "nothing":
         return f"{said}: accepted, with {positional!r:.60}"
-    if isinstance(annotation, str) and not _is_of(value, annotation) and not _is_tuple_for_list(value, annotation):
+    fits = isinstance(annotation, str) and (_is_of(value, annotation) or _is_also_fine(which, value, annotation))
+    if isinstance(annotation, str) and not fits:
         return f"{said}: accepted, though it is not of type {annotation}"
-    value = list(value) if isinstance(value, tuple) else value
     if which in getattr(result, "_config", {}) and result.get_config()[which] is not value:
         with contextlib.suppress(ValueError):
-            if repr(result.get_config()[which]) != repr(value):
+            if repr(result.get_config()[which]) not in (
+                repr(value),
+                repr([*value]) if isinstance(value, tuple) else None,
+            ):
                 return f"{said}: get_config has {result.get_config()[which]!r:.60}"
     return None
 
 
-def _is_tuple_for_list(value, annotation):
-    return isinstance(value, tuple) and "list" in annotation
+def _is_also_fine(which, value, annotation):
+    """A tuple for a list, and Keras' ``verbose=True``."""
+    return (isinstance(value, tuple) and "list" in annotation) or (which == "verbose" and isinstance(value, bool))
 
 
 def main(arguments=None):
