@@ -172,10 +172,15 @@ def is_missing(value: Any) -> bool:
 
 
 def numbers_of(array: Array) -> Array:
-    """The numbers in an array of objects, as float64; those that are missing, as NaN."""
-    return np.array([math.nan if is_missing(value) else value for value in array.ravel().tolist()], np.float64).reshape(
-        array.shape
-    )
+    """The numbers in an array of objects, as float64; those that are missing, as NaN; those too large, as infinity."""
+    return np.array([_float_of(value) for value in array.ravel().tolist()], np.float64).reshape(array.shape)
+
+
+def _float_of(value: Any) -> float:
+    try:
+        return math.nan if is_missing(value) else float(value)
+    except OverflowError:  # an int that no float has
+        return math.copysign(math.inf, value)
 
 
 def check_features(
