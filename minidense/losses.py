@@ -14,6 +14,7 @@ from minidense.core.arguments import lookup, real_number
 from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
+from minidense.data.arrays import as_array
 from minidense.layers import Activation, Layer, Sigmoid, Softmax
 from minidense.metrics import Accuracy, BinaryAccuracy, Metric
 from minidense.numerics.functional import log_sum_exp_shifted, mean, shifted, sigmoid, softmax_of
@@ -55,6 +56,10 @@ class Loss(Configurable):
         """``y`` as an array, to be cut into batches; raises ValueError if it cannot be used."""
         return as_array(y)
 
+    def named_classes(self, output_shape: Shape) -> int:
+        """How many classes ``y`` may give by their names, which become 0, 1, 2, ...; 0 if it has no names."""
+        return 0
+
     def encode(self, y: Any, out: Array) -> Array:
         """Write the targets of some rows into ``out`` (m, k), the model's dtype, or return them as they are."""
         return np.asarray(y)
@@ -62,16 +67,6 @@ class Loss(Configurable):
     def labels(self, y: Any) -> Any:
         """Rows of ``y`` in the form that metrics get."""
         return y
-
-
-def as_array(y: Any) -> Array:
-    """``y`` as an array; ValueError for rows of unequal length."""
-    if isinstance(y, np.ma.MaskedArray):
-        raise TypeError("y: expected an array without a mask, got a masked one; drop the masked rows first.")
-    try:
-        return np.asarray(y)
-    except ValueError as error:
-        raise ValueError(f"y: expected labels, or rows of equal length; {error}.") from None
 
 
 def by_rows(loss: Loss) -> RowLoss | None:
@@ -209,6 +204,9 @@ class SoftmaxCrossEntropy(RowLoss, library=True):
             )
         return _check_labels(y, classes)
 
+    def named_classes(self, output_shape: Shape) -> int:
+        return output_shape[0] if len(output_shape) == 1 else 0
+
     def encode(self, y: Array, out: Array) -> Array:
         if y.ndim == 2:
             np.divide(y, y.sum(axis=1, keepdims=True), out=out)
@@ -252,7 +250,10 @@ class TargetLoss(RowLoss):
     def check_targets(self, y: Any, output_shape: Shape) -> Array:
         targets = as_array(y)
         if targets.dtype.kind not in "biuf":
-            raise TypeError(f"y: expected real numbers, got dtype {targets.dtype}.")
+            raise TypeError(
+                f"y: expected real numbers, got dtype {targets.dtype}. Class names are for SoftmaxCrossEntropy, or for "
+                f"SigmoidCrossEntropy with one output."
+            )
         if targets.shape[1:] != output_shape and not (targets.ndim == 1 and output_shape == (1,)):
             outputs = ", ".join(map(str, ("n", *output_shape)))
             raise ValueError(
@@ -376,6 +377,9 @@ class SigmoidCrossEntropy(TargetLoss, library=True):
             raise ValueError(f"y: expected 0, 1 or probabilities between, got {targets[index]} in row {index[0]}.")
         return targets
 
+    def named_classes(self, output_shape: Shape) -> int:
+        return 2 if output_shape == (1,) else 0
+
     def encode(self, y: Array, out: Array) -> Array:
         super().encode(y, out)
         if self.label_smoothing:
@@ -455,6 +459,18 @@ LOSSES: dict[str, type[Loss]] = {
     "mean_absolute_error": MeanAbsoluteError,
     "huber": Huber,
 }
+
+
+def threshold_of(loss: Loss, last: Layer) -> float | None:
+    """What an output of a model that ends in ``last`` is above where the label is 1; None where the largest one counts.
+
+    Raises TypeError if the loss is not one for classes.
+    """
+    if loss.accuracy is None:
+        raise TypeError(f"{loss!r} is for numbers, not for classes: use predict.")
+    if not issubclass(loss.accuracy, BinaryAccuracy):
+        return None
+    return 0.0 if loss.includes is Sigmoid and type(last) is not Sigmoid else 0.5
 
 
 def get_loss(loss: str | Loss) -> Loss:

@@ -19,7 +19,7 @@ from minidense.core.interrupts import current, guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features, check_features, check_weights
-from minidense.data.batches import SLICE_ROWS, check_batch_size
+from minidense.data.names import Names
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
@@ -27,7 +27,8 @@ from minidense.metrics import Metric, get_metrics
 from minidense.network import Network
 from minidense.optimizers import Optimizer, get_optimizer
 from minidense.teaching.summary import Summary, summary
-from minidense.training.evaluation import Report, evaluate, predict
+from minidense.training import prediction
+from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
 from minidense.training.inputs import Checks, as_rows, prepared
 from minidense.training.loop import Run, SavedRun
@@ -90,6 +91,7 @@ class Sequential:
         self.weighted_metrics: list[Metric] = []
         self._rng_given = rng is not None
         self._rows_forward: int | None = None
+        self._names = Names()
 
     def _as_layer(self) -> Network:
         """The model's network, to be used as a layer."""
@@ -120,7 +122,10 @@ class Sequential:
     def add(self, layer: Layer | Sequential) -> Self:
         """Append ``layer``; return the model. Raises ValueError if the layer is part of a model already."""
         with self._exclusively(own="add"):
+            before = self.output_shape
             self.network.extend(expanded([layer]))
+            if self.output_shape != before:
+                self._names = Names(self._names.features)  # other outputs are those of other classes
             if self.built and self.optimizer is not None:
                 self.optimizer.state.clear()  # its vectors have the size of the former theta
         return self
@@ -195,6 +200,16 @@ class Sequential:
             self.network.allocate()
         return self
 
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The columns of the first data frame that the model was trained on; None if there was none."""
+        return self._names.features
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes 0, 1, 2, ..., in sorted order, if the model was trained on names; None otherwise."""
+        return self._names.classes
+
     # ------------------------------------------------------------------ training
 
     @guarded
@@ -246,7 +261,11 @@ class Sequential:
         """Train for ``epochs`` passes over the data; a second call continues from the first.
 
         x: (n, ...) finite real numbers, one row per sample: an array, a data frame, a numpy.memmap, or anything with a
-        shape, a dtype and [...], which is read in blocks. y: the n labels or targets that the loss takes. Or, instead
+        shape, a dtype and [...], which is read in blocks. The names of a data frame's columns become ``feature_names``
+        if there are none yet, and all data frames from then on must have them, in that order; arrays have no names.
+        y: the n labels or targets that the loss takes; with a cross-entropy, also strings, the names of the classes, as
+        many as the model has outputs, or two for one output. In sorted order they become ``class_names``, and 0, 1, 2,
+        ... for the loss and the metrics; a model that has learned names takes no numbers, and the reverse. Or, instead
         of both, a generator of batches (x, y) or (x, y, sample_weight), or an object with Keras' PyDataset protocol
         (``__len__``, ``__getitem__``, ``on_epoch_end``); steps_per_epoch is then the number of batches per epoch.
 
@@ -256,8 +275,8 @@ class Sequential:
         validation_shuffle, random rows, for which the data is copied.
         shuffle: draw a new order of the rows for each epoch, from the model's own random generator.
         sample_weight: (n,), a number of copies of each row, for the loss and the weighted metrics; a mean is then
-        divided by the sum of the weights. class_weight: a dict from label to weight, or "balanced"; it multiplies
-        sample_weight of the training rows.
+        divided by the sum of the weights. class_weight: a dict from label or name to weight, or "balanced"; it
+        multiplies sample_weight of the training rows.
         gradient_accumulation_steps: the number of batches per update, made from the mean gradient over all their rows;
         the last update of an epoch may have fewer.
         callbacks: md.callbacks.Callback objects, whose hooks are called; the ``on_test_...`` for the validation.
@@ -345,11 +364,12 @@ class Sequential:
         self, x: Any, y: Any, sample_weight: Any, update: bool = False, update_buffers: bool = False
     ) -> Report:
         optimizer, loss = self._compiled()
+        columns = self._names.columns_of(x)
         x, y = as_rows(x, y)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x))
         with self.network.building(x.shape[1:]) as output_shape:
-            checks = Checks(self, output_shape)
-            feed = checks.feed(*checks.rows(x, y, weights), len(x))
+            checks = Checks(self, output_shape, columns)
+            feed = checks.feed(*checks.rows(x, checks.learn(y), weights, columns=columns), len(x))
             if not self.built:
                 self.network.allocate()
             report = Report(loss, checks.row_loss, self.metrics, self.weighted_metrics)
@@ -367,6 +387,7 @@ class Sequential:
                     learner.interrupts.release()
                 else:
                     learner.keep(update_buffers)
+            self._names = checks.names
         return report
 
     # ------------------------------------------------------------------ using
@@ -387,16 +408,33 @@ class Sequential:
         Softmax the results are probabilities, without it scores. callbacks: their ``on_predict_...`` are called.
         Raises ValueError or TypeError for wrong input, and RuntimeError before the model is built.
         """
-        input_shape, _ = self._built_shapes()
-        x = as_features(x)
-        check_features(x, input_shape, self.dtype)
-        size = check_batch_size(batch_size, len(x))
-        rows = SLICE_ROWS if size > SLICE_ROWS and self.network.rowwise else size
-        if rows == len(x) and isinstance(x, np.ndarray) and not callbacks:
-            with self.network.one_thread(rows):
-                y = self.network.inference()(np.ascontiguousarray(x, self.dtype))
-            return y if y is not x and y.flags.owndata and self.network.children[-1]._of_library else y.copy()
-        return predict(self, x, size, rows, CallbackList(callbacks))
+        return prediction.predict(self, x, batch_size, callbacks)
+
+    @quiet
+    @known_keywords
+    def predict_classes(self, x: Any, *, batch_size: int | str = 1024) -> Array:
+        """The class of each row of ``x``, (n,): its name, if the model was trained on names, or its number.
+
+        It is the class with the largest output; with binary_crossentropy, the second one if its probability is above
+        0.5, and for k > 1 outputs 0 and 1 for each, (n, k). Raises as ``predict`` does, RuntimeError before
+        ``compile``, and TypeError if the loss is not one for classes.
+
+        >>> import minidense as md
+        >>> model = md.Sequential([md.Dense(2)], rng=0).compile("adam")
+        >>> _ = model.fit(np.eye(2), ["no", "yes"], epochs=1000, verbose=0)
+        >>> model.predict_classes(np.eye(2)).tolist()
+        ['no', 'yes']
+        """
+        return prediction.predict_classes(self, self._compiled()[1], x, batch_size)
+
+    @quiet
+    @known_keywords
+    def activations(self, x: Any, *, batch_size: int | str = 1024) -> list[Array]:
+        """The output of each layer for ``x``, first to last: new arrays (n, ...) of the model's dtype.
+
+        The last one is what ``predict`` returns, to the bit. Pure, and safe in any thread. Raises as ``predict`` does.
+        """
+        return prediction.activations(self, x, batch_size)
 
     @overload
     def evaluate(
@@ -455,9 +493,7 @@ class Sequential:
     @quiet
     def forward(self, x: Array, training: bool = False) -> Array:
         """The forward pass: the output of the last layer. Each layer caches what its ``backward`` needs."""
-        input_shape, _ = self._built_shapes()
-        rows = as_features(x)
-        check_features(rows, input_shape, self.dtype)
+        rows = prediction.features(self, x)
         y = Pass(self.network.children, flag("training", training)).forward(rows[:].astype(self.dtype, copy=False))
         self._rows_forward = len(rows)
         return y.copy() if self.network.root.exclusive.busy else y  # while fit runs, layers reuse their arrays
@@ -555,27 +591,32 @@ class Sequential:
             model_file.write_weights(path, self)
 
     @guarded
-    def load_weights(self, path: str | os.PathLike[str]) -> None:
+    @known_keywords
+    def load_weights(self, path: str | os.PathLike[str], *, skip_mismatch: bool = False) -> None:
         """Load the parameters and buffers from a file of ``save`` or ``save_weights``; all, or none.
 
-        The layers must have arrays of the same names and shapes; float64 values are rounded for a float32 model. Raises
-        ValueError with all that does not fit, CorruptFileError, OSError, and RuntimeError before the model is built.
+        The arrays are matched by their names, such as layers/0/W, which say the places of the layers, and must have the
+        same shapes; float64 values are rounded for a float32 model. skip_mismatch: load the layers of which all arrays
+        fit, at least one, and warn of the others, such as a new last layer; these stay as they are. Raises ValueError
+        with all that does not fit, CorruptFileError, OSError, and RuntimeError before the model is built.
         """
         from minidense.files import model_file
 
         self._built_shapes()
-        arrays = model_file.read_weights(path, self)
+        arrays = model_file.read_weights(path, self, skip_mismatch)
         with self._exclusively(within=True):
-            for name, target in self.network.named_arrays().items():
-                target[...] = arrays[name]
+            targets = self.network.named_arrays()
+            for name, array in arrays.items():
+                targets[name][...] = array
 
     @guarded
     def export_numpy(self, path: str | os.PathLike[str]) -> None:
         """Write a Python file that needs only NumPy, whose ``predict(x)`` returns what the model's returns.
 
-        It is the same to the bit, on the same machine and with the same NumPy. The file is run before it replaces
-        another. Raises TypeError for a layer whose ``as_numpy`` is missing or contradicts ``forward``, RuntimeError
-        before the model is built, and OSError.
+        It is the same to the bit, on the same machine and with the same NumPy. The file has the names of features and
+        classes, FEATURES and CLASS_NAMES, and compares the columns of data frames; under a loss for classes, it has
+        ``predict_classes(x)`` too. The file is run before it replaces another. Raises TypeError for a layer whose
+        ``as_numpy`` is missing or contradicts ``forward``, RuntimeError before the model is built, and OSError.
 
         >>> import runpy, tempfile
         >>> import minidense as md
@@ -590,7 +631,7 @@ class Sequential:
 
         self._built_shapes()
         with self._exclusively(within=True):
-            export_numpy(path, self.network, title=self.name or "A model")
+            export_numpy(path, self)
 
     # ------------------------------------------------------------------ copying
 

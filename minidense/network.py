@@ -358,12 +358,7 @@ def inference(layers: Sequence[Layer], workspaces: bool = False) -> Callable[[Ar
 
     workspaces: the function may overwrite its previous output at each call.
     """
-    twins = clones(layers)
-    if workspaces:
-        for twin in twins:
-            for layer in walk(twin):
-                layer.__dict__["_workspaces"] = {}
-    forwards = [forward_of(twin, False) for twin in twins]
+    forwards = inference_steps(layers, workspaces)
 
     def infer(x: Array) -> Array:
         for forward in forwards:
@@ -371,6 +366,16 @@ def inference(layers: Sequence[Layer], workspaces: bool = False) -> Callable[[Ar
         return x
 
     return infer
+
+
+def inference_steps(layers: Sequence[Layer], workspaces: bool = False) -> list[Callable[[Array], Array]]:
+    """The functions that ``inference`` calls one after the other, one for each layer."""
+    twins = clones(layers)
+    if workspaces:
+        for twin in twins:
+            for layer in walk(twin):
+                layer.__dict__["_workspaces"] = {}
+    return [forward_of(twin, False) for twin in twins]
 
 
 def first_not_finite(layers: Sequence[Layer], x: Array) -> Layer | None:

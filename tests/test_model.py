@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 import pytest
+from frames import Frame
 from snapshots import picture
 
 import minidense as md
@@ -84,6 +85,101 @@ def test_train_on_batch_is_one_full_batch_step(digits_like):
     history = other.fit(*digits_like, batch_size="full", verbose=0).history
     assert np.array_equal(one.theta, other.theta)
     assert results == {name: values[0] for name, values in history.items()}
+
+
+# ------------------------------------------------------------------ classes and activations
+
+
+@pytest.mark.parametrize("last", [[md.Dense(3)], [md.Dense(3), md.Softmax()]])
+def test_predicted_classes_are_those_of_the_accuracy(digits_like, last):
+    x, y = digits_like
+    names = np.array(["cat", "dog", "owl"])[y]
+    for labels in (y, names):
+        model = md.Sequential([md.Dense(20, "tanh"), *copy.deepcopy(last)], rng=0).compile(
+            md.Adam(0.02), metrics=["accuracy"]
+        )
+        model.fit(x, labels, epochs=9, verbose=0)
+        found = model.predict_classes(x, batch_size=7)
+        assert found.shape == (60,)
+        assert found.dtype.kind == labels.dtype.kind
+        assert 0.4 < (found == labels).mean() == pytest.approx(model.evaluate(x, labels)["accuracy"])
+
+
+@pytest.mark.parametrize("last", [[md.Dense(1)], [md.Dense(1), md.Sigmoid()]])
+def test_with_one_output_the_second_class_is_above_one_half(digits_like, last):
+    x, y = digits_like
+    for labels in (y % 2, np.array(["no", "yes"])[y % 2]):
+        model = md.Sequential(copy.deepcopy(last), rng=0).compile(md.Adam(0.02), "binary_crossentropy", ["accuracy"])
+        model.fit(x, labels, epochs=30, verbose=0)
+        found = model.predict_classes(x)
+        assert 0.5 < (found == labels).mean() == pytest.approx(model.evaluate(x, labels)["accuracy"])
+        assert len(np.unique(found)) == 2
+
+
+def test_predict_classes_is_for_classes():
+    several = md.Sequential([md.Dense(2)], rng=0).compile(loss="binary_crossentropy").build(2)
+    several.layers[0].W[:] = np.eye(2)
+    assert several.predict_classes([[1, -1], [2, 3]]).tolist() == [[1, 0], [1, 1]]
+    with pytest.raises(TypeError, match=r"MeanSquaredError\(\) is for numbers, not for classes: use predict"):
+        several.compile(loss="mse").predict_classes([[1, 2]])
+    for model, message in ((md.Sequential([md.Dense(2)]).build(2), "not compiled"), (make(), "not built")):
+        with pytest.raises(RuntimeError, match=message):
+            model.predict_classes([[1, 2]])
+
+
+def test_names_of_another_loss_are_not_given_to_its_outputs():
+    model = md.Sequential([md.Dense(2)], rng=0).compile()
+    model.fit(np.eye(2), ["a", "b"], verbose=0)
+    assert set(model.predict_classes(np.eye(2))) <= {"a", "b"}
+    assert model.compile(loss="binary_crossentropy").predict_classes(np.eye(2)).dtype.kind == "i"
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 1024, "full"])
+@pytest.mark.parametrize("n", [1, 60, 3000])
+def test_activations_are_each_layers_output(n, batch_size):
+    x = np.random.default_rng(1).normal(size=(n, 7))
+    inner = [
+        md.Residual([md.Dense(9, "tanh"), md.Dense(7)]),
+        Caching(),
+        md.BatchNormalization(),
+        md.Sequential([md.ReLU()]),
+    ]
+    model = md.Sequential([md.Dropout(0.5), *inner, md.Dense(3), md.Softmax()], rng=0).build(7)
+    before = picture(model)
+    found = model.activations(x, batch_size=batch_size)
+    assert picture(model) == before
+    assert len(found) == len(model.layers)
+    assert found[-1].tobytes() == model.predict(x, batch_size=batch_size).tobytes()
+    for i, (layer, output) in enumerate(zip(model.network.children, found, strict=True)):
+        assert output.shape == (n, *layer._record.output_shape)
+        assert output.dtype == model.dtype
+        expected = md.network.inference([layer])(found[i - 1] if i else x.astype("float32"))
+        np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-6)
+    found[0][:] = 7
+    assert not (x == 7).any()
+
+
+def test_activations_check_x_as_predict_does():
+    with pytest.raises(RuntimeError, match="not built"):
+        make().activations(np.ones((2, 7)))
+    with pytest.raises(ValueError, match=r"expected shape \(n, 7\), got \(2, 6\)"):
+        make().build(7).activations(np.ones((2, 6)))
+
+
+# ------------------------------------------------------------------ names
+
+
+def test_copies_have_the_names(tmp_path):
+    x = Frame({"age": [1.0, 2.0, 3.0], "fare": [3.0, 1.0, 0.0]})
+    model = md.Sequential([md.Dense(3)], rng=0).compile()
+    model.fit(x, ["cat", "dog", "owl"], verbose=0)
+    model.save(tmp_path / "model.npz")
+    copies = [copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    for each in (*copies, md.load_model(tmp_path / "model.npz")):
+        assert (each.feature_names, each.class_names) == (("age", "fare"), ("cat", "dog", "owl"))
+        assert each.predict_classes(x).tolist() == model.predict_classes(x).tolist()
+    with pytest.raises(AttributeError):
+        model.class_names = ("a", "b", "c")
 
 
 # ------------------------------------------------------------------ purity

@@ -40,6 +40,17 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"a {type(value).__name__}"
 
 
+def listed(values: Iterable[Any], most: int = 10) -> str:
+    """The first values for an error message, and how many more there are.
+
+    >>> listed(["age", "fare"]), listed(range(12), most=2)
+    ("'age', 'fare'", '0, 1, and 10 more')
+    """
+    values = list(values)
+    more = [f"and {len(values) - most:,} more"] if len(values) > most else []
+    return ", ".join([*map(shown, values[:most]), *more])
+
+
 def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
     """``table[name]``. Raises a ValueError that lists the known names if there is no such name, or a TypeError.
 

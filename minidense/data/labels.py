@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from minidense.core.arguments import nearest
+from minidense.core.arguments import listed, nearest, shown
 from minidense.core.types import Array
-from minidense.data.arrays import check_weights
+from minidense.data.arrays import as_array, check_weights, is_missing
 
 
 class ClassLabels:
     """Class names and their integer labels: 0, 1, 2, ... in sorted order.
 
-    y: class names, strings or anything that sorts. ``encode`` turns names into integers, ``decode`` integers, or rows
-    of scores or probabilities, into names.
+    y: class names, (n,), strings or anything that sorts. ``encode`` turns names into integers, ``decode`` integers, or
+    rows of scores or probabilities, into names. Raises ValueError or TypeError, naming the row and the value, if names
+    are missing (None, NaN), of several types, or do not sort.
 
     >>> labels = ClassLabels(["dog", "cat", "dog"])
     >>> labels.encode(["dog", "cat"])
@@ -26,19 +27,27 @@ class ClassLabels:
     """
 
     def __init__(self, y: Any) -> None:
-        self.names = np.unique(np.asarray(y))
-        if not len(self.names):
+        array = _names(y)
+        given = array.tolist()
+        if not given:
             raise ValueError("ClassLabels: expected at least one label.")
+        try:
+            names = np.array(sorted(set(given)), array.dtype)
+        except TypeError as error:  # from set, or from sorted
+            row = next((row for row, name in enumerate(given) if type(name) is not type(given[0])), 0)
+            raise TypeError(f"y: {shown(given[row])} in row {row} cannot be a class name: {error}.") from None
+        self.names = names.astype(str) if isinstance(names[0], str) else names
 
     def encode(self, y: Any) -> Array:
         """The integer of each name in ``y``, (n,). Raises ValueError for a name that is not among ``names``."""
-        y = np.asarray(y)
-        numbers = np.minimum(np.searchsorted(self.names, y), len(self.names) - 1)
-        unknown = self.names[numbers] != y
-        if unknown.any():
-            row = int(np.argmax(unknown))
-            raise ValueError(f"y: {y.tolist()[row]!r} in row {row} is not one of the classes {self.names.tolist()}.")
-        return np.asarray(numbers)
+        numbers = {name: i for i, name in enumerate(self.names.tolist())}
+        names = _names(y).tolist()
+        try:
+            return np.array([numbers[name] for name in names], np.intp)
+        except (KeyError, TypeError):  # TypeError: for what cannot be a key, such as a list
+            row = next(i for i, name in enumerate(names) if not isinstance(name, Hashable) or name not in numbers)
+            name, classes = shown(names[row]), listed(numbers)
+            raise ValueError(f"y: {name} in row {row} is not one of the classes [{classes}].") from None
 
     def decode(self, numbers: Any) -> Array:
         """The names for integers (n,), for rows of k values (n, k), or, with two classes, for probabilities (n, 1).
@@ -59,12 +68,42 @@ class ClassLabels:
         return f"ClassLabels({self.names.tolist()})"
 
 
-def class_weights(class_weight: Any, labels: Array, weights: Array | None = None) -> Array:
+def largest_or_above(outputs: Array, threshold: float | None) -> Array:
+    """The integer label of each row: that of its largest output, or, with a ``threshold``, whether it is above that.
+
+    outputs: (n, k). Returns (n,); with a threshold and k > 1, each output has its own label, (n, k).
+
+    >>> largest_or_above(np.array([[0.2, 0.8]]), None), largest_or_above(np.array([[0.2], [0.8]]), 0.5)
+    (array([1]), array([0, 1]))
+    """
+    if threshold is None:
+        return np.asarray(outputs.argmax(axis=-1))
+    labels = (outputs > threshold).astype(np.intp)
+    return labels[:, 0] if labels.shape[1:] == (1,) else labels
+
+
+def _names(y: Any) -> Array:
+    """``y`` as an array (n,), in which nothing is missing."""
+    names = as_array(y)
+    if names.ndim == 2 and names.shape[1] == 1:
+        names = names[:, 0]
+    if names.ndim != 1:
+        raise ValueError(f"y: expected one class name for each row, shape (n,), got {names.shape}.")
+    for row, name in enumerate(names.tolist()) if names.dtype.kind in "fOMm" else ():
+        if is_missing(name):
+            raise ValueError(f"y: {name!r} in row {row} is missing: drop that row, or fill in a value.")
+    return names
+
+
+def class_weights(
+    class_weight: Any, labels: Array, weights: Array | None = None, classes: Sequence[str] | None = None
+) -> Array:
     """The weight of each row, (n,) float64: its class's weight, times the row's own if there are ``weights``.
 
     class_weight: a dict from label to weight, which must have every label in ``labels``; or "balanced", for
     ``n / (classes * count)``, so that all classes have the same total weight and the mean weight is 1. With
-    ``weights``, these are summed instead of counting rows. Raises ValueError for a label without a weight.
+    ``weights``, these are summed instead of counting rows. classes: the names of the labels 0, 1, ...; the dict is then
+    from name to weight. Raises ValueError for a label without a weight.
 
     >>> class_weights("balanced", np.array([0, 0, 0, 1]))
     array([0.66666667, 0.66666667, 0.66666667, 2.        ])
@@ -83,10 +122,11 @@ def class_weights(class_weight: Any, labels: Array, weights: Array | None = None
         return _by_class(counts.sum() / (len(names) * np.where(counts, counts, 1)), names, labels, weights)
     if not isinstance(class_weight, dict):
         raise TypeError(f"class_weight: expected a dict from label to weight, or 'balanced', got {class_weight!r}.")
-    missing = [name for name in names.tolist() if name not in class_weight]
+    keys = names.tolist() if classes is None else [classes[i] for i in names.tolist()]
+    missing = [key for key in keys if key not in class_weight]
     if missing:
         raise ValueError(f"class_weight: no weight for the labels {missing}; it has weights for {list(class_weight)}.")
-    by_class = check_weights([class_weight[name] for name in names.tolist()], len(names), "class_weight")
+    by_class = check_weights([class_weight[key] for key in keys], len(keys), "class_weight")
     return _by_class(by_class, names, labels, weights)
 
 

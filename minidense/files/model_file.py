@@ -19,10 +19,11 @@ import numpy.random  # which is imported where it is used first, too
 
 from minidense.core.arguments import checked, shown
 from minidense.core.configurable import load_state_dict, state_dict
-from minidense.core.errors import CorruptFileError, Problems
+from minidense.core.errors import CorruptFileError, Problems, warn
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.core.version import __version__
+from minidense.data.names import Names
 from minidense.files.archive import Archive, read_archive, write_archive
 from minidense.files.behaviour import check_own
 from minidense.files.codec import Decoder, Encoder, network_of, unknown_names
@@ -51,6 +52,7 @@ class Model(Protocol):
     metrics: list[Metric]
     weighted_metrics: list[Metric]
     history: History | None
+    _names: Names
 
 
 # ---------------------------------------------------------------------- writing and checking
@@ -271,6 +273,29 @@ def _read_history(data: Any, decoder: Decoder) -> History | None:
     return history
 
 
+def _write_names(model: Model, encoder: Encoder) -> dict[str, Any]:
+    names = model._names
+    _check_names_fit(names, model.network, model.loss)
+    listed = {"features": names.features, "classes": names.classes}
+    return {what: None if each is None else list(each) for what, each in listed.items()} | {"numbered": names.numbered}
+
+
+def _read_names(data: Any, decoder: Decoder) -> Names:
+    if checked(data, dict, "names").keys() != {"features", "classes", "numbered"}:
+        raise ValueError("its names have other parts")
+    for what in ("features", "classes"):
+        names = data[what]
+        if names is not None:
+            if not all(isinstance(name, str) for name in checked(names, list, f"the names of {what}")):
+                raise ValueError(f"the names of {what} are not all strings")
+            if len(set(names)) < len(names):
+                raise ValueError(f"the names of {what} are not all different")
+    if not isinstance(data["numbered"], bool) or (data["numbered"] and data["classes"] is not None):
+        raise ValueError("its classes are neither names nor numbers")
+    features, classes = (None if data[what] is None else tuple(data[what]) for what in ("features", "classes"))
+    return Names(features, classes, data["numbered"])
+
+
 def _as_it_is(data: Any, decoder: Decoder) -> Any:
     return data  # it is checked where the model is made
 
@@ -290,6 +315,7 @@ _PARTS: dict[str, tuple[Callable[[Model, Encoder], Any], Callable[[Any, Decoder]
         partial(_read_metrics, part="weighted_metrics"),
     ),
     "history": (_write_history, _read_history),
+    "names": (_write_names, _read_names),
 }
 """All that a model is, but for its parameters and buffers, which the network names: how it is written, and read.
 
@@ -388,7 +414,7 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
         with network.building(read["input_shape"]):
             found = {name: decoder.array(name) for name in filter(_is_weight, list(decoder.unused))}
             problems = Problems()
-            problems.found += _misfits(network, found, exactly=True)
+            problems.found += dict(_misfits(network, found, exactly=True)).values()
             problems.raise_if_any("its arrays")
             network.allocate(values=found)
     layers, frozen = _by_name(network, decoder.layers), checked(read["frozen"], list, "frozen")
@@ -410,18 +436,37 @@ def _made(read: dict[str, Any], decoder: Decoder, make: Callable[..., Any]) -> A
         model.compile(optimizer, loss, read["metrics"], weighted_metrics=read["weighted_metrics"])
     elif read["metrics"] or read["weighted_metrics"]:
         raise ValueError("it has metrics, and no loss")
-    model.history = read["history"]
+    _check_names_fit(read["names"], network, loss)
+    model.history, model._names = read["history"], read["names"]
     return model
 
 
-def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]:
+def _check_names_fit(names: Names, network: Network, loss: Loss | None) -> None:
+    """ValueError for names of other numbers than the inputs and outputs of the model."""
+    inputs, outputs = (network._record.input_shape, network._record.output_shape) if network.built else (None, None)
+    if names.features is not None and (len(names.features),) != inputs:
+        raise ValueError(f"it has names of {len(names.features)} features for inputs of shape {inputs}")
+    if names.classes is not None:
+        n = len(names.classes)
+        of_loss = loss.named_classes(outputs) if loss is not None and outputs is not None else 0
+        if n != of_loss and (n,) != outputs and (n, outputs) != (2, (1,)):
+            raise ValueError(f"it has names of {n} classes for outputs of shape {outputs}")
+
+
+def read_weights(path: str | os.PathLike[str], model: Model, skip_mismatch: bool = False) -> dict[str, Array]:
     """The parameters and buffers of a file, in the dtype of a model that has the same names and shapes.
 
-    Raises ValueError with all that does not fit, CorruptFileError and OSError. Nothing has changed then.
+    skip_mismatch: leave out the layers of which an array does not fit, and warn. Raises ValueError with all that does
+    not fit, CorruptFileError and OSError. Nothing has changed then.
     """
     archive, network, problems = _opened(path), model.network, Problems()
     arrays = {name: array for name, array in archive.arrays.items() if _is_weight(name)}
-    problems.found += _misfits(network, arrays)
+    misfits = dict(_misfits(network, arrays))
+    if skip_mismatch and misfits:
+        skipped = {name.rpartition("/")[0] for name in misfits}
+        arrays = {name: array for name, array in arrays.items() if name.rpartition("/")[0] not in skipped}
+    if not (skip_mismatch and arrays):
+        problems.found += misfits.values()
     dtype, rounded = network._record.dtype, {}
     for name, array in arrays.items() if not problems.found else ():
         with np.errstate(all="ignore"):
@@ -429,23 +474,27 @@ def read_weights(path: str | os.PathLike[str], model: Model) -> dict[str, Array]
         if np.isinf(rounded[name]).sum() > np.isinf(array).sum():
             problems.found.append(f"{name} has numbers that overflow {dtype}")
     problems.raise_if_any(f"{archive.path} does not fit the model")
+    if misfits:
+        more = [f"and {len(misfits) - _MOST_NAMES} more"] * (len(misfits) > _MOST_NAMES)
+        said = "; ".join([*list(misfits.values())[:_MOST_NAMES], *more])
+        warn(f"{archive.path}: not loaded, because it does not fit the model: {said}.")
     return rounded
 
 
-def _misfits(network: Network, found: Mapping[str, Array], exactly: bool = False) -> Iterator[str]:
-    """Where the arrays are not those that the network declares, or ``exactly`` not of its dtype."""
+def _misfits(network: Network, found: Mapping[str, Array], exactly: bool = False) -> Iterator[tuple[str, str]]:
+    """The names of arrays that are not those that the network declares, or ``exactly`` not of its dtype, and why."""
     declared = {network.name_of(layer, d.name): (layer, d.shape) for layer, d in network.declarations()}
-    yield from (f"{name[:200]} is not in the model" for name in found if name not in declared)
+    yield from ((name, f"{name[:200]} is not in the model") for name in found if name not in declared)
     for name, (layer, shape) in declared.items():
         array = found.get(name)
         if array is None:
-            yield f"{name} is missing in the file"
+            yield name, f"{name} is missing in the file"
         elif array.shape != shape:
-            yield f"{name} has shape {array.shape} in the file, and {shape} in {layer._where}"
+            yield name, f"{name} has shape {array.shape} in the file, and {shape} in {layer._where}"
         elif array.dtype.kind != "f":
-            yield f"{name} is of dtype {array.dtype}, not of floating numbers"
+            yield name, f"{name} is of dtype {array.dtype}, not of floating numbers"
         elif exactly and array.dtype != network._record.dtype:
-            yield f"{name} is of dtype {array.dtype}, not {network._record.dtype}"
+            yield name, f"{name} is of dtype {array.dtype}, not {network._record.dtype}"
 
 
 def _is_weight(name: str) -> bool:

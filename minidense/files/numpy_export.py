@@ -16,7 +16,7 @@ import re
 import symtable
 import textwrap
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,9 +26,13 @@ from minidense.core.version import __version__
 from minidense.files.atomic import replace_file
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Chain
+from minidense.losses import threshold_of
 from minidense.network import Network, inference
 from minidense.numerics import functional
 from minidense.numerics.blas import one_thread
+
+if TYPE_CHECKING:
+    from minidense.files.model_file import Model
 
 _FILE = '''\
 """{title}, written by minidense {version}: ``predict(x)`` gives what the model gave, to the bit.
@@ -48,10 +52,16 @@ import numpy as np
 
 Array = np.ndarray
 
+FEATURES = {features}  # the columns of x, where they have names
+CLASS_NAMES = {class_names}  # those of the classes 0, 1, 2, ..., where they have names
+
 
 @np.errstate(all="ignore")
 def predict(x, batch_size=1024):
     """The output for each row of x, computed ``batch_size`` rows at a time."""
+    columns = list(x.columns) if FEATURES and hasattr(x, "columns") else FEATURES
+    if columns != FEATURES and all(isinstance(name, str) for name in columns):
+        raise ValueError(f"x: expected the columns {{FEATURES}}, got {{columns}}; use x[FEATURES].")
     x = np.asarray(x)
     if x.dtype.kind not in "biuf":
         raise TypeError(f"x: expected real numbers, got dtype {{x.dtype}}.")
@@ -62,7 +72,7 @@ def predict(x, batch_size=1024):
         return np.concatenate([layers(np.ascontiguousarray(x[i : i + batch_size], "{dtype}")) for i in starts])
 
 
-{functions}def _blas_threads():
+{predict_classes}{functions}def _blas_threads():
     """OpenBLAS's functions that get and set its number of threads, on which the last bits of a product may depend."""
     with contextlib.suppress(Exception):  # another BLAS: its threads stay as they are
         library = ctypes.PyDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
@@ -98,23 +108,38 @@ ARRAYS = {{
 {arrays}}}
 '''
 
+_CLASSES = '''\
+def predict_classes(x, batch_size=1024):
+    """The class of each row of x: its name, where it has one, or its number."""
+    y = predict(x, batch_size)
+    labels = {labels}
+    return labels if CLASS_NAMES is None else np.array(CLASS_NAMES)[labels]
 
-def export_numpy(path: str | os.PathLike[str], network: Network, title: str) -> None:
-    """Write a Python file with a function ``predict`` that gives what the network gives at inference, to the bit.
 
-    Both have one BLAS thread. The file is run on three random rows before it is put in place. Raises RuntimeError
-    before the network is built, and TypeError, naming the layer, where a layer does not say what it computes, or says
-    something else.
+'''
+_LARGEST, _ABOVE = "y.argmax(axis=-1)", "(y{column} > {threshold}).astype(int)"
+
+
+def export_numpy(path: str | os.PathLike[str], model: Model) -> None:
+    """Write a Python file with a function ``predict`` that gives what the model gives at inference, to the bit.
+
+    Both have one BLAS thread. If the model's loss is one for classes, there is ``predict_classes``, too. The file is
+    run on three random rows before it is put in place. Raises RuntimeError before the model is built, and TypeError,
+    naming the layer, where a layer does not say what it computes, or says something else.
     """
+    network, names = model.network, model._names
     dtype, functions = network.theta.dtype, _Functions(network)
     sources = [functions.of(layer) for layer in walk(network)] + _library_functions(functions.called)
     text = _FILE.format(
-        title=_harmless(title),
+        title=_harmless(model.name or "A model"),
         version=__version__,
         dtype=dtype,
         input_shape=network._record.input_shape,
         d=", ".join(map(str, network._record.input_shape or ())),
         k=", ".join(map(str, network._record.output_shape or ())),
+        features=None if names.features is None else ascii(list(names.features)),
+        class_names=ascii(_class_names(model)),
+        predict_classes=_predict_classes(model),
         functions="".join(f"{source}\n\n\n" for source in sources),
         arrays="".join(f'    "{name}": {_literal(array)},\n' for name, array in functions.arrays.items()),
     )
@@ -122,6 +147,22 @@ def export_numpy(path: str | os.PathLike[str], network: Network, title: str) -> 
     exec(compile(text, "the exported file", "exec", dont_inherit=True), namespace)
     _compare(network, namespace, functions.names)
     replace_file(path, lambda file: file.write(text.encode()))
+
+
+def _class_names(model: Model) -> list[str] | None:
+    loss, output_shape = model.loss, model.network._record.output_shape or ()
+    names = None if loss is None else model._names.of_classes(loss.named_classes(output_shape))
+    return None if names is None else list(names)
+
+
+def _predict_classes(model: Model) -> str:
+    """The function ``predict_classes``; "" without a loss for classes."""
+    loss, network = model.loss, model.network
+    if loss is None or loss.accuracy is None:
+        return ""
+    threshold = threshold_of(loss, network.children[-1])
+    column = "[:, 0]" if network._record.output_shape == (1,) else ""
+    return _CLASSES.format(labels=_LARGEST if threshold is None else _ABOVE.format(column=column, threshold=threshold))
 
 
 class _Functions:

@@ -14,10 +14,10 @@ from minidense.core.arguments import items, real_number, shown, whole_number, wh
 from minidense.core.interrupts import quiet
 from minidense.core.rng import Generators, random_generator
 from minidense.core.types import Array, Shape
-from minidense.data.arrays import as_features
+from minidense.data.arrays import as_array, as_features
 from minidense.layers.base import Layer, own_params, walk
 from minidense.layers.composite import Pass, expanded
-from minidense.losses import Loss, as_array, by_rows, gradient_of, rows_of
+from minidense.losses import Loss, by_rows, gradient_of, rows_of
 from minidense.network import Network
 
 STEPS = (1e-3, 1e-4, 1e-5)

@@ -15,7 +15,6 @@ from minidense.core.configurable import load_state_dict, state_dict
 from minidense.core.errors import Problems
 from minidense.core.interrupts import current
 from minidense.core.types import Array
-from minidense.data.arrays import Rows
 from minidense.data.batches import Block, Feed
 from minidense.losses import Loss, RowLoss, rows_of
 from minidense.metrics import Metric, as_column
@@ -174,45 +173,6 @@ def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed, callbacks:
             interrupts.release()
         logs |= report.logs()
     return logs
-
-
-def predict(model: Sequential, x: Rows, size: int, rows: int, callbacks: CallbackList) -> Array:
-    """The output for checked rows in batches of ``size``, of which ``rows`` are computed at a time.
-
-    They are computed by several threads; by this thread alone if callbacks see each batch.
-    """
-    n, network, dtype = len(x), model.network, model.dtype
-    y = np.empty((n, *(model.output_shape or ())), dtype)
-    watched = callbacks.wants("on_predict_batch_begin", "on_predict_batch_end")
-
-    def worker() -> Callable[[tuple[int, Array]], None]:
-        infer = network.inference(workspaces=True)
-
-        def compute(piece: tuple[int, Array]) -> None:
-            start, part = piece
-            y[start : start + rows] = infer(np.ascontiguousarray(part, dtype))
-
-        return compute
-
-    def show(piece: tuple[int, Array]) -> None:
-        """Call the hooks of the batches that begin or end in the piece."""
-        first, last = piece[0], min(piece[0] + rows, n)
-        for batch in range(first // size, -(-last // size)):
-            start, end = batch * size, min(n, batch * size + size)
-            if start >= first:
-                callbacks.call("on_predict_batch_begin", batch, {})
-            if end <= last:
-                outputs = y[start:end]
-                outputs.flags.writeable = False
-                callbacks.call("on_predict_batch_end", batch, {"outputs": outputs})
-
-    starts = range(0, n, rows)
-    pieces = ((start, x[start : start + rows]) for start in starts)  # a source is read by one thread at a time
-    callbacks.attach(model, {"steps": -(-n // size), "batch_size": size})
-    with callbacks.spanning("predict"):
-        helpers = 0 if watched else network.helpers_for(n, len(starts))
-        each(pieces, worker, show if watched else None, helpers=helpers)
-    return y
 
 
 def output_of_scores(loss: Loss, scores: Array) -> Array:

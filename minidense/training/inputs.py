@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidense.core.arguments import flag, real_number, whole_number
+from minidense.core.arguments import flag, listed, real_number, whole_number
 from minidense.core.errors import warn
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data import batches
-from minidense.data.arrays import Rows, as_features, check_features, check_weights, part
+from minidense.data.arrays import Rows, as_array, as_features, check_features, check_weights, part
 from minidense.data.batches import BatchFeed, Feed, as_batch, check_batch_size, is_source_of_batches
 from minidense.data.labels import class_weights
-from minidense.losses import Loss, RowLoss, as_array, by_rows
+from minidense.data.names import Names
+from minidense.losses import Loss, RowLoss, by_rows
 from minidense.metrics import check_targets
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Data:
     """The loss, if it is computed row by row."""
     batch_size: int
     """The number of rows of a batch, as requested."""
+    names: Names
+    """The names that the model has once it is trained on these data."""
 
 
 @contextmanager
@@ -67,34 +70,42 @@ def prepared(
             if value is not None:
                 raise ValueError(f"fit: {name} is for arrays only; a source of batches yields (x, y, sample_weight).")
         source = BatchFeed(x, steps_per_epoch, together)
-        first, _ = as_rows(*as_batch(source.first)[:2])
+        x, y = as_batch(source.first)[:2]
+        columns = model._names.columns_of(x)
+        first, _ = as_rows(x, y)
         with model.network.building(first.shape[1:]) as output_shape:
-            checks = Checks(model, output_shape)
+            checks = Checks(model, output_shape, columns)
             checks.prepare(source)
-            yield Data(source, checks.validation(validation_data), checks.row_loss, len(first))
+            yield Data(source, checks.validation(validation_data), checks.row_loss, len(first), checks.names)
         return
     if steps_per_epoch is not None:
         raise ValueError("steps_per_epoch is for sources of batches only; with arrays, an epoch is all rows.")
+    columns = model._names.columns_of(x)
     x, y = as_rows(x, y)
     weights = None if sample_weight is None else check_weights(sample_weight, len(x))
-    if held_out and validation_data is None:
-        order = generators.split_order(len(x)) if validation_shuffle else None
-        x, y, weights, validation_data = _split(x, y, weights, held_out, order, model.loss)
     with model.network.building(x.shape[1:]) as output_shape:
-        checks = Checks(model, output_shape)
-        x, y, weights = checks.rows(x, y, weights, class_weight)
+        checks = Checks(model, output_shape, columns)
+        y = checks.learn(y)
+        split = held_out > 0 and validation_data is None
+        if split:
+            order = generators.split_order(len(x)) if validation_shuffle else None
+            x, y, weights, validation_data = _split(x, y, weights, held_out, order, model.loss)
+        x, y, weights = checks.rows(x, y, weights, class_weight, columns=columns)
         size = check_batch_size(batch_size, len(x))
         feed = checks.feed(x, y, weights, size, together)
-        yield Data(feed, checks.validation(validation_data), checks.row_loss, size)
+        validation = checks.validation(validation_data, columns if split else None)
+        yield Data(feed, validation, checks.row_loss, size, checks.names)
 
 
 def as_rows(x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
     """x and y as rows, the same number of each. Raises TypeError and ValueError."""
+    series = hasattr(x, "to_frame")
     x = as_features(x, what + "x")
     if not hasattr(y, "__len__") and hasattr(y, "shape") and len(y.shape) and hasattr(y, "__getitem__"):
         y = np.asarray(y[:])
     if x.ndim < 2:
         one = " One sample? Use x[None, :] and y[None]. One feature? Use x[:, None]." if x.ndim else ""
+        one = " One feature? Use x.to_frame()." if series else one
         raise ValueError(f"{what}x: expected rows of features, shape (n, d), got {x.shape}.{one}")
     if not hasattr(y, "__len__") or getattr(y, "ndim", 1) == 0:
         raise TypeError(f"{what}y: expected one label or row for each of the {len(x)} rows of x, got {y!r}.")
@@ -104,31 +115,54 @@ def as_rows(x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
 
 
 class Checks:
-    """Checks rows against a model's shapes, loss and metrics, and makes feeds of them.
+    """Checks rows against a model's shapes, names, loss and metrics, and makes feeds of them.
 
-    Every method raises TypeError or ValueError for rows that do not fit.
+    columns: the names of the features, if the model is to be trained on a data frame. Every method raises TypeError or
+    ValueError for rows that do not fit.
     """
 
-    def __init__(self, model: Sequential, output_shape: Shape) -> None:
+    def __init__(self, model: Sequential, output_shape: Shape, columns: tuple[str, ...] | None = None) -> None:
         assert model.loss is not None
         self.loss, self.metrics = model.loss, [*model.metrics, *model.weighted_metrics]
         self.dtype = model.dtype
         self.input_shape, self.output_shape = model.network.children[0]._record.input_shape or (), output_shape
         self.row_loss = by_rows(model.loss)
         self.rowwise = model.network.rowwise
+        self.names = model._names.with_features(columns)
+        """The model's names, and what is learned of the rows that are checked."""
+        self.named_classes = self.loss.named_classes(output_shape)
+
+    def learn(self, y: Any) -> Any:
+        """Learn the names of the classes, if the loss has classes, from all labels; return these as an array."""
+        if self.named_classes:
+            y = as_array(y)
+            self.names = self.names.with_classes(y, self.named_classes)
+        return y
 
     def rows(
-        self, x: Rows, y: Any, weights: Array | None, class_weight: Any = None, what: str = ""
+        self,
+        x: Rows,
+        y: Any,
+        weights: Array | None,
+        class_weight: Any = None,
+        what: str = "",
+        columns: Sequence[str] | None = None,
     ) -> tuple[Rows, Any, Array | None]:
-        """x and y from ``as_rows``, checked against the model; the weights, multiplied by the class weights."""
-        check_features(x, self.input_shape, self.dtype, what + "x")
+        """x from ``as_rows`` and y, checked against the model; the weights, multiplied by the class weights.
+
+        columns: the names of the features, for errors.
+        """
+        check_features(x, self.input_shape, self.dtype, what + "x", columns)
         try:
+            if self.named_classes:
+                y = self.names.encode(as_array(y))
             y = self.loss.check_targets(y, self.output_shape)
             check_targets(self.metrics, y, self.loss.labels, self.output_shape)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}{error}") from None
         if class_weight is not None:
-            weights = class_weights(class_weight, _one_axis(self.loss.labels(y)), weights)
+            labels = _one_axis(self.loss.labels(y))
+            weights = class_weights(class_weight, labels, weights, self.names.classes if self.named_classes else None)
         if weights is not None and self.row_loss is None:
             raise ValueError(
                 f"sample_weight: {self.loss!r} computes whole batches; derive it from md.RowLoss to use weights."
@@ -156,31 +190,42 @@ class Checks:
         )
 
     def evaluation_feed(
-        self, x: Any, y: Any, sample_weight: Any, class_weight: Any, batch_size: int | str, what: str = ""
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: Any,
+        batch_size: int | str,
+        what: str = "",
+        columns: Sequence[str] | None = None,
     ) -> Feed:
-        """The feed for ``evaluate``, from rows as the user passed them."""
+        """The feed for ``evaluate``, from rows as the user passed them. columns: of rows that are part of a frame."""
+        columns = self.names.columns_of(x, what + "x") or columns
         x, y = as_rows(x, y, what)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x), what + "sample_weight")
-        rows = self.rows(x, y, weights, class_weight, what)
+        rows = self.rows(x, y, weights, class_weight, what, columns)
         return self.feed(*rows, check_batch_size(batch_size, len(x)), lasting=True)
 
-    def validation(self, data: Sequence[Any] | None) -> Feed | None:
-        """The feed of the validation data."""
+    def validation(self, data: Sequence[Any] | None, columns: Sequence[str] | None = None) -> Feed | None:
+        """The feed of the validation data. columns: those of the frame that it is part of."""
         if data is None:
             return None
         x, y, *weights = data
-        return self.evaluation_feed(x, y, weights[0] if weights else None, None, 1024, "validation_data: ")
+        return self.evaluation_feed(x, y, weights[0] if weights else None, None, 1024, "validation_data: ", columns)
 
     def prepare(self, source: BatchFeed) -> None:
         """Let the source check each batch as rows are checked; the first one is checked now."""
 
         def check(x: Any, y: Any, weights: Any) -> tuple[Rows, Any, Array | None]:
+            columns = self.names.columns_of(x)
             x, y = as_rows(x, y)
             weights = None if weights is None else check_weights(weights, len(x), all_zero=True)
-            return self.rows(x, y, weights)
+            return self.rows(x, y, weights, columns=columns)
 
         mean = self.loss.reduction == "mean"
         source.prepare(check, dtype=self.dtype, output_shape=self.output_shape, encode=self._encode, shares=mean)
+        if self.names.classes is None:  # then the labels of the first batch are numbers
+            self.learn(as_batch(source.first)[1])
 
     @property
     def _encode(self) -> Callable[[Any, Array], Array]:
@@ -218,15 +263,15 @@ def _split(
 
 
 def _warn_of_missing_classes(loss: Loss | None, y: Array, keep: int) -> None:
-    if loss is None or loss.accuracy is None or y.dtype.kind not in "biuf" or y.ndim > 2:
+    if loss is None or loss.accuracy is None or y.dtype.kind not in "biufUSO" or y.ndim > 2:
         return
     labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
-    if not np.isfinite(labels).all():
+    if y.dtype.kind == "f" and not np.isfinite(labels).all():
         return  # invalid labels: the checks that follow raise the error
     missing = np.setdiff1d(labels[:keep], labels[keep:]), np.setdiff1d(labels[keep:], labels[:keep])
     for classes, where in zip(missing, ("validation", "training"), strict=True):
         if len(classes):
-            shown = ", ".join(map(str, classes.tolist()[:10])) + (", ..." if len(classes) > 10 else "")
+            shown = listed(classes.tolist())
             warn(
                 f"validation_split takes the last rows, and leaves the {where} part without the classes [{shown}]. "
                 f"Are the rows sorted? Use validation_shuffle=True."

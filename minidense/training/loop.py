@@ -54,7 +54,7 @@ class Run:
         self.callbacks, self.saved = callbacks, saved
         self.epochs = whole_number("epochs", epochs)
         self.shuffled = flag("shuffle", shuffle) and self.feed.batch_rows < self.feed.n
-        self.row_loss, self.batch_size = data.row_loss, data.batch_size
+        self.row_loss, self.batch_size, self.names = data.row_loss, data.batch_size, data.names
         assert model.loss is not None
         self.report = Report(model.loss, data.row_loss, model.metrics, model.weighted_metrics)
         self._running = self.report.of_running()
@@ -218,6 +218,7 @@ class Run:
             if saved is not None:
                 problems, theirs = Problems(), saved.state.get("words")
                 problems.found += checkpoint.differences(self.model, self._words, saved.model, theirs)
+                problems.found += self.names.differences(saved.model._names)
                 problems.found += self._differences(saved.state)
                 problems.raise_if_any(f"cannot resume from {saved.path}")
                 self._words = saved.state["words"]  # as the first run began
@@ -240,6 +241,7 @@ class Run:
         if not model.built:
             model.network.allocate()
         model.optimizer.claim(model)
+        model._names = self.names if saved is None else saved.model._names
         state = {} if saved is None else saved.state
         self.history = History() if saved is None or saved.model.history is None else saved.model.history
         self.history.params = {"epochs": self.epochs, "steps": self.feed.steps_per_epoch, "batch_size": self.batch_size}

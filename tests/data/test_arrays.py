@@ -1,16 +1,19 @@
 """The user's data becomes checked rows, or an error that says which row, which column, and what to do."""
 
+import decimal
 import re
 
 import numpy as np
 import pytest
+from frames import LIBRARIES, Frame, frame_of
 from hypothesis import given
 from hypothesis import strategies as st
 from on_disk import OnDisk
 from strategies import seeds
 
 from minidense.data import arrays
-from minidense.data.arrays import Blockwise, as_features, check_features, check_weights, part
+from minidense.data.arrays import Blockwise, as_array, as_features, check_features, check_weights, part
+from minidense.data.labels import ClassLabels
 
 # ------------------------------------------------------------------ as_features
 
@@ -27,26 +30,129 @@ def test_lists_and_scalars_become_arrays():
     assert as_features(3).shape == ()
 
 
-class Frame(dict):
-    """What data frames of pandas and polars have in common: named columns, an object array if their types differ."""
-
-    columns = property(list)
-
-    def to_numpy(self):
-        return np.column_stack([np.array(column, object) for column in self.values()])
-
-    def __array__(self, dtype=None, copy=None):
-        return self.to_numpy().astype(dtype or object)
-
-
-@pytest.mark.parametrize("library", ["a stand-in", "pandas", "polars"])
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_frames_of_numbers_and_booleans(library):
-    frame_of = Frame if library == "a stand-in" else pytest.importorskip(library).DataFrame
-    frame = frame_of({"a": [1.5, 2.5], "b": [True, False], "c": [3, 4]})
+    frame = frame_of(library, {"a": [1.5, 2.5], "b": [True, False], "c": [3, 4]})
     assert np.array_equal(as_features(frame), [[1.5, 1, 3], [2.5, 0, 4]])
-    wrong = frame_of({"age": [1.0, 2.0], "town": ["a", "b"], "name": ["x", "y"]})
-    with pytest.raises(TypeError, match=r"x: expected real numbers, got objects .* in the columns 'town', 'name'\."):
+    wrong = frame_of(library, {"age": [1.0, 2.0], "town": ["a", "b"], "name": ["x", "y"]})
+    with pytest.raises(
+        TypeError, match=r"^x: expected real numbers, got strings in the columns 'town', 'name'\. Encode"
+    ):
         as_features(wrong)
+
+
+DAYS = np.array(["2020-01-01", "2020-01-02"], "M8[ns]")
+KINDS = {
+    "dates": (DAYS, "days since the first"),
+    "time spans": (DAYS - DAYS[0], "such as seconds"),
+    "strings": (np.array(["1", "2"]), "Encode strings as numbers"),
+    "objects": (np.array([{}, {}], object), "Convert or encode them first"),
+}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("contents", KINDS)
+def test_columns_that_are_no_numbers_are_named(library, contents):
+    column, advice = KINDS[contents]
+    for others in ({}, {"age": [1.0, None]}, {"age": [1, 2], "fare": [True, False]}):
+        with pytest.raises(TypeError, match=f"^x: .*got {contents} in the column 'c'.*{advice}"):
+            as_features(frame_of(library, {**others, "c": column}))
+
+
+def test_all_columns_that_are_no_numbers_are_said_at_once():
+    frame = Frame({"a": [1.0, 2.0], "town": ["x", "y"], "born": DAYS.tolist(), "name": ["u", None]})
+    frame["born"] = DAYS
+    message = "got strings in the columns 'town', 'name' and dates in the column 'born'. Encode strings"
+    with pytest.raises(TypeError, match=message):
+        as_features(frame)
+
+
+@pytest.mark.parametrize("values", [["s", "m"], [1, 2]])
+def test_categories_are_no_numbers(values):
+    """Also where their names are numbers, as of months: to be 12 is not to be 12 times 1."""
+    pandas = pytest.importorskip("pandas")
+    for others in ({}, {"a": [1.0, 2.0]}):
+        frame = pandas.DataFrame({**others, "size": pandas.Categorical(values)})
+        with pytest.raises(
+            TypeError, match=r"got categories in the column 'size'. Encode categories as numbers, such as"
+        ):
+            as_features(frame)
+    with pytest.raises(TypeError, match=r"^sample_weight: expected real numbers, got categories. Encode"):
+        check_weights(frame["size"], 2)
+    polars = pytest.importorskip("polars")
+    for dtype in (polars.Categorical, polars.Enum(["s", "m"])):
+        with pytest.raises(TypeError, match="got categories in the column 'size'"):
+            as_features(polars.DataFrame({"a": [1.0, 2.0], "size": polars.Series(["s", "m"], dtype=dtype)}))
+
+
+@pytest.mark.parametrize("others", [{}, {"b": [0.5, 1.5]}, {"b": [True, False]}])
+@pytest.mark.parametrize(("dtype", "value"), [("Int64", 7), ("Float64", 7.0), ("boolean", True), ("UInt8", 7)])
+def test_nullable_columns(dtype, value, others):
+    """pandas.NA is missing; without it the columns are numbers like any others."""
+    pandas = pytest.importorskip("pandas")
+    whole = pandas.DataFrame({"age": pandas.array([value, value], dtype), **others})
+    assert as_features(whole)[:, 0].tolist() == [value, value]
+    frame = pandas.DataFrame({"age": pandas.array([value, None], dtype), **others})
+    x = as_features(frame)
+    assert np.isnan(x[:, 0]).tolist() == [False, True]
+    with pytest.raises(ValueError, match=r"^x: row 1, column 'age' is missing, remove or impute it\.$"):
+        check_features(x, x.shape[1:], np.dtype("float32"), names=tuple(frame.columns))
+    with pytest.raises(ValueError, match=r"sample_weight: .*got nan in row 1"):
+        check_weights(frame["age"], 2)
+    assert check_weights(whole["age"], 2).tolist() == [value, value]
+
+
+@pytest.mark.parametrize("library", ["a stand-in", "polars"])
+def test_missing_values_of_other_frames(library):
+    x = as_features(frame_of(library, {"a": [1.0, 2.0], "b": [True, None], "c": [None, 2]}))
+    assert np.array_equal(x, [[1, 1, np.nan], [2, np.nan, 2]], equal_nan=True)
+
+
+def test_numbers_that_are_too_large_name_their_column():
+    x = np.array([[1.0, 1e39]])
+    with pytest.raises(ValueError, match=r"x: row 0, column 'fare' is 1e\+39, which overflows float32: scale it down"):
+        check_features(x, (2,), np.dtype("float32"), names=("age", "fare"))
+
+
+def test_an_empty_frame_has_no_rows():
+    for columns in ({}, {"a": []}):
+        with pytest.raises(ValueError, match=r"expected at least one (row|feature), got shape"):
+            as_features(pytest.importorskip("pandas").DataFrame(columns))
+
+
+# ------------------------------------------------------------------ as_array
+
+
+def test_labels_of_one_type_become_arrays():
+    for y in (["a", "b"], np.array(["a", "b"]), np.array(["a", "b"], object), [["a"], ["b"]], [b"a", b"b"]):
+        assert as_array(y).tolist() == np.asarray(y).tolist()
+    for y in ([1, True], np.array([1, np.True_], object), [[1, 0.5]]):
+        assert as_array(y).dtype.kind in "if"
+        assert np.array_equal(as_array(y), y)
+    assert as_array(np.array([decimal.Decimal("0.5")], object)).tolist() == [0.5]
+    assert as_array([{}, None]).tolist() == [{}, None]  # a loss of the user's may take it
+    y = np.arange(3)
+    assert as_array(y) is y
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan")])
+@pytest.mark.parametrize("form", [list, tuple, lambda y: np.array(y, object), lambda y: [[value] for value in y]])
+@pytest.mark.parametrize("value", ["a", b"a", True, 3])
+def test_labels_that_are_missing(value, form, missing):
+    y = form([value, value, missing, value])
+    if form is not list or value not in (True, 3) or missing is None:
+        with pytest.raises(
+            ValueError, match=r"y: (None|nan|np.float32.nan.) in row 2 is missing: drop that row, or fill"
+        ):
+            as_array(y) if isinstance(value, str | bytes) or missing is None else ClassLabels(y)
+
+
+def test_labels_of_several_types():
+    for y in (["a", 3], np.array(["a", 3], object), [["a"], [3]]):
+        with pytest.raises(
+            ValueError, match="y: 3 in row 1 is of type int, and 'a' in row 0 of type str; expected labels of"
+        ):
+            as_array(y)
 
 
 class Sparse:
@@ -61,7 +167,7 @@ class Sparse:
         ([[b"a"]], TypeError, "got bytes"),
         ([[1j]], TypeError, r"got complex numbers \(dtype complex128\)"),
         ([[None]], TypeError, r"got objects \(dtype object\)"),
-        (np.array(["2020-01-01"], "datetime64[D]"), TypeError, r"got something else \(dtype datetime64"),
+        (np.array(["2020-01-01"], "datetime64[D]"), TypeError, r"got dates \(dtype datetime64"),
         (np.ma.array([[1.0]], mask=[[True]]), TypeError, "expected an array without a mask"),
         (Sparse(), TypeError, r"expected a dense array, got Sparse; use x\.toarray\(\)"),
         ([[1, 2], [3]], ValueError, "rows of equal length"),

@@ -1,5 +1,7 @@
 """Class labels become integers and back; class weights are those given."""
 
+import datetime
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,6 +46,40 @@ def test_labels_that_are_none_of_the_classes():
         ClassLabels([])
 
 
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        (["a", None, "b"], ValueError, "None in row 1 is missing: drop that row, or fill in a value"),
+        (["a", float("nan")], ValueError, "nan in row 1 is missing"),
+        (np.array(["a", None], object), ValueError, "None in row 1 is missing"),
+        (np.array([1.0, np.nan]), ValueError, "nan in row 1 is missing"),
+        ([1, None], ValueError, "None in row 1 is missing"),
+        (np.array(["2020", "NaT"], "M8[D]"), ValueError, "None in row 1 is missing"),
+        (["a", "b", 3], ValueError, "3 in row 2 is of type int, and 'a' in row 0 of type str; expected labels of one"),
+        (["a", b"b"], ValueError, "b'b' in row 1 is of type bytes"),
+        ([datetime.date(2020, 1, 1), "a"], TypeError, "'a' in row 1 cannot be a class name"),
+        ([{}, {}], TypeError, r"\{\} in row 0 cannot be a class name: unhashable"),
+        ([["a", "b"]], ValueError, r"expected one class name for each row, shape \(n,\), got \(1, 2\)"),
+    ],
+)
+def test_what_is_no_class_name_is_said_with_its_row(y, error, message):
+    with pytest.raises(error, match=f"^y: {message}"):
+        ClassLabels(y)
+    if " in row" in message:  # of known names, encode says that they are not among them
+        with pytest.raises(ValueError, match=r"^y: .* in row [012] is"):
+            ClassLabels(["a", "b"]).encode(y)
+
+
+def test_numbers_as_strings_are_names_and_no_numbers():
+    for names, y in ((["1", "2"], [1, 2]), ([1, 2], ["1", "2"])):
+        with pytest.raises(ValueError, match=r"1'? in row 0 is not one of the classes"):
+            ClassLabels(names).encode(y)
+
+
+def test_names_may_be_a_column():
+    assert ClassLabels([["b"], ["a"]]).encode([["b"], ["a"]]).tolist() == [1, 0]
+
+
 # ------------------------------------------------------------------ class_weights
 
 
@@ -78,6 +114,14 @@ def test_weights_by_label_multiply_the_rows_own():
     weights = {"a": 1, "b": 3, "not there": 7}
     assert class_weights(weights, y).tolist() == [3, 1, 3]
     assert class_weights(weights, y, np.array([1.0, 2.0, 0.5])).tolist() == [3, 2, 1.5]
+
+
+def test_weights_by_name():
+    y = np.array([1, 0, 1])
+    assert class_weights({"a": 1, "b": 3}, y, classes=("a", "b")).tolist() == [3, 1, 3]
+    assert class_weights("balanced", y, classes=("a", "b")).tolist() == class_weights("balanced", y).tolist()
+    with pytest.raises(ValueError, match=r"no weight for the labels \['b'\]; it has weights for \['a', 1\]"):
+        class_weights({"a": 1, 1: 3}, y, classes=("a", "b"))
 
 
 @pytest.mark.parametrize(

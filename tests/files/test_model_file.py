@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forge import npy, sealed, taken_apart, zipped
+from frames import Frame
 from snapshots import picture
 
 import minidense as md
 from minidense import schedules
+from minidense.data.names import Names
 from minidense.files import archive, model_file
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -388,6 +390,43 @@ def test_weights_that_do_not_fit_are_listed_and_nothing_changes(tmp_path):
     assert picture(model) == before
 
 
+def test_layers_that_do_not_fit_may_be_skipped(tmp_path):
+    """A layer is loaded as a whole or not at all: a bias without its kernel would be worse than neither."""
+    path = tmp_path / "weights.npz"
+    layers = [md.Dense(5), md.Residual([md.Dense(4), md.Dense(5)]), md.BatchNormalization(), md.Dense(3), md.Dense(2)]
+    md.Sequential(layers, rng=0, dtype="float64").build(4).save_weights(path)
+    saved = np.load(path)
+    layers = [
+        md.Dense(5),
+        md.Residual([md.Dense(6), md.Dense(5)]),
+        md.BatchNormalization(),
+        md.Dense(3, use_bias=False),
+    ]
+    model = md.Sequential(layers, rng=1).build(4)
+    model.theta[:] = 7
+    with pytest.raises(ValueError, match="does not fit the model"):
+        model.load_weights(path)
+    with pytest.warns(UserWarning, match="weights.npz: not loaded, because it does not fit the model: ") as caught:
+        model.load_weights(path, skip_mismatch=True)
+    (warning,) = caught
+    assert warning.filename == __file__
+    for name in ("layers/1/f/0/W", "layers/1/f/0/b", "layers/1/f/1/W", "layers/3/b", "layers/4/W", "layers/4/b"):
+        assert f"{name} has shape" in str(warning.message) or f"{name} is not in the model" in str(warning.message)
+    loaded = {name for name, array in model.network.named_arrays().items() if not (array == 7).all()}
+    assert loaded == {"layers/0/W", "layers/0/b"} | {
+        f"layers/2/{name}" for name in ("gamma", "beta", "moving_mean", "moving_variance")
+    }
+    for name in loaded:
+        assert (model.network.named_arrays()[name] == saved[name].astype("float32")).all()
+    before = model.theta.copy()
+    other = md.Sequential([md.Dense(9)], rng=1).build(4)
+    other.save_weights(path)
+    with pytest.raises(ValueError, match="does not fit the model"):  # nothing fits
+        model.load_weights(path, skip_mismatch=True)
+    assert (model.theta == before).all()
+    other.load_weights(path, skip_mismatch=True)  # everything does: no warning
+
+
 def test_what_is_no_file_of_ours(tmp_path):
     path = tmp_path / "x.npz"
     for content in (b"", b"PK\3\4 and so on", b"\x80\x04K\x01."):
@@ -430,7 +469,25 @@ def set_to(*path, to):
     return edit
 
 
+def named(**names):
+    return set_to("names", to={"features": None, "classes": None, "numbered": False, **names})
+
+
 FORGED = {
+    "no names": (set_to("names", to=None), "names is of type NoneType, not dict"),
+    "other names": (set_to("names", to={"features": None}), "its names have other parts"),
+    "a feature for a list": (named(features="abcd"), "the names of features is of type str, not list"),
+    "a feature that is none": (named(features=["a", "b", "c", 4]), "the names of features are not all strings"),
+    "a feature twice": (named(features=["a", "b", "c", "a"]), "the names of features are not all different"),
+    "features less": (named(features=["a", "b", "c"]), r"it has names of 3 features for inputs of shape \(4,\)"),
+    "no features": (named(features=[]), r"it has names of 0 features for inputs of shape \(4,\)"),
+    "a class that is none": (named(classes=["a", "b", None]), "the names of classes are not all strings"),
+    "a class that is a dict": (named(classes=["a", "b", {}]), "the names of classes are not all strings"),
+    "a class twice": (named(classes=["a", "b", "b"]), "the names of classes are not all different"),
+    "classes more": (named(classes=list("abcdef")), r"it has names of 6 classes for outputs of shape \(3,\)"),
+    "names and numbers": (named(classes=["a", "b", "c"], numbered=True), "its classes are neither names nor numbers"),
+    "numbers of truth": (named(numbered=1), "its classes are neither names nor numbers"),
+    "names of no outputs": (lambda m, a: (named(classes=["a"])(m, a), m["model"].update(input_shape=None, optimizer=None, loss=None, metrics=[])), "it has names of 1 classes for outputs of shape None"),
     "another part": (lambda m, a: m["model"].update(more=1), "its description of the model has other parts"),
     "a model that is none": (lambda m, a: m.update(model=5), "its description of the model has other parts"),
     "another key": (lambda m, a: m.update(more=1), "its manifest is not one of minidense's"),
@@ -557,6 +614,45 @@ def test_nothing_is_imported_once_the_file_is_open(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "model.npz"), str(tmp_path)]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+FRAME = Frame({"age": [1.0, 2.0, 3.0], "fare": [3.0, 1.0, 0.0]})
+NAMED = {
+    "features and classes": (FRAME, ["cat", "dog", "owl"], [md.Dense(3)], "softmax_crossentropy"),
+    "strange ones": (Frame({"": [1.0], "\ud800": [2.0], "\x00\u00e4'\"\\\n": [3.0], "$array": [4.0]}), ["", "$float", "\ud800"], [md.Dense(3)], "softmax_crossentropy"),
+    "two classes of one output": (X[:3], ["no", "yes", "no"], [md.Dense(1)], "binary_crossentropy"),
+    "numbers": (X[:3], [0, 1, 2], [md.Dense(3)], "softmax_crossentropy"),
+    "one class": (X[:3], ["a", "a", "a"], [md.Dense(1)], "softmax_crossentropy"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", NAMED)
+def test_names(case, tmp_path):
+    x, y, layers, loss = NAMED[case]
+    x = Frame({name: column * (3 // len(column)) for name, column in x.items()}) if isinstance(x, Frame) else x
+    model = md.Sequential(layers, rng=0).compile(loss=loss)
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "model.npz")
+    loaded = md.load_model(tmp_path / "model.npz")
+    loaded.save(tmp_path / "again.npz")
+    assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "model.npz").read_bytes()
+    assert loaded._names == model._names
+    for each in (model, loaded):
+        each.fit(x, y, verbose=0)
+    assert loaded.theta.tobytes() == model.theta.tobytes()
+    other = np.arange(3) if loaded.class_names else ["a", "b", "c"]
+    with pytest.raises(TypeError, match="on which the model was trained"):
+        loaded.fit(x, other, verbose=0)
+    loaded.export_numpy(tmp_path / "model.py")
+    assert len(runpy.run_path(str(tmp_path / "model.py"))["predict_classes"](x)) == 3
+
+
+def test_names_that_could_not_be_loaded_are_not_saved(tmp_path):
+    model = md.Sequential([md.Dense(3)], rng=0).compile()
+    model.fit(X, np.array(["a", "b", "c"])[Y], verbose=0)
+    model._names = Names(classes=("a",))
+    with pytest.raises(ValueError, match="it has names of 1 classes for outputs of shape"):
+        model.save(tmp_path / "model.npz")
 
 
 # ---------------------------------------------------------------------- several threads

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from frames import Frame
 
 import minidense as md
 from minidense.core.configurable import LIBRARY
@@ -147,6 +148,69 @@ def test_errors_of_predict(tmp_path):
     for wrong in (np.zeros((1, 3), complex), [["1", "2", "3"]], np.zeros((1, 3), object)):
         with pytest.raises(TypeError, match="x: expected real numbers, got dtype"):
             predict(wrong)
+
+
+# ---------------------------------------------------------------------- names
+
+
+def named(last, loss, classes, features=None):
+    """A model trained on names, or on numbers if ``classes`` is one."""
+    rows = random.normal(size=(30, 2)).astype("float32")
+    x = Frame({name: rows[:, i] for i, name in enumerate(features)}) if features else rows
+    y = np.arange(30) % classes if isinstance(classes, int) else np.array(classes)[np.arange(30) % len(classes)]
+    model = md.Sequential(last, rng=0).compile(md.Adam(0.1), loss)
+    model.fit(x, y, epochs=9, verbose=0)
+    return model, rows
+
+
+CLASSIFIERS = {
+    "softmax": lambda classes: ([md.Dense(3), md.Softmax()], "softmax_crossentropy", classes),
+    "scores": lambda classes: ([md.Dense(3)], "softmax_crossentropy", classes),
+    "sigmoid": lambda classes: ([md.Dense(1), md.Sigmoid()], "binary_crossentropy", classes),
+    "a score": lambda classes: ([md.Dense(1)], "binary_crossentropy", classes),
+}
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("names", [True, False])
+def test_predict_classes_of_the_file_is_the_models(kind, names, tmp_path):
+    k = 3 if kind.startswith(("softmax", "scores")) else 2
+    classes = ["owl", "\u00e4\n'\"\\", "cat"][:k] if names else k
+    model, x = named(*CLASSIFIERS[kind](classes))
+    model.export_numpy(tmp_path / "model.py")
+    file = runpy.run_path(str(tmp_path / "model.py"))
+    assert file["CLASS_NAMES"] == (sorted(classes) if names else None)
+    found, expected = file["predict_classes"](x), model.predict_classes(x)
+    assert found.tolist() == expected.tolist()
+    assert found.dtype.kind == expected.dtype.kind == ("U" if names else "i")
+    assert len(set(found.tolist())) > 1
+
+
+def test_independent_labels_and_numbers_that_are_no_classes(tmp_path):
+    x = random.normal(size=(30, 2))
+    several = md.Sequential([md.Dense(3)], rng=0).compile(loss="binary_crossentropy").build(2)
+    several.export_numpy(tmp_path / "several.py")
+    found = runpy.run_path(str(tmp_path / "several.py"))["predict_classes"](x)
+    assert np.array_equal(found, several.predict(x) > 0)
+    for model in (md.Sequential([md.Dense(3)], rng=0), md.Sequential([md.Dense(3)], rng=0).compile(loss="mse")):
+        model.build(2).export_numpy(tmp_path / "numbers.py")
+        file = runpy.run_path(str(tmp_path / "numbers.py"))
+        assert "predict_classes" not in file
+        assert file["CLASS_NAMES"] is file["FEATURES"] is None
+
+
+def test_the_file_compares_the_columns_of_frames(tmp_path):
+    features = ["age", "\u00e4'\\"]
+    model, x = named([md.Dense(2)], "softmax_crossentropy", 2, features)
+    model.export_numpy(tmp_path / "model.py")
+    file = runpy.run_path(str(tmp_path / "model.py"))
+    assert file["FEATURES"] == features
+    frame = Frame({name: x[:, i] for i, name in enumerate(features)})
+    for predict in (file["predict"], file["predict_classes"]):
+        assert predict(frame).tobytes() == predict(x).tobytes()
+        with pytest.raises(ValueError, match=r"x: expected the columns \['age', .*use x\[FEATURES\]"):
+            predict(frame[features[::-1]])
+        assert predict(frame[features[::-1]][file["FEATURES"]]).tobytes() == predict(x).tobytes()
 
 
 # ---------------------------------------------------------------------- layers of one's own

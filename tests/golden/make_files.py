@@ -13,7 +13,16 @@ import minidense as md
 HERE = Path(__file__).parent
 rng = np.random.default_rng(2026)
 X = rng.normal(size=(24, 3)).astype("float32").round(3)
-Y = np.arange(24) % 2
+Y = np.array(["no", "yes"])[np.arange(24) % 2]
+
+
+class Frame:
+    """X as a data frame."""
+
+    columns = ("a", "b", "c")
+
+    def __array__(self, dtype=None, copy=None):
+        return X
 
 
 def model():
@@ -28,7 +37,7 @@ def main(layout):
     stop = md.callbacks.EarlyStopping(patience=9, restore_best_weights=True)
     checkpoint = md.callbacks.ModelCheckpoint(HERE / f"checkpoint-{layout}.npz", every="5 steps")
     data = {"batch_size": 8, "epochs": 2, "validation_data": (X[:8], Y[:8]), "verbose": 0}
-    made.fit(X, Y, callbacks=[stop, checkpoint], **data)
+    made.fit(Frame(), Y, callbacks=[stop, checkpoint], **data)
     made.save(HERE / f"model-{layout}.npz")
     made.save_weights(HERE / f"weights-{layout}.npz")
     np.savez(HERE / f"predictions-{layout}.npz", x=X, y=made.predict(X), end=made.theta)

@@ -23,7 +23,7 @@ FLOORS = [
     {"core": ["types", "version", "errors", "arguments", "configurable", "exclusive", "interrupts", "rng"]},
     {"numerics": ["blas", "helpers", "functional"]},
     {
-        "data": ["arrays", "labels", "batches"],
+        "data": ["arrays", "labels", "names", "batches"],
         "datasets": ["idx", "bundled", "synthetic", "__init__"],
         "metrics.py": [],
         "schedules.py": [],
@@ -41,7 +41,7 @@ FLOORS = [
         "callbacks": ["base", "monitors", "checkpoint", "reporting", "__init__"],
     },
     {
-        "training": ["history", "results", "inputs", "evaluation", "step", "loop"],
+        "training": ["history", "results", "inputs", "prediction", "evaluation", "step", "loop"],
         "teaching": ["summary", "gradcheck"],
     },
     {"files": ["atomic", "archive", "codec", "behaviour", "model_file", "checkpoint", "numpy_export"]},

@@ -10,6 +10,7 @@ import operator
 import numpy as np
 import pytest
 from forge import sealed, taken_apart
+from frames import Frame
 from snapshots import picture
 
 import minidense as md
@@ -113,6 +114,36 @@ def test_another_run(case, tmp_path):
         patch.chdir(tmp_path)
         assert_refused(message, path, **{"watch": watch, "make": make, **more})
     assert sorted(each.name for each in tmp_path.iterdir()) == ["best.npz", "run.npz"]
+
+
+COLUMNS = [f"c{i}" for i in range(8)]
+FRAME = Frame({name: X[:, i] for i, name in enumerate(COLUMNS)})
+NAMES = np.array(["ash", "elm", "fir", "oak"])[Y]
+
+
+def test_other_names(tmp_path):
+    path, model = tmp_path / "run.npz", network(metrics=["accuracy"])
+    keep = callbacks.ModelCheckpoint(path, every=11)
+    model.fit(FRAME, NAMES, **options(callbacks=[keep], validation_data=(FRAME, NAMES)))
+    others = np.where(NAMES == "ash", "yew", NAMES)
+    turned = FRAME[COLUMNS[::-1]]
+    one_metric = functools.partial(network, metrics=["accuracy"])
+    columns = f"the columns of x: {COLUMNS} in the file, {COLUMNS[::-1]} here"
+    classes = "the classes of y: ['ash', 'elm', 'fir', 'oak'] in the file, "
+    for x, y, messages in (
+        (turned, others, [columns, classes + "['elm', 'fir', 'oak', 'yew'] here"]),
+        (FRAME, Y, [classes + "numbers here"]),
+        (turned, NAMES, [columns]),
+    ):
+        fresh = one_metric()
+        said = assert_refused("cannot resume", path, fresh, x=x, y=y, validation_data=(x, y))
+        assert said.count("\n- ") == (len(messages) if len(messages) > 1 else 0)
+        assert all(message in said for message in messages)
+    for x in (FRAME, X):  # an array has no columns to compare; the model keeps those of the file
+        resumed = one_metric()
+        resumed.fit(x, NAMES, **options(validation_data=(x, NAMES)), resume=path)
+        assert resumed.theta.tobytes() == model.theta.tobytes()
+        assert resumed._names == model._names == md.load_model(path)._names
 
 
 def test_all_differences_are_said_at_once(tmp_path):

@@ -177,6 +177,9 @@ def calls(seed, folder):
     yield "build", made
     yield "predict", on(lambda m: m.predict(x))
     yield "predict by 5", on(lambda m: m.predict(x, batch_size=5))
+    if kind != "numbers":
+        yield "predict_classes", on(lambda m: m.predict_classes(x))
+    yield "activations", on(lambda m: m.activations(x))
     yield "evaluate", on(lambda m: m.evaluate(x, y))
     yield "evaluate, weighted", on(lambda m: m.evaluate(x, y, batch_size=5, sample_weight=weights))
     yield "forward", on(lambda m: m.forward(x))

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from frames import LIBRARIES, frame_of
 from on_disk import OnDisk
 from snapshots import picture
 
@@ -37,8 +38,264 @@ def test_frames(library):
     assert np.array_equal(models[0].theta, models[1].theta)
     assert np.array_equal(models[0].predict(X), models[1].predict(frame))
     bad = lib.DataFrame({"age": [1.0, 2.0], "town": ["a", "b"], "name": ["x", "y"]})
-    with pytest.raises(TypeError, match=r"x: expected real numbers, got objects .* in the columns 'town', 'name'"):
+    with pytest.raises(TypeError, match=r"x: expected real numbers, got strings in the columns 'town', 'name'"):
         make().fit(bad, [0, 1], verbose=0)
+
+
+# ------------------------------------------------------------------ names of features
+
+COLUMNS = [f"c{i}" for i in range(5)]
+TURNED = COLUMNS[::-1]
+
+
+def frame(library, x=X):
+    return frame_of(library, {name: x[:, i] for i, name in enumerate(COLUMNS)})
+
+
+def learning_calls(x, y):
+    """Each method that trains, or gives gradients to train with."""
+    return [
+        lambda m: m.fit(x, y, verbose=0),
+        lambda m: m.fit(iter([(x, y)]), steps_per_epoch=1, verbose=0),
+        lambda m: m.train_on_batch(x, y),
+        lambda m: m.loss_and_grad(x, y),
+    ]
+
+
+def other_calls(x, y):
+    return [
+        lambda m: m.fit(X, Y, validation_data=(x, y), verbose=0),
+        lambda m: m.evaluate(x, y),
+        lambda m: m.predict(x),
+        lambda m: m.forward(x),
+    ]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_columns_are_compared_wherever_a_frame_comes(library):
+    given = frame(library)
+    for learn in learning_calls(given, Y):
+        model = make()
+        assert model.feature_names is None
+        learn(model)
+        assert model.feature_names == tuple(COLUMNS)
+        for call in (*learning_calls(given[TURNED], Y), *other_calls(given[TURNED], Y)):
+            before = picture(model)
+            with pytest.raises(ValueError, match=r"x: columns in another order: expected \['c0', .*use x\[list"):
+                call(model)
+            assert picture(model) == before
+        for call in (*learning_calls(X, Y), *other_calls(X, Y)):  # arrays have no names
+            call(model)
+        for call in (*learning_calls(given[TURNED][list(model.feature_names)], Y), *other_calls(given, Y)):
+            call(model)
+        assert model.feature_names == tuple(COLUMNS)
+
+
+def test_names_are_those_of_the_first_frame_that_was_accepted():
+    model, good, bad = make(), frame("a stand-in"), frame("a stand-in", np.where(X[7, 2] == X, np.nan, X))
+    for learn in (*learning_calls(bad, Y), *learning_calls(good, Y + 9)):
+        with pytest.raises(ValueError, match=r"row 7, column 'c2' is missing|row 0|labels from 0"):
+            learn(model)
+        assert (model.feature_names, model.class_names, model.built) == (None, None, False)
+    with pytest.raises(TypeError, match="epochs"):  # what is checked last
+        model.fit(good, Y, epochs="many", verbose=0)
+    assert model.feature_names is None
+    with pytest.raises(ValueError, match=r"validation_data: x: columns in another order"):
+        model.fit(good, Y, validation_data=(good[TURNED], Y), verbose=0)
+    assert model.feature_names is None
+    model.fit(X, Y, verbose=0)
+    model.fit(good[TURNED], Y, verbose=0)
+    assert model.feature_names == tuple(TURNED)
+    with pytest.raises(ValueError, match="columns in another order"):
+        model.predict(good)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_errors_of_frames_name_the_column(library):
+    for value, message in ((np.nan, "is missing, remove or impute it"), (1e39, "is 1e.39, which overflows float32")):
+        x = X.astype("float64")
+        x[50, 3] = value
+        given = frame(library, x)
+        for learn in learning_calls(given, Y):
+            with pytest.raises(ValueError, match=f"^x: row 50, column 'c3' {message}"):
+                learn(make())
+        for call in other_calls(given, Y):
+            with pytest.raises(ValueError, match=f"x: row 50, column 'c3' {message}"):
+                call(make().build(5))
+        with pytest.raises(ValueError, match=f"^validation_data: x: row 5, column 'c3' {message}"):
+            make().fit(given, Y, validation_split=0.25, verbose=0)
+
+
+def test_a_series_is_no_frame():
+    series = pytest.importorskip("pandas").Series(X[:, 0])
+    with pytest.raises(ValueError, match=r"expected rows of features.*One feature\? Use x.to_frame\(\)"):
+        make().fit(series, Y, verbose=0)
+    make().fit(series.to_frame("a"), Y, sample_weight=series.abs(), verbose=0)
+
+
+# ------------------------------------------------------------------ names of classes
+
+NAMES = np.array(["cat", "dog", "owl"])[Y]
+
+
+def binary(**options):
+    layers = [md.Dense(6, "tanh"), md.Dense(1)]
+    return md.Sequential(layers, rng=0).compile(md.SGD(0.1), "binary_crossentropy", ["accuracy"], **options)
+
+
+def pandas_form(dtype):
+    def form(names):
+        pandas = pytest.importorskip("pandas")
+        return pandas.Series(names, dtype=dtype, index=range(7, 7 + len(names)))
+
+    return form
+
+
+FORMS = {
+    "list": lambda names: names.tolist(),
+    "U": lambda names: names,
+    "S": lambda names: names.astype("S"),
+    "O": lambda names: names.astype(object),
+    "(n, 1)": lambda names: names[:, None],
+    "numpy strings": lambda names: names.astype(np.dtypes.StringDType()),
+    "pandas str": pandas_form("str"),
+    "pandas object": pandas_form("object"),
+    "pandas string": pandas_form("string"),
+    "pandas category": pandas_form("category"),
+    "pandas frame": lambda names: pandas_form("object")(names).to_frame(),
+    "polars": lambda names: pytest.importorskip("polars").Series(names.tolist()),
+    "polars categories": lambda n: (p := pytest.importorskip("polars")).Series(n.tolist(), dtype=p.Categorical),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", [make, binary])
+def test_names_train_like_the_integers_they_stand_for(form, kind):
+    numbers = Y if kind is make else (Y > 0).astype(int)
+    names = NAMES if kind is make else np.array(["no", "yes"])[numbers]
+    classes = ("cat", "dog", "owl") if kind is make else ("no", "yes")
+    y, options = FORMS[form](names), {"epochs": 2, "batch_size": 8, "verbose": 0}
+    for more in ({}, {"validation_split": 0.3, "validation_shuffle": True}, {"class_weight": "balanced"}):
+        named, numbered = kind(), kind()
+        histories = [named.fit(X, y, **options, **more).history, numbered.fit(X, numbers, **options, **more).history]
+        assert histories[0] == histories[1]
+        assert named.theta.tobytes() == numbered.theta.tobytes()
+        assert (named.class_names, numbered.class_names) == (classes, None)
+    assert named.evaluate(X, y) == numbered.evaluate(X, numbers)
+    assert named.loss_and_grad(X, y) == numbered.loss_and_grad(X, numbers)
+    assert named.train_on_batch(X, y) == numbered.train_on_batch(X, numbers)
+    validated = named.fit(X, y, validation_data=(X[:9], y[:9]), **options).history
+    assert validated == numbered.fit(X, numbers, validation_data=(X[:9], numbers[:9]), **options).history
+    few = named.fit(iter([(X[:9], y[:9]), (X[:1], y[:1])]), steps_per_epoch=2, verbose=0).history
+    assert few == numbered.fit(iter([(X[:9], numbers[:9]), (X[:1], numbers[:1])]), steps_per_epoch=2, verbose=0).history
+
+
+def test_class_weights_have_the_names_as_keys():
+    named, numbered = make(), make()
+    named.fit(X, NAMES, class_weight={"owl": 3, "cat": 1, "dog": 2}, verbose=0)
+    numbered.fit(X, Y, class_weight={0: 1, 1: 2, 2: 3}, verbose=0)
+    assert named.theta.tobytes() == numbered.theta.tobytes()
+    with pytest.raises(ValueError, match=r"no weight for the labels \['owl'\]; it has weights for \['cat', 'dog'\]"):
+        make().fit(X, NAMES, class_weight={"cat": 1, "dog": 2}, verbose=0)
+
+
+def test_numbers_as_strings_are_names():
+    model = md.Sequential([md.Dense(12)], rng=0).compile()
+    model.fit(X, (np.arange(60) % 12).astype(str), verbose=0)
+    assert model.class_names == ("0", "1", "10", "11", "2", "3", "4", "5", "6", "7", "8", "9")
+
+
+def test_a_split_takes_the_names_of_all_rows():
+    model, order = make(), np.argsort(Y == 2)
+    with pytest.warns(UserWarning, match=r"leaves the training part without the classes \['owl'\]"):
+        model.fit(X[order], NAMES[order], validation_split=0.6, verbose=0)
+    assert model.class_names == ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize("learn", range(4))
+def test_names_where_numbers_were_and_numbers_where_names_were(learn):
+    for first, then, message in (
+        (Y, NAMES, "y: expected whole numbers, on which the model was trained, got dtype <U3"),
+        (NAMES, Y, r"y: expected names of the classes \['cat', 'dog', 'owl'\], on which the model was trained, got"),
+        (NAMES, np.eye(3)[Y], r"y: expected names of the classes"),
+        (NAMES, np.where(NAMES == "owl", "yak", NAMES), "y: 'yak' in row .* is not one of the classes"),
+    ):
+        model = make()
+        if learn == 1 and first is NAMES:
+            model.fit(X, NAMES, verbose=0)
+        learning_calls(X, first)[learn](model)
+        for call in (*learning_calls(X, then), lambda m, then=then: m.evaluate(X, then)):
+            before = picture(model)
+            with pytest.raises((TypeError, ValueError), match=message):
+                call(model)
+            assert picture(model) == before
+
+
+def test_names_that_are_new_in_evaluate_or_in_a_source_of_batches():
+    for call in (
+        lambda m: m.evaluate(X, NAMES),
+        lambda m: m.fit(iter([(X, NAMES)]), steps_per_epoch=1, verbose=0),
+    ):
+        model = make().build(5)
+        with pytest.raises(
+            ValueError, match=r"does not know the names of the classes yet.* md.ClassLabels\(all_names\)"
+        ):
+            call(model)
+        assert model.class_names is None
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber", "binary_crossentropy"])
+def test_names_are_for_classes(loss):
+    model = md.Sequential([md.Dense(3)], rng=0).compile("sgd", loss)
+    for call in (*learning_calls(X, NAMES), lambda m: m.evaluate(X, NAMES)):
+        with pytest.raises(TypeError, match=r"y: expected real numbers, got dtype <U3\. Class names are for Softmax"):
+            call(model.build(5))
+    assert model.class_names is None
+
+
+def test_a_loss_of_the_users_gets_its_labels_as_they_are():
+    class Lengths(md.Loss):
+        def forward(self, scores, y):
+            seen.append(y)
+            self.d = scores[:, :1] - np.char.str_len(y)[:, None]
+            return float((self.d**2).mean())
+
+        def backward(self):
+            return np.repeat(self.d, 3, axis=1)
+
+    seen = []
+    model = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(1e-6), Lengths())
+    model.fit(X, NAMES, batch_size=60, shuffle=False, verbose=0)
+    assert np.array_equal(seen[0], NAMES)
+    assert model.class_names is None
+
+
+def test_metrics_see_integers():
+    class Sees(md.Metric):
+        name = "sees"
+
+        def reset(self):
+            pass
+
+        def update(self, y_true, y_pred):
+            assert y_true.dtype.kind in "iu"
+
+        def result(self):
+            return 0.0
+
+    model = md.Sequential([md.Dense(3)], rng=0).compile(metrics=[Sees()])
+    model.fit(X, NAMES, validation_split=0.5, validation_shuffle=True, verbose=0)
+
+
+def test_other_outputs_are_of_other_classes():
+    model = md.Sequential([md.Dense(3)], rng=0).compile()
+    model.fit(frame("a stand-in"), NAMES, verbose=0)
+    model.add(md.Softmax())
+    assert model.class_names == ("cat", "dog", "owl")
+    model.add(md.Dense(2))
+    assert (model.class_names, model.feature_names) == (None, tuple(COLUMNS))
+    model.fit(X, np.where(Y > 0, "a", "b"), verbose=0)
+    assert model.class_names == ("a", "b")
 
 
 # ------------------------------------------------------------------ read by blocks

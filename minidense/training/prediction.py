@@ -1,0 +1,110 @@
+"""Predictions: rows in fixed chunks, each computed by one BLAS thread, so that the bits depend on nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minidense.callbacks.base import Callback, CallbackList
+from minidense.core.types import Array
+from minidense.data.arrays import Rows, as_features, check_features
+from minidense.data.batches import SLICE_ROWS, check_batch_size
+from minidense.data.labels import largest_or_above
+from minidense.losses import Loss, threshold_of
+from minidense.network import Network, inference_steps
+from minidense.numerics.helpers import each
+
+if TYPE_CHECKING:
+    from minidense.model import Sequential
+
+
+def features(model: Sequential, x: Any) -> Rows:
+    """``x`` as rows that the built model takes, checked. Raises TypeError and ValueError."""
+    input_shape, _ = model._built_shapes()
+    columns = None if type(x) is np.ndarray else model._names.columns_of(x)
+    rows = as_features(x)
+    check_features(rows, input_shape, model.dtype, names=columns)
+    return rows
+
+
+def predict(
+    model: Sequential, x: Any, batch_size: int | str, callbacks: Sequence[Callback] | Callback | None = ()
+) -> Array:
+    """The output for each row of ``x``, a new array."""
+    x, network = features(model, x), model.network
+    size = check_batch_size(batch_size, len(x))
+    rows = _chunk_rows(network, size)
+    if rows == len(x) and isinstance(x, np.ndarray) and not callbacks:
+        with network.one_thread(rows):
+            y = network.inference()(np.ascontiguousarray(x, model.dtype))
+        return y if y is not x and y.flags.owndata and network.children[-1]._of_library else y.copy()
+    return _in_chunks(model, x, size, rows, CallbackList(callbacks))
+
+
+def _in_chunks(model: Sequential, x: Rows, size: int, rows: int, callbacks: CallbackList) -> Array:
+    """The output for checked rows in batches of ``size``, of which ``rows`` are computed at a time.
+
+    They are computed by several threads; by this thread alone if callbacks see each batch.
+    """
+    n, network, dtype = len(x), model.network, model.dtype
+    y = np.empty((n, *(model.output_shape or ())), dtype)
+    watched = callbacks.wants("on_predict_batch_begin", "on_predict_batch_end")
+
+    def worker() -> Callable[[tuple[int, Array]], None]:
+        infer = network.inference(workspaces=True)
+
+        def compute(piece: tuple[int, Array]) -> None:
+            start, part = piece
+            y[start : start + rows] = infer(np.ascontiguousarray(part, dtype))
+
+        return compute
+
+    def show(piece: tuple[int, Array]) -> None:
+        """Call the hooks of the batches that begin or end in the piece."""
+        first, last = piece[0], min(piece[0] + rows, n)
+        for batch in range(first // size, -(-last // size)):
+            start, end = batch * size, min(n, batch * size + size)
+            if start >= first:
+                callbacks.call("on_predict_batch_begin", batch, {})
+            if end <= last:
+                outputs = y[start:end]
+                outputs.flags.writeable = False
+                callbacks.call("on_predict_batch_end", batch, {"outputs": outputs})
+
+    starts = range(0, n, rows)
+    pieces = ((start, x[start : start + rows]) for start in starts)  # a source is read by one thread at a time
+    callbacks.attach(model, {"steps": -(-n // size), "batch_size": size})
+    with callbacks.spanning("predict"):
+        helpers = 0 if watched else network.helpers_for(n, len(starts))
+        each(pieces, worker, show if watched else None, helpers=helpers)
+    return y
+
+
+def predict_classes(model: Sequential, loss: Loss, x: Any, batch_size: int | str) -> Array:
+    """The class of each row under that loss: its name, or its number if the classes have no names."""
+    _, output_shape = model._built_shapes()
+    threshold = threshold_of(loss, model.network.children[-1])
+    labels = largest_or_above(predict(model, x, batch_size), threshold)
+    names = model._names.of_classes(loss.named_classes(output_shape))
+    return labels if names is None else np.asarray(np.array(names)[labels])
+
+
+def activations(model: Sequential, x: Any, batch_size: int | str) -> list[Array]:
+    """The output of each layer for each row, new arrays; in the chunks of ``predict``."""
+    x, layers = features(model, x), model.network.children
+    size = _chunk_rows(model.network, check_batch_size(batch_size, len(x)))
+    outputs = [np.empty((len(x), *(layer._record.output_shape or ())), model.dtype) for layer in layers]
+    steps = inference_steps(layers)
+    for start in range(0, len(x), size):
+        rows = np.ascontiguousarray(x[start : start + size], model.dtype)
+        with model.network.one_thread(len(rows)):
+            for step, output in zip(steps, outputs, strict=True):
+                rows = output[start : start + size] = step(rows)
+    return outputs
+
+
+def _chunk_rows(network: Network, batch_rows: int) -> int:
+    """How many rows of batches of that many are computed at a time."""
+    return SLICE_ROWS if batch_rows > SLICE_ROWS and network.rowwise else batch_rows
