@@ -159,7 +159,7 @@ def test_hooks_of_evaluate():
     assert several[1].model is model
     assert ends[3] == dict(logs.items())
     for part, end in zip(parts, ends[:3], strict=True):
-        assert end == pytest.approx(part, rel=1e-6)
+        assert end == pytest.approx(dict(part), rel=1e-6)
 
 
 def test_what_is_added_to_the_logs_of_an_evaluation_is_not_in_its_result():
