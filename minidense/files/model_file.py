@@ -218,7 +218,10 @@ def _read_optimizer(data: Any, decoder: Decoder) -> Optimizer | None:
     optimizer: Optimizer = _read_thing(data, Optimizer, decoder, "optimizer", *parts)
     iterations, rate, state = (data[part] for part in parts)
     if rate is not None:
-        object.__setattr__(optimizer, "learning_rate", decoder.value(rate, "optimizer/rate"))
+        value = decoder.value(rate, "optimizer/rate")
+        object.__setattr__(optimizer, "learning_rate", value)
+        if optimizer._of_library and not callable(value) and type(value) is not float:
+            raise ValueError(f"a learning rate is written as a float, not as {shown(rate)}")
     if type(iterations) is not int or not 0 <= iterations < 2**63:
         raise ValueError(f"there is no optimizer of {shown(iterations)} iterations")
     optimizer.iterations = iterations
