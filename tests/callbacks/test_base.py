@@ -238,7 +238,7 @@ def test_those_that_have_begun_are_ended_whatever_fails(what):
 def test_blocks_have_at_least_one_step():
     """Also where a batch is larger than a block."""
     seen = []
-    x, y = np.random.default_rng(1).normal(size=(10_000, 3)), np.arange(10_000) % 2
+    x, y = np.random.default_rng(1).normal(size=(10_000, 40)), np.arange(10_000) % 2
     count = callbacks.LambdaCallback(on_block_end=lambda steps, logs: seen.append(steps))
     for size in ("full", 4000, 100):
         seen.clear()

@@ -324,7 +324,7 @@ def test_arguments_set_later_are_checked(name, wrong):
     assert plateau.get_config()[name] == before
 
 
-@pytest.mark.parametrize("name", ["acc", "accuracy", "sparse_categorical_accuracy", "f1"])
+@pytest.mark.parametrize("name", ["acc", "accuracy", "categorical_accuracy", "f1"])
 def test_a_metric_is_watched_by_the_name_that_compile_was_given(name):
     model = make().compile(metrics=[name])
     stop = callbacks.EarlyStopping(f"val_{name}", min_delta=9, patience=1)
