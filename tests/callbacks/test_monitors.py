@@ -322,3 +322,13 @@ def test_arguments_set_later_are_checked(name, wrong):
         setattr(plateau, name, wrong)
     assert getattr(plateau, name) == before
     assert plateau.get_config()[name] == before
+
+
+@pytest.mark.parametrize("name", ["acc", "accuracy", "categorical_accuracy", "f1"])
+def test_a_metric_is_watched_by_the_name_that_compile_was_given(name):
+    model = make().compile(metrics=[name])
+    stop = callbacks.EarlyStopping(f"val_{name}", min_delta=9, patience=1)
+    assert model.fit(X, Y, epochs=5, validation_data=(X, Y), callbacks=[stop], verbose=0).epoch == [0, 1]
+    weighted = make().compile(weighted_metrics=[name])
+    stop = callbacks.EarlyStopping(name, min_delta=9, patience=1)
+    assert weighted.fit(X, Y, epochs=5, callbacks=[stop], verbose=0).epoch == [0, 1]

@@ -3,9 +3,9 @@
 EXPLAINED = {
     (
         "callbacks/reporting.py",
-        "dynamic_ncols=True,",
-        "dynamic_ncols=False,",
-    ): "Whether the bar follows a terminal's width: nothing but its look depends on it.",
+        "ncols=100,",
+        "ncols=101,",
+    ): "The width of the bar where there is no terminal: nothing but its look depends on it.",
     (
         "core/arguments.py",
         "close = difflib.get_close_matches(str(name)[:80].lower(), list(known), n=1)",
