@@ -15,7 +15,7 @@ from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_array
-from minidense.layers import Activation, Layer, Sigmoid, Softmax
+from minidense.layers import Elementwise, Layer, Linear, Sigmoid, Softmax
 from minidense.metrics import Accuracy, BinaryAccuracy, Metric
 from minidense.numerics.functional import log_sum_exp_shifted, mean, shifted, sigmoid, softmax_of
 
@@ -401,7 +401,7 @@ class SigmoidCrossEntropy(TargetLoss, library=True):
 
 
 def _refuse_activation(loss: Loss, layer: Layer, of_what: str, ending: str) -> None:
-    if isinstance(layer, Activation | Softmax):
+    if isinstance(layer, Elementwise | Softmax) and not isinstance(layer, Linear):
         raise ValueError(
             f"{loss!r} takes scores: real numbers of any size, {of_what}. The model ends in {layer._where}, which "
             f"limits their range. End it in {ending}."

@@ -25,7 +25,7 @@ from minidense.core.types import Array
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Chain
 from minidense.layers.dense import Dense
-from minidense.layers.initializers import INITIALIZERS
+from minidense.layers.initializers import FUNCTIONS, WithArguments
 from minidense.losses import Loss
 from minidense.metrics import Metric
 from minidense.network import Network
@@ -33,8 +33,8 @@ from minidense.optimizers import Optimizer
 from minidense.schedules import Schedule
 
 _PLAIN = (type(None), bool, int, str)
-_KINDS = (Layer, Optimizer, Loss, Metric, Schedule)  # of the library's objects, those that can be in a file
-_NAMED: dict[str, Mapping[str, Any]] = {"object": LIBRARY, "function": INITIALIZERS}  # what needs no caller's help
+_KINDS = (Layer, Optimizer, Loss, Metric, Schedule, WithArguments)  # of the library's objects, those that can be in a file
+_NAMED: dict[str, Mapping[str, Any]] = {"object": LIBRARY, "function": FUNCTIONS}  # what needs no caller's help
 _MANY = 16  # a list of so many numbers is an array
 _LONGEST = 1_000_000  # numbers in all lists of a file: as Python's numbers they take four times the memory
 _DEEPEST = 50

@@ -4,41 +4,65 @@ from minidense.layers.activations import (
     ACTIVATIONS,
     ELU,
     GELU,
+    SELU,
     Activation,
+    Elementwise,
+    Exponential,
+    HardSigmoid,
     LeakyReLU,
+    Linear,
+    LogSoftmax,
+    Mish,
+    PReLU,
     ReLU,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
+    Softsign,
     Tanh,
 )
 from minidense.layers.base import Layer
 from minidense.layers.composite import Chain, Concatenate, Residual
 from minidense.layers.dense import Dense
-from minidense.layers.dropout import Dropout
-from minidense.layers.flatten import Flatten
+from minidense.layers.embedding import CategoryEncoding, Embedding
+from minidense.layers.noise import Dropout, GaussianNoise
 from minidense.layers.normalization import BatchNormalization, LayerNormalization
+from minidense.layers.shaping import Flatten, Rescaling, Reshape
 
 __all__ = [
     "ACTIVATIONS",
     "ELU",
     "GELU",
+    "SELU",
     "Activation",
     "BatchNormalization",
+    "CategoryEncoding",
     "Chain",
     "Concatenate",
     "Dense",
     "Dropout",
+    "Elementwise",
+    "Embedding",
+    "Exponential",
     "Flatten",
+    "GaussianNoise",
+    "HardSigmoid",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "Mish",
+    "PReLU",
     "ReLU",
+    "Rescaling",
+    "Reshape",
     "Residual",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Softsign",
     "Tanh",
 ]

@@ -3,47 +3,117 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
 from minidense.core.arguments import flag, lookup, real_number
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
-from minidense.numerics.functional import gelu_inner, normal_cdf, sigmoid, softmax, softplus
+from minidense.layers.initializers import Initializer, get_initializer
+from minidense.numerics.functional import (
+    SELU_ALPHA,
+    SELU_SCALE,
+    gelu_inner,
+    hard_sigmoid,
+    log_softmax,
+    mish,
+    normal_cdf,
+    selu,
+    sigmoid,
+    softmax,
+    softplus,
+    softsign,
+)
 
 _ZERO, _ONE = np.zeros((), "float32"), np.ones((), "float32")  # as arrays, cheaper to compute with than the numbers
 
 
-class Activation(Layer):
-    """Base of the elementwise activations: ``y = f(x)``, ``dx = dy * f'(x)``, any shape."""
+class Elementwise(Layer):
+    """Base of the elementwise activations: ``H = f(Z)``, ``dZ = dH * f'(Z)``, any shape.
+
+    A subclass defines ``formula(z)``, which returns H, and ``derivative(z, h)``, which returns f'(Z); or, to be faster,
+    ``forward`` and ``backward`` themselves.
+
+    >>> class Square(Elementwise):
+    ...     def formula(self, z):
+    ...         return z * z
+    ...     def derivative(self, z, h):
+    ...         return 2 * z
+    >>> Square().forward(np.array([[3.0]]))
+    array([[9.]])
+    """
 
     rowwise = True
+    caches: ClassVar[tuple[str, ...]] = ("z", "h")
+
+    def formula(self, z: Array) -> Array:
+        """f(Z), of the shape and dtype of z."""
+        raise NotImplementedError
+
+    def derivative(self, z: Array, h: Array) -> Array:
+        """f'(Z), given Z and ``H = f(Z)``."""
+        raise NotImplementedError
+
+    def forward(self, z: Array) -> Array:
+        self.z, self.h = z, self.formula(z)
+        return self.h
+
+    def backward(self, dh: Array) -> Array:
+        return dh * self.derivative(self.z, self.h)
 
 
-class ReLU(Activation, library=True):
+class ReLU(Elementwise, library=True):
     """``H = max(Z, 0)``, ``dZ = dH * 1(Z > 0)``: the derivative at 0 is taken as 0.
+
+    With Keras' arguments: H = max_value where Z >= max_value, Z where threshold <= Z < max_value, and
+    ``negative_slope * (Z - threshold)`` below. At the two kinks, the derivative is that of the flatter side.
+
+    max_value: above threshold, or None for no limit. negative_slope, threshold: at least 0.
 
     >>> ReLU().forward(np.array([[-1.0, 2.0]], "float32"))
     array([[0., 2.]], dtype=float32)
+    >>> ReLU(max_value=6, negative_slope=0.1).forward(np.array([[-1.0, 9.0]]))
+    array([[-0.1,  6. ]])
     """
 
-    caches = ("h",)
+    def __init__(self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0) -> None:
+        self.negative_slope = real_number("ReLU: negative_slope", negative_slope, at_least=0)
+        self.threshold = real_number("ReLU: threshold", threshold, at_least=0)
+        self.max_value = None if max_value is None else real_number("ReLU: max_value", max_value, above=self.threshold)
 
     def as_numpy(self) -> str:
-        return "x = np.maximum(x, 0)"
+        if not self.negative_slope and not self.threshold and self.max_value is None:
+            return "x = np.maximum(x, 0)"
+        most = "np.inf" if self.max_value is None else "max_value"
+        return f"x = np.minimum(np.where(x >= threshold, x, (x - threshold) * negative_slope), {most})"
+
+    def formula(self, z: Array) -> Array:
+        below = (z - self.threshold) * self.negative_slope
+        most = math.inf if self.max_value is None else self.max_value
+        return np.asarray(np.minimum(np.where(z >= self.threshold, z, below), most))
+
+    def derivative(self, z: Array, h: Array) -> Array:
+        slope = np.where(z > self.threshold, _ONE, z.dtype.type(self.negative_slope))
+        return slope if self.max_value is None else slope * (z < self.max_value)
 
     def forward(self, z: Array) -> Array:
+        if self.negative_slope or self.threshold or self.max_value is not None:
+            return super().forward(z)
         self.h = np.maximum(z, 0, out=self.workspace("h", z.shape, z.dtype))
         return self.h
 
     def backward(self, dh: Array) -> Array:
+        if self.negative_slope or self.threshold or self.max_value is not None:
+            return super().backward(dh)
         dz = self.workspace("dz", dh.shape, dh.dtype)
         np.greater(self.h, _ZERO, out=dz)  # 1(Z > 0), as H > 0 exactly where Z > 0
         dz *= dh
         return dz
 
 
-class Sigmoid(Activation, library=True):
+class Sigmoid(Elementwise, library=True):
     """``H = 1 / (1 + exp(-Z))``, ``dZ = dH * H * (1 - H)``; no input overflows.
 
     >>> Sigmoid().forward(np.array([[0.0, 1e4]], "float32"))
@@ -67,7 +137,7 @@ class Sigmoid(Activation, library=True):
         return dz
 
 
-class Tanh(Activation, library=True):
+class Tanh(Elementwise, library=True):
     """``H = tanh(Z)``, ``dZ = dH (1 - H**2)``.
 
     >>> Tanh().forward(np.array([[0.0, 1e4]], "float32"))
@@ -91,7 +161,7 @@ class Tanh(Activation, library=True):
         return dz
 
 
-class LeakyReLU(Activation, library=True):
+class LeakyReLU(Elementwise, library=True):
     """``H = Z`` where Z > 0, and ``negative_slope * Z`` elsewhere (Maas et al., 2013). The default is Keras'.
 
     >>> LeakyReLU(0.1).forward(np.array([[-1.0, 2.0]], "float32"))
@@ -120,7 +190,7 @@ class LeakyReLU(Activation, library=True):
         return dz
 
 
-class ELU(Activation, library=True):
+class ELU(Elementwise, library=True):
     """``H = Z`` where Z > 0, and ``alpha (exp(Z) - 1)`` elsewhere (Clevert et al., 2016).
 
     >>> ELU().forward(np.array([[-1e4, 2.0]], "float32"))
@@ -151,7 +221,7 @@ class ELU(Activation, library=True):
         return dz
 
 
-class GELU(Activation, library=True):
+class GELU(Elementwise, library=True):
     """``H = Z Phi(Z)``, ``dH/dZ = Phi + Z phi``, the normal distribution and density (Hendrycks and Gimpel, 2016).
 
     approximate: use their form with tanh, several times faster, which differs by up to 5e-4.
@@ -183,7 +253,7 @@ class GELU(Activation, library=True):
         return dz
 
 
-class SiLU(Activation, library=True):
+class SiLU(Elementwise, library=True):
     """``H = Z sigmoid(Z)``, also called swish; ``dH/dZ = S + H (1 - S)`` (Elfwing et al., 2018).
 
     >>> SiLU().forward(np.array([[0.0, 1e4]], "float32"))
@@ -209,7 +279,7 @@ class SiLU(Activation, library=True):
         return dz
 
 
-class Softplus(Activation, library=True):
+class Softplus(Elementwise, library=True):
     """``H = log(1 + exp(Z))``, ``dZ = dH sigmoid(Z)``; no input overflows.
 
     >>> Softplus().forward(np.array([[-1e4, 1e4]], "float32"))
@@ -229,6 +299,145 @@ class Softplus(Activation, library=True):
         dz = sigmoid(self.z, out=self.workspace("dz", dh.shape, dh.dtype))
         dz *= dh
         return dz
+
+
+class Linear(Elementwise, library=True):
+    """``H = Z``, ``dZ = dH``: no activation, where a name is needed.
+
+    >>> Linear().forward(np.array([[-1.0, 2.0]]))
+    array([[-1.,  2.]])
+    """
+
+    def as_numpy(self) -> str:
+        return "pass"
+
+    def forward(self, z: Array) -> Array:
+        return z
+
+    def backward(self, dh: Array) -> Array:
+        return dh
+
+
+class SELU(Elementwise, library=True):
+    """``H = s Z`` where Z > 0, ``s a (exp(Z) - 1)`` elsewhere, with fixed s and a (Klambauer et al., 2017).
+
+    >>> SELU().forward(np.array([[-1e4, 1.0]])).round(4)
+    array([[-1.7581,  1.0507]])
+    """
+
+    def as_numpy(self) -> str:
+        return "x = selu(x)"
+
+    def formula(self, z: Array) -> Array:
+        return selu(z)
+
+    def derivative(self, z: Array, h: Array) -> Array:
+        return np.where(z > 0, z.dtype.type(SELU_SCALE), h + SELU_SCALE * SELU_ALPHA)
+
+
+class Softsign(Elementwise, library=True):
+    """``H = Z / (1 + |Z|)``, ``dH/dZ = (1 - |H|)**2``.
+
+    >>> Softsign().forward(np.array([[-3.0, 1.0]]))
+    array([[-0.75,  0.5 ]])
+    """
+
+    def as_numpy(self) -> str:
+        return "x = softsign(x)"
+
+    def formula(self, z: Array) -> Array:
+        return softsign(z)
+
+    def derivative(self, z: Array, h: Array) -> Array:
+        return np.asarray((1 - abs(h)) ** 2)
+
+
+class Exponential(Elementwise, library=True):
+    """``H = exp(Z)``, its own derivative.
+
+    >>> Exponential().forward(np.array([[0.0]]))
+    array([[1.]])
+    """
+
+    def as_numpy(self) -> str:
+        return "x = np.exp(x)"
+
+    def formula(self, z: Array) -> Array:
+        return np.asarray(np.exp(z))
+
+    def derivative(self, z: Array, h: Array) -> Array:
+        return h
+
+
+class HardSigmoid(Elementwise, library=True):
+    """``H = Z / 6 + 1/2`` between 0 and 1, and 0 or 1 beyond; the derivative at the two kinks is 0.
+
+    >>> HardSigmoid().forward(np.array([[-9.0, 1.5]]))
+    array([[0.  , 0.75]])
+    """
+
+    def as_numpy(self) -> str:
+        return "x = hard_sigmoid(x)"
+
+    def formula(self, z: Array) -> Array:
+        return hard_sigmoid(z)
+
+    def derivative(self, z: Array, h: Array) -> Array:
+        return np.where(abs(z) < 3, z.dtype.type(1 / 6), _ZERO)
+
+
+class Mish(Elementwise, library=True):
+    """``H = Z tanh(log(1 + exp(Z)))``, ``dH/dZ = T + Z (1 - T**2) sigmoid(Z)`` for T the tanh (Misra, 2019).
+
+    >>> Mish().forward(np.array([[0.0, 1.0]])).round(4)
+    array([[0.    , 0.8651]])
+    """
+
+    def as_numpy(self) -> str:
+        return "x = mish(x)"
+
+    def formula(self, z: Array) -> Array:
+        return mish(z)
+
+    def derivative(self, z: Array, h: Array) -> Array:
+        t = np.tanh(softplus(z))
+        return np.asarray(t + z * (1 - t * t) * sigmoid(z))
+
+
+class PReLU(Layer, library=True):
+    """``H = Z`` where Z > 0, ``alpha Z`` elsewhere, with one learnt slope alpha for each feature (He et al., 2015).
+
+    ``dalpha`` is the sum over the rows of ``dH Z`` where Z <= 0.
+
+    >>> import minidense as md
+    >>> model = md.Sequential([PReLU(0.1)]).build(2)
+    >>> model.predict([[-1.0, 2.0]])
+    array([[-0.1,  2. ]], dtype=float32)
+    """
+
+    rowwise = True
+    caches = ("z",)
+
+    alpha: Array
+    dalpha: Array
+
+    def __init__(self, alpha_initializer: str | float | Array | Initializer = "zeros") -> None:
+        self.alpha_initializer = get_initializer(alpha_initializer)
+
+    def build(self, input_shape: Shape) -> Shape:
+        self.param("alpha", input_shape, self.alpha_initializer, decay=False)
+        return input_shape
+
+    def as_numpy(self) -> str:
+        return "x = np.maximum(x, 0) + np.minimum(x, 0) * alpha"
+
+    def forward(self, z: Array) -> Array:
+        self.z = z
+        return np.asarray(np.maximum(z, 0) + np.minimum(z, 0) * self.alpha)
+
+    def backward(self, dh: Array) -> Array:
+        self.dalpha = (dh * np.minimum(self.z, 0)).sum(axis=0)
+        return dh * np.where(self.z > 0, _ONE, self.alpha)
 
 
 class Softmax(Layer, library=True):
@@ -265,18 +474,67 @@ class Softmax(Layer, library=True):
         return dz
 
 
-ACTIVATIONS: dict[str, type[Layer]] = {
-    "relu": ReLU,
-    "sigmoid": Sigmoid,
-    "tanh": Tanh,
-    "leaky_relu": LeakyReLU,
+class LogSoftmax(Softmax, library=True):
+    """``y_j = z_j - log sum_k exp(z_k)`` for each row, ``dz = dy - exp(y) sum(dy)``.
+
+    For what ends in probabilities use Softmax, which the loss takes into account.
+
+    >>> LogSoftmax().forward(np.array([[0.0, 0.0]])).round(4)
+    array([[-0.6931, -0.6931]])
+    """
+
+    def as_numpy(self) -> str:
+        return "x = log_softmax(x)"
+
+    def forward(self, z: Array) -> Array:
+        self.y = log_softmax(z)
+        return self.y
+
+    def backward(self, dy: Array) -> Array:
+        return np.asarray(dy - np.exp(self.y) * dy.sum(axis=1, keepdims=True))
+
+
+class Activation(Layer, library=True):
+    """The activation of that name, as a layer: ``Activation("relu")`` is put into a model as ``ReLU()``.
+
+    activation: one of Keras' names, or a layer. Raises ValueError for an unknown name, with the nearest one.
+
+    >>> import minidense as md
+    >>> md.Sequential([md.Dense(2), Activation("relu")]).layers
+    (Dense(2), ReLU())
+    """
+
+    def __init__(self, activation: str | Layer) -> None:
+        self.activation = get_activation(activation)
+
+    def _expand(self) -> list[Layer]:
+        return self.activation._expand()
+
+    def _as_layer(self) -> Layer:
+        return self.activation._as_layer()
+
+
+ACTIVATIONS: dict[str, Callable[[], Layer]] = {
     "elu": ELU,
+    "exponential": Exponential,
     "gelu": GELU,
+    "hard_sigmoid": HardSigmoid,
+    "leaky_relu": lambda: LeakyReLU(0.2),
+    "linear": Linear,
+    "log_softmax": LogSoftmax,
+    "mish": Mish,
+    "relu": ReLU,
+    "relu6": lambda: ReLU(max_value=6.0),
+    "selu": SELU,
+    "sigmoid": Sigmoid,
     "silu": SiLU,
-    "swish": SiLU,
-    "softplus": Softplus,
     "softmax": Softmax,
+    "softplus": Softplus,
+    "softsign": Softsign,
+    "swish": SiLU,
+    "tanh": Tanh,
 }
+"""By Keras' names and with Keras' values: the name "leaky_relu" has another slope there than the layer."""
 
 
 def get_activation(activation: str | Layer) -> Layer:

@@ -270,9 +270,9 @@ class Layer(Configurable):
             raise TypeError(f"{cls.__name__}: caches: expected a tuple of names, such as ('x',), got {cls.caches!r}.")
         if any(kind.__dict__.get("__slots__") for kind in cls.__mro__):
             raise TypeError(f"{cls.__name__}: __slots__ would not be copied or saved with a layer: remove them.")
-        if _is_of_another_forward(cls, "rowwise"):
+        if not library and _is_of_another_forward(cls, "rowwise"):
             cls.rowwise = False
-        if _is_of_another_forward(cls, "as_numpy"):
+        if not library and _is_of_another_forward(cls, "as_numpy"):
             cls.as_numpy = Layer.as_numpy  # type: ignore[method-assign]
         cls._own_caches = frozenset(cls.caches if library else ())
         cls._notes_reading = cls.__getattr__ is Layer.__getattr__

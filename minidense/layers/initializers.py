@@ -10,7 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from minidense.core.arguments import lookup, shown
+from minidense.core.arguments import lookup, real_number, shown
+from minidense.core.configurable import Configurable
 from minidense.core.types import Array, Shape
 
 
@@ -57,24 +58,152 @@ def he_normal(rng: np.random.Generator, shape: Shape) -> Array:
     return rng.normal(0, math.sqrt(2 / shape[0]), shape)
 
 
+def lecun_uniform(rng: np.random.Generator, shape: Shape) -> Array:
+    """Uniform in ±sqrt(3 / fan_in) (LeCun et al., 1998, section 4.6)."""
+    bound = math.sqrt(3 / shape[0])
+    return rng.uniform(-bound, bound, shape)
+
+
 def lecun_normal(rng: np.random.Generator, shape: Shape) -> Array:
     """Normal with variance 1 / fan_in (LeCun et al., 1998, section 4.6)."""
     return rng.normal(0, math.sqrt(1 / shape[0]), shape)
 
 
+class WithArguments(Configurable):
+    """Base of the initializers that have arguments."""
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> Array:
+        raise NotImplementedError
+
+
+class RandomNormal(WithArguments, library=True):
+    """Normal with that mean and standard deviation. The defaults are Keras'.
+
+    >>> RandomNormal(stddev=1e-3)(np.random.default_rng(0), (2,)).shape
+    (2,)
+    """
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05) -> None:
+        self.mean = real_number("RandomNormal: mean", mean)
+        self.stddev = real_number("RandomNormal: stddev", stddev, at_least=0)
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> Array:
+        return rng.normal(self.mean, self.stddev, shape)
+
+
+class TruncatedNormal(RandomNormal, library=True):
+    """As RandomNormal, but a value more than two standard deviations away is drawn again.
+
+    >>> w = TruncatedNormal(stddev=1.0)(np.random.default_rng(0), (1000,))
+    >>> bool(abs(w).max() <= 2)
+    True
+    """
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> Array:
+        z = rng.standard_normal(shape)
+        while (beyond := abs(z) > 2).any():
+            z[beyond] = rng.standard_normal(np.count_nonzero(beyond))
+        return np.asarray(self.mean + self.stddev * z)
+
+
+class RandomUniform(WithArguments, library=True):
+    """Uniform between ``minval`` and ``maxval``. The defaults are Keras'.
+
+    >>> w = RandomUniform(0.0, 2.0)(np.random.default_rng(0), (1000,))
+    >>> bool(w.min() >= 0 and w.max() <= 2)
+    True
+    """
+
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05) -> None:
+        self.minval = real_number("RandomUniform: minval", minval)
+        self.maxval = real_number("RandomUniform: maxval", maxval, at_least=self.minval)
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> Array:
+        return rng.uniform(self.minval, self.maxval, shape)
+
+
+class Orthogonal(WithArguments, library=True):
+    """``gain`` times a random matrix with orthonormal rows or columns, whichever are fewer (Saxe et al., 2014).
+
+    It is Q of the QR decomposition of a normal matrix, with the signs that make it uniform over all such matrices.
+
+    >>> w = Orthogonal()(np.random.default_rng(0), (4, 2))
+    >>> bool(np.allclose(w.T @ w, np.eye(2)))
+    True
+    """
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = real_number("Orthogonal: gain", gain)
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> Array:
+        rows, columns = math.prod(shape[:-1]), shape[-1]
+        q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+        q *= np.sign(np.diag(r))
+        return np.asarray(self.gain * (q if rows >= columns else q.T).reshape(shape))
+
+
+class Identity(WithArguments, library=True):
+    """``gain`` on the diagonal of a matrix, 0 elsewhere.
+
+    >>> Identity()(np.random.default_rng(0), (2, 3))
+    array([[1., 0., 0.],
+           [0., 1., 0.]])
+    """
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = real_number("Identity: gain", gain)
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> Array:
+        if len(shape) != 2:
+            raise ValueError(f"Identity: expected the shape of a matrix, got {shape}.")
+        return self.gain * np.eye(*shape)
+
+
+class Filled(WithArguments, library=True):
+    """A number for every entry, or a given array of the parameter's shape.
+
+    >>> Filled(0.5)(np.random.default_rng(0), (3,))
+    array([0.5, 0.5, 0.5])
+    """
+
+    def __init__(self, value: float | Array = 0.0) -> None:
+        self.value = np.array(value, np.float64) if np.ndim(value) else real_number("Filled: value", value)
+
+    def __call__(self, rng: np.random.Generator, shape: Shape) -> Array:
+        return np.array(self.value) if np.ndim(self.value) else np.full(shape, self.value)
+
+
+_ALL = (zeros, ones, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_uniform, lecun_normal)
+FUNCTIONS: dict[str, Initializer] = {init.__name__: init for init in _ALL}
+"""Those that are functions, by which names a file may name them."""
+
 INITIALIZERS: dict[str, Initializer] = {
-    init.__name__: init for init in (zeros, ones, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_normal)
+    **FUNCTIONS,
+    "identity": Identity(),
+    "random_normal": RandomNormal(),
+    "truncated_normal": TruncatedNormal(),
+    "random_uniform": RandomUniform(),
+    "normal": RandomNormal(),
+    "uniform": RandomUniform(),
+    "orthogonal": Orthogonal(),
 }
 
 
-def get_initializer(initializer: str | Initializer) -> Initializer:
-    """The initializer of that name; a callable ``init(rng, shape)`` is returned as it is.
+def get_initializer(initializer: str | float | Array | Initializer) -> Initializer:
+    """The initializer of that name; a callable ``init(rng, shape)`` as it is; a number or an array as a constant.
 
-    >>> get_initializer("zeros") is zeros
-    True
+    >>> get_initializer("zeros") is zeros, get_initializer(0.5)
+    (True, Filled(value=0.5))
     """
+    if isinstance(initializer, str):
+        return lookup("initializer", initializer, INITIALIZERS)
+    if isinstance(initializer, type):
+        name = initializer.__name__
+        raise TypeError(f"initializer: got the class {name}; make an object of it: {name}().")
     if callable(initializer):
         return initializer
-    if not isinstance(initializer, str):
-        raise TypeError(f"initializer: expected a name or a callable init(rng, shape), got {shown(initializer)}.")
-    return lookup("initializer", initializer, INITIALIZERS)
+    if isinstance(initializer, np.ndarray | float | int) and not isinstance(initializer, bool):
+        return Filled(initializer)
+    raise TypeError(
+        f"initializer: expected a name, a number, an array or a callable init(rng, shape), got {shown(initializer)}."
+    )

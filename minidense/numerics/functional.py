@@ -129,6 +129,58 @@ def softplus(z: Array) -> Array:
     return np.asarray(np.maximum(z, 0) + np.log1p(np.exp(-abs(z))))
 
 
+def selu(z: Array) -> Array:
+    """``scale * z`` where z > 0, else ``scale * alpha * (exp(z) - 1)``: it keeps mean 0 and variance 1.
+
+    The two constants are those of Klambauer et al. (2017), equation 14.
+
+    >>> selu(np.array([-1e4, 0.0, 1.0])).round(4)
+    array([-1.7581,  0.    ,  1.0507])
+    """
+    return np.asarray(np.maximum(z, 0) * SELU_SCALE + np.expm1(np.minimum(z, 0)) * (SELU_SCALE * SELU_ALPHA))
+
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def softsign(z: Array) -> Array:
+    """``z / (1 + |z|)``, elementwise.
+
+    >>> softsign(np.array([-3.0, 0.0, 1.0]))
+    array([-0.75,  0.  ,  0.5 ])
+    """
+    return np.asarray(z / (1 + abs(z)))
+
+
+def hard_sigmoid(z: Array) -> Array:
+    """``z / 6 + 0.5``, but at least 0 and at most 1; elementwise.
+
+    >>> hard_sigmoid(np.array([-9.0, 0.0, 1.5]))
+    array([0.  , 0.5 , 0.75])
+    """
+    return np.asarray(np.clip(z / 6 + 0.5, 0, 1))
+
+
+def mish(z: Array) -> Array:
+    """``z tanh(log(1 + exp(z)))``, elementwise (Misra, 2019).
+
+    >>> mish(np.array([-1e4, 0.0, 1.0])).round(4)
+    array([-0.    ,  0.    ,  0.8651])
+    """
+    return np.asarray(z * np.tanh(softplus(z)))
+
+
+def log_softmax(scores: Array) -> Array:
+    """``s_j - log sum_k exp(s_k)`` for each row. scores: (n, k). Returns (n, k).
+
+    >>> log_softmax(np.array([[0.0, 0.0], [1e4, -1e4]])).round(4)
+    array([[-6.931e-01, -6.931e-01],
+           [ 0.000e+00, -2.000e+04]])
+    """
+    z = scores - scores.max(axis=1, keepdims=True)
+    return np.asarray(z - log_sum_exp_shifted(z, 1)[:, None])
+
+
 def gelu_inner(z: Array) -> Array:
     """``sqrt(2 / pi) (z + 0.044715 z**3)``, whose tanh is nearly ``2 Phi(z) - 1`` (Hendrycks and Gimpel, 2016).
 

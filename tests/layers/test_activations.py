@@ -2,6 +2,7 @@
 
 import copy
 import math
+import runpy
 
 import numpy as np
 import pytest
@@ -54,18 +55,83 @@ def test_the_others_pass_it_too(layer, features, seed):
 
 def test_every_name_is_that_of_its_class():
     """Keras' names, in lower case with underscores; SiLU has two."""
-    assert {name: cls.__name__ for name, cls in ACTIVATIONS.items()} == {
-        "relu": "ReLU",
-        "sigmoid": "Sigmoid",
-        "tanh": "Tanh",
-        "leaky_relu": "LeakyReLU",
-        "elu": "ELU",
-        "gelu": "GELU",
-        "silu": "SiLU",
-        "swish": "SiLU",
-        "softplus": "Softplus",
-        "softmax": "Softmax",
-    }
+    same = {name.replace("_", ""): repr(make()).lower() for name, make in ACTIVATIONS.items()}
+    special = {"swish": "silu()", "relu6": "relu(max_value=6.0)", "leakyrelu": "leakyrelu(negative_slope=0.2)"}
+    assert same == {name: special.get(name, f"{name}()") for name in same}
+
+
+BY_DEFINITION = {  # of numbers, with the standard library's functions
+    md.ReLU(max_value=1.5): lambda z: min(max(z, 0), 1.5),
+    md.ReLU(max_value=2.0, negative_slope=0.1, threshold=0.5): lambda z: (
+        2.0 if z >= 2.0 else z if z >= 0.5 else 0.1 * (z - 0.5)
+    ),
+    md.Linear(): lambda z: z,
+    md.SELU(): lambda z: 1.0507009873554804934 * (z if z > 0 else 1.6732632423543772848 * math.expm1(z)),
+    md.Softsign(): lambda z: z / (1 + abs(z)),
+    md.Exponential(): math.exp,
+    md.HardSigmoid(): lambda z: min(max(z / 6 + 0.5, 0), 1),
+    md.Mish(): lambda z: z * math.tanh(math.log1p(math.exp(z))),
+    md.PReLU(0.3): lambda z: z if z > 0 else 0.3 * z,
+}
+
+
+@pytest.mark.parametrize("layer", BY_DEFINITION, ids=repr)
+@given(z=st.lists(st.floats(-20, 20), min_size=1, max_size=6))
+def test_activations_by_their_definition(layer, z):
+    model = md.Sequential([copy.deepcopy(layer)], rng=0, dtype="float64").build(len(z))
+    expected = [BY_DEFINITION[layer](v) for v in z]
+    np.testing.assert_allclose(model.predict([z])[0], expected, rtol=1e-14, atol=1e-300)
+
+
+@pytest.mark.parametrize("layer", BY_DEFINITION, ids=repr)
+@given(features=st.integers(1, 6), seed=seeds)
+def test_their_derivatives(layer, features, seed):
+    assert md.check_layer(layer, features, rng=seed) <= 1e-7
+
+
+@pytest.mark.parametrize("layer", [*BY_DEFINITION, md.LogSoftmax()], ids=repr)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_extreme_inputs_are_finite_and_the_dtype_stays(layer, dtype):
+    model = md.Sequential([copy.deepcopy(layer)], rng=0, dtype=dtype).build(4)
+    big = 80.0 if isinstance(layer, md.Exponential) else 1e30
+    y = model.predict([[-big, -1.0, 0.0, big]])
+    assert y.dtype == dtype
+    assert np.isfinite(y).all()
+
+
+@given(seed=seeds, classes=st.integers(2, 5))
+def test_log_softmax(seed, classes):
+    z = np.random.default_rng(seed).normal(size=(3, classes)) * 10
+    expected = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(md.LogSoftmax().forward(z), expected, atol=1e-12)
+    assert md.check_layer(md.LogSoftmax(), classes, rng=seed) <= 1e-7
+
+
+@pytest.mark.parametrize("layer", [*BY_DEFINITION, md.LogSoftmax()], ids=repr)
+def test_they_are_saved_and_exported(layer, tmp_path):
+    model = md.Sequential([md.Dense(4), copy.deepcopy(layer)], rng=0).build(3)
+    x = np.random.default_rng(0).normal(size=(9, 3)).astype("float32")
+    model.save(tmp_path / "model.npz")
+    model.export_numpy(tmp_path / "model.py")
+    assert np.array_equal(md.load_model(tmp_path / "model.npz").predict(x), model.predict(x))
+    assert np.array_equal(runpy.run_path(tmp_path / "model.py")["predict"](x), model.predict(x))
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_an_activation_by_name_is_a_layer_of_its_own(name):
+    by_name = md.Sequential([md.Dense(3), md.layers.Activation(name)])
+    assert [type(layer) for layer in by_name.layers] == [md.Dense, type(ACTIVATIONS[name]())]
+    assert md.check_layer(md.layers.Activation(name), 3) <= 1e-7
+
+
+def test_linear_scores_are_scores():
+    model = md.Sequential([md.Dense(3, activation="linear")], rng=0).compile()
+    model.fit(np.eye(3), [0, 1, 2], verbose=0)
+
+
+def test_what_a_relu_cannot_be():
+    with pytest.raises(ValueError, match=r"ReLU: max_value: expected a finite number above 2"):
+        md.ReLU(max_value=1.0, threshold=2.0)
 
 
 def test_samples_of_any_shape():

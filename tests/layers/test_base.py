@@ -337,7 +337,7 @@ def test_a_gradient_may_not_take_the_name_of_an_array():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: md.ReLU(max_value=6), r"ReLU.*max_value"),
+        (lambda: md.ReLU(max_vale=6), r"ReLU.*max_value"),
         (lambda: md.Softmax(axis=0), r"Softmax.*axis"),
         (lambda: md.Flatten(7), r"Flatten: too many positional arguments\. It takes no arguments"),
         (lambda: Scale(3), r"Scale: too many positional arguments\. It takes no arguments"),
@@ -559,7 +559,7 @@ def test_slots_and_a_string_of_caches_are_refused():
 
 def test_only_the_librarys_own_classes_are_called_without_the_guard():
     concrete = {cls for cls in vars(minidense.layers).values() if isinstance(cls, type) and issubclass(cls, md.Layer)}
-    abstract = {md.Layer, md.Activation}
+    abstract = {md.Layer, md.Elementwise}
     for cls in concrete:
         assert cls._of_library == (cls not in abstract), cls
         assert not type(cls.__name__, (cls,), {"__module__": cls.__module__})._of_library
@@ -580,7 +580,7 @@ def test_a_forward_of_its_own_inherits_no_claims():
     assert claims(type("A", (type("Mixin", (), same), md.ReLU), {})) == (False, False)
     assert claims(type("A", (md.Dense,), {**same, "rowwise": True})) == (True, False)
     assert claims(type("A", (md.Residual,), same)) == (False, False)
-    assert claims(type("A", (md.Activation,), same)) == (True, False)  # which says it of its subclasses
+    assert claims(type("A", (md.Elementwise,), same)) == (False, False)
 
 
 # ------------------------------------------------------------------ copies

@@ -1,16 +1,19 @@
 """Initializers: each draws from the published distribution, and uses the generator for nothing else."""
 
+import copy
 import math
 
 import numpy as np
 import pytest
 
+import minidense as md
 from minidense.layers import initializers
 from minidense.layers.initializers import INITIALIZERS, get_initializer
 
 UNIFORM = {  # the square of the bound, by the papers' formulas
     "glorot_uniform": lambda fan_in, fan_out: 6 / (fan_in + fan_out),
     "he_uniform": lambda fan_in, fan_out: 6 / fan_in,
+    "lecun_uniform": lambda fan_in, fan_out: 3 / fan_in,
 }
 NORMAL = {  # the variance
     "glorot_normal": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
@@ -26,8 +29,50 @@ def drawn(name, shape, seed=0):
 
 
 def test_every_initializer_is_tested_here():
-    assert set(INITIALIZERS) == {*UNIFORM, *NORMAL, *CONSTANT}
-    assert all(get_initializer(name) is getattr(initializers, name) for name in INITIALIZERS)
+    others = {"identity", "orthogonal", "normal", "uniform", "random_normal", "random_uniform", "truncated_normal"}
+    assert set(initializers.FUNCTIONS) == {*UNIFORM, *NORMAL, *CONSTANT}
+    assert set(INITIALIZERS) == {*initializers.FUNCTIONS, *others}
+    assert all(get_initializer(name) is getattr(initializers, name) for name in initializers.FUNCTIONS)
+
+
+def test_those_of_fixed_width():
+    w = drawn("random_normal", (200_000,))
+    assert abs(w.mean()) < 5 * 0.05 / 200_000**0.5
+    assert abs(w.std() / 0.05 - 1) < 5 / (2 * 200_000) ** 0.5  # the standard error of a standard deviation
+    w = drawn("random_uniform", (100_000,))
+    assert -0.05 <= w.min() < -0.0499
+    assert 0.0499 < w.max() <= 0.05
+    w = initializers.TruncatedNormal(1.0, 2.0)(np.random.default_rng(0), (100_000,))
+    assert abs(w - 1).max() <= 4
+    # A normal variable between -2 and 2 has variance 1 - 4 phi(2) / (2 Phi(2) - 1) = 0.7737.
+    assert w.var() / 4 == pytest.approx(0.7737, abs=5 * (2 / 100_000) ** 0.5)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (4, 6), (5, 5), (2, 3, 4)])
+def test_orthogonal(shape):
+    w = initializers.Orthogonal(2.0)(np.random.default_rng(0), shape).reshape(-1, shape[-1])
+    product = w.T @ w if len(w) >= shape[-1] else w @ w.T
+    np.testing.assert_allclose(product, 4 * np.eye(len(product)), atol=1e-13)
+
+
+def test_a_number_and_an_array_are_constants(tmp_path):
+    W = np.arange(6.0).reshape(2, 3)
+    model = md.Sequential([md.Dense(3, kernel_initializer=W, bias_initializer=0.25)], rng=0).build(2)
+    assert np.array_equal(model.layers[0].W, W)
+    assert np.array_equal(model.layers[0].b, [0.25] * 3)
+    model.save(tmp_path / "model.npz")
+    assert np.array_equal(md.load_model(tmp_path / "model.npz").theta, model.theta)
+    with pytest.raises(ValueError, match=r"W must have shape \(4, 3\); the initializer returned \(2, 3\)"):
+        md.Sequential([md.Dense(3, kernel_initializer=W)]).build(4)
+
+
+@pytest.mark.parametrize("name", sorted(set(INITIALIZERS) - set(initializers.FUNCTIONS)))
+def test_a_model_made_with_it_is_saved(name, tmp_path):
+    layer = md.Dense(3, kernel_initializer=copy.deepcopy(INITIALIZERS[name]))
+    md.Sequential([layer, md.Dense(2, kernel_initializer=name)], rng=0).build(4).save(tmp_path / "model.npz")
+    loaded = md.load_model(tmp_path / "model.npz")
+    assert repr(loaded.layers[0].get_config()["kernel_initializer"]) == repr(INITIALIZERS[name])
+    assert loaded.layers[1].get_config()["kernel_initializer"] == name
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -92,7 +137,8 @@ def test_a_callable_is_taken_as_it_is():
         ("he-normal", ValueError, r"Did you mean 'he_normal'\? Known: 'glorot_normal', .* 'zeros'\."),
         ("Zero", ValueError, r"Did you mean 'zeros'\?"),
         ("x", ValueError, r"unknown initializer 'x'\. Known: "),
-        (0.5, TypeError, r"expected a name or a callable init\(rng, shape\), got 0\.5"),
+        (None, TypeError, r"expected a name, a number, an array or a callable init\(rng, shape\), got None"),
+        (initializers.Orthogonal, TypeError, r"got the class Orthogonal; make an object of it: Orthogonal\(\)"),
     ],
 )
 def test_what_is_no_initializer(initializer, error, message):

@@ -30,8 +30,8 @@ FLOORS = [
     },
     {
         "layers": [
-            *("initializers", "guard", "base", "activations", "composite", "dense", "normalization", "dropout"),
-            *("flatten", "__init__"),
+            *("initializers", "guard", "base", "activations", "composite", "dense", "normalization", "noise"),
+            *("shaping", "embedding", "__init__"),
         ],
         "optimizers.py": [],
     },
@@ -123,7 +123,7 @@ PLANTED = {
     "a floor above": ("core/types.py", "import minidense.network", "network.py"),
     "the same floor, another room": ("losses.py", "from minidense.callbacks.base import Logs", "callbacks/base.py"),
     "a file after it": ("data/arrays.py", "from minidense.data import batches", "data/batches.py"),
-    "its own room as a whole": ("layers/dropout.py", "from minidense.layers import Dense", "layers/__init__.py"),
+    "its own room as a whole": ("layers/noise.py", "from minidense.layers import Dense", "layers/__init__.py"),
     "itself": ("training/step.py", "from minidense.training import step", "training/step.py"),
     "late, a floor above": ("layers/dense.py", "def f():\n    from minidense.network import Network", "network.py"),
     "late, files, elsewhere": ("optimizers.py", "def f():\n    from minidense.files import atomic", "files/atomic.py"),

@@ -1,4 +1,4 @@
-"""``Dropout``: random zeros in training, the identity at inference."""
+"""Noise in training, the identity at inference: ``Dropout``, ``GaussianNoise``."""
 
 from __future__ import annotations
 
@@ -46,3 +46,33 @@ class Dropout(Layer, library=True):
         return np.multiply(dy, self.mask, out=self.workspace("dx", dy.shape, dy.dtype))
 
     mask: Array | None
+
+
+class GaussianNoise(Layer, library=True):
+    """In training, normal noise with standard deviation ``stddev`` is added to each value; at inference nothing.
+
+    stddev: at least 0. Raises ValueError otherwise.
+
+    >>> GaussianNoise(0.1).forward(np.ones((1, 3)), training=False)
+    array([[1., 1., 1.]])
+    """
+
+    rowwise = True
+    draws = True
+
+    def __init__(self, stddev: float) -> None:
+        self.stddev = real_number("GaussianNoise: stddev", stddev, at_least=0)
+
+    def as_numpy(self) -> str:
+        return "pass"
+
+    def forward(self, x: Array, training: bool) -> Array:
+        if not training or not self.stddev:
+            return x
+        noise: Array = np.asarray(self.rng.standard_normal(x.shape, x.dtype))
+        noise *= self.stddev
+        noise += x
+        return noise
+
+    def backward(self, dy: Array) -> Array:
+        return dy

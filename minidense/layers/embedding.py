@@ -1,0 +1,113 @@
+"""Layers whose input is categories, as whole numbers: ``Embedding``, ``CategoryEncoding``."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from minidense.core.arguments import lookup, whole_number
+from minidense.core.types import Array, Shape
+from minidense.layers.base import Layer
+from minidense.layers.initializers import Initializer, get_initializer
+
+
+class Embedding(Layer, library=True):
+    """A vector for each category: ``y = E[x]``; ``dE`` has in row i the sum of dy where x is i.
+
+    input_dim: the number of categories; x has whole numbers from 0 to input_dim - 1. output_dim: the length of a
+    vector. (n, ...) becomes (n, ..., output_dim); for a table, follow with Flatten. There is no dx: categories have no
+    gradient, so it has to be the first layer, or get what no layer with parameters has computed.
+    Raises ValueError for other numbers, with the first one.
+
+    >>> import minidense as md
+    >>> model = md.Sequential([Embedding(3, 2, "ones")]).build(1)
+    >>> model.predict([[2]])
+    array([[[1., 1.]]], dtype=float32)
+    """
+
+    rowwise = True
+    caches = ("x",)
+
+    E: Array
+    dE: Array
+
+    def __init__(
+        self, input_dim: int, output_dim: int, embeddings_initializer: str | float | Array | Initializer = "uniform"
+    ) -> None:
+        self.input_dim = whole_number("Embedding: input_dim", input_dim)
+        self.output_dim = whole_number("Embedding: output_dim", output_dim)
+        self.embeddings_initializer = get_initializer(embeddings_initializer)
+
+    def build(self, input_shape: Shape) -> Shape:
+        self.param("E", (self.input_dim, self.output_dim), self.embeddings_initializer)
+        return (*input_shape, self.output_dim)
+
+    def as_numpy(self) -> str:
+        return "x = E[x.astype(int)]"
+
+    def forward(self, x: Array) -> Array:
+        self.x = _categories(self, x, self.input_dim)
+        return np.asarray(self.E[self.x])
+
+    def backward(self, dy: Array) -> Array:
+        self.dE[...] = 0
+        np.add.at(self.dE, self.x.reshape(-1), dy.reshape(-1, self.output_dim))
+        return np.zeros(self.x.shape, dy.dtype)
+
+
+class CategoryEncoding(Layer, library=True):
+    """Categories as columns of 0 and 1. It has no parameters and no gradient.
+
+    num_tokens: the number of categories; x has whole numbers from 0 to num_tokens - 1.
+    output_mode: "one_hot" turns (n, d) into (n, d * num_tokens), one group of columns for each of the d; "multi_hot"
+    into (n, num_tokens), with a 1 for each category that occurs in the row; "count" counts how often.
+
+    >>> CategoryEncoding(3, "one_hot").forward(np.array([[2.0], [0.0]]))
+    array([[0., 0., 1.],
+           [1., 0., 0.]])
+    """
+
+    rowwise = True
+    caches = ("x_shape",)
+
+    def __init__(self, num_tokens: int, output_mode: str = "multi_hot") -> None:
+        self.num_tokens = whole_number("CategoryEncoding: num_tokens", num_tokens)
+        modes = {mode: mode for mode in ("multi_hot", "one_hot", "count")}
+        self.output_mode = lookup("output_mode", output_mode, modes)
+
+    def build(self, input_shape: Shape) -> Shape:
+        return (math.prod(input_shape) * self.num_tokens if self.output_mode == "one_hot" else self.num_tokens,)
+
+    def as_numpy(self) -> str:
+        lines = "x = (x.reshape(len(x), -1, 1) == np.arange(num_tokens)).astype(x.dtype)\n"
+        return (
+            lines
+            + {
+                "one_hot": "x = x.reshape(len(x), -1)",
+                "multi_hot": "x = x.max(axis=1)",
+                "count": "x = x.sum(axis=1)",
+            }[self.output_mode]
+        )
+
+    def forward(self, x: Array) -> Array:
+        self.x_shape = x.shape
+        columns = _categories(self, x, self.num_tokens).reshape(len(x), -1, 1) == np.arange(self.num_tokens)
+        y = columns.astype(x.dtype)
+        if self.output_mode == "one_hot":
+            return np.asarray(y.reshape(len(x), -1))
+        return np.asarray(y.max(axis=1) if self.output_mode == "multi_hot" else y.sum(axis=1))
+
+    def backward(self, dy: Array) -> Array:
+        return np.zeros(self.x_shape, dy.dtype)
+
+
+def _categories(layer: Layer, x: Array, count: int) -> Array:
+    """``x`` as integers. Raises ValueError for what is no whole number from 0 to count - 1."""
+    wrong = ~((x >= 0) & (x < count) & (x == np.floor(x)))
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise ValueError(
+            f"{layer._where}: expected whole numbers from 0 to {count - 1}, got {x[index]:g} in row {index[0]}."
+        )
+    return x.astype(np.intp)
