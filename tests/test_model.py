@@ -495,7 +495,7 @@ def test_a_layer_that_changes_its_input_in_mid_model_is_an_error(digits_like):
 
 
 def test_weights_include_the_moving_averages(digits_like):
-    a, b = make(extra=[md.BatchNormalization(0.5)]), make(extra=[md.BatchNormalization(0.5)])
+    a, b = make(extra=[md.BatchNormalization(momentum=0.5)]), make(extra=[md.BatchNormalization(momentum=0.5)])
     a.fit(*digits_like, epochs=3, verbose=0)
     b.build(7).set_weights(a.get_weights())
     assert np.array_equal(a.predict(digits_like[0]), b.predict(digits_like[0]))

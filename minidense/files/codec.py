@@ -33,7 +33,7 @@ from minidense.optimizers import Optimizer
 from minidense.schedules import Schedule
 
 _PLAIN = (type(None), bool, int, str)
-_KINDS = (Layer, Optimizer, Loss, Metric, Schedule, WithArguments)  # of the library's objects, those that can be in a file
+_KINDS = (Layer, Optimizer, Loss, Metric, Schedule, WithArguments)  # of the library's objects, what can be in a file
 _NAMED: dict[str, Mapping[str, Any]] = {"object": LIBRARY, "function": FUNCTIONS}  # what needs no caller's help
 _MANY = 16  # a list of so many numbers is an array
 _LONGEST = 1_000_000  # numbers in all lists of a file: as Python's numbers they take four times the memory

@@ -302,7 +302,7 @@ def _compare(network: Network, namespace: dict[str, Any], names: Mapping[int, st
     for layer in walk(network):
         name = names[id(layer)] if layer is not network else "predict"
         namespace[name] = beside(layer, namespace[name])
-    rows = np.random.default_rng(0).standard_normal((3, *(network._record.input_shape or ())))
+    rows = network._examples(np.random.default_rng(0), 3)
     with np.errstate(all="ignore"), one_thread():
         _outcome(namespace["predict"], rows.astype(network.theta.dtype))
     if problems:  # the first: a child is compared before its parent

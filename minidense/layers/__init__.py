@@ -27,7 +27,7 @@ from minidense.layers.composite import Chain, Concatenate, Residual
 from minidense.layers.dense import Dense
 from minidense.layers.embedding import CategoryEncoding, Embedding
 from minidense.layers.noise import Dropout, GaussianNoise
-from minidense.layers.normalization import BatchNormalization, LayerNormalization
+from minidense.layers.normalization import BatchNormalization, LayerNormalization, Normalization, RMSNormalization
 from minidense.layers.shaping import Flatten, Rescaling, Reshape
 
 __all__ = [
@@ -54,7 +54,9 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "Mish",
+    "Normalization",
     "PReLU",
+    "RMSNormalization",
     "ReLU",
     "Rescaling",
     "Reshape",

@@ -280,6 +280,13 @@ class Layer(Configurable):
         cls._takes_training = "training" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         cls._takes_weights = "sample_weight" in parameters
 
+    _discrete: ClassVar[bool] = False
+    """Whether the input is categories, which have no gradient."""
+
+    def _examples(self, rng: np.random.Generator, n: int) -> Array:
+        """n random rows that the layer accepts, for checks: standard normal."""
+        return rng.standard_normal((n, *(self._record.input_shape or ())))
+
     @property
     def _where(self) -> str:
         """How errors name this layer: ``Dense(100), layer 0``."""

@@ -106,6 +106,9 @@ class Chain(Composite, library=True):
             input_shape = declare(layer, input_shape)
         return input_shape
 
+    def _examples(self, rng: np.random.Generator, n: int) -> Array:
+        return self.children[0]._examples(rng, n) if self.children else super()._examples(rng, n)
+
     def forward(self, x: Array, training: bool = False) -> Array:
         return self._pass(training).forward(x)
 

@@ -28,6 +28,7 @@ class Embedding(Layer, library=True):
 
     rowwise = True
     caches = ("x",)
+    _discrete = True
 
     E: Array
     dE: Array
@@ -45,6 +46,9 @@ class Embedding(Layer, library=True):
 
     def as_numpy(self) -> str:
         return "x = E[x.astype(int)]"
+
+    def _examples(self, rng: np.random.Generator, n: int) -> Array:
+        return rng.integers(self.input_dim, size=(n, *(self._record.input_shape or ()))).astype(np.float64)
 
     def forward(self, x: Array) -> Array:
         self.x = _categories(self, x, self.input_dim)
@@ -70,6 +74,7 @@ class CategoryEncoding(Layer, library=True):
 
     rowwise = True
     caches = ("x_shape",)
+    _discrete = True
 
     def __init__(self, num_tokens: int, output_mode: str = "multi_hot") -> None:
         self.num_tokens = whole_number("CategoryEncoding: num_tokens", num_tokens)
@@ -89,6 +94,9 @@ class CategoryEncoding(Layer, library=True):
                 "count": "x = x.sum(axis=1)",
             }[self.output_mode]
         )
+
+    def _examples(self, rng: np.random.Generator, n: int) -> Array:
+        return rng.integers(self.num_tokens, size=(n, *(self._record.input_shape or ()))).astype(np.float64)
 
     def forward(self, x: Array) -> Array:
         self.x_shape = x.shape

@@ -49,9 +49,8 @@ class Reshape(Layer, library=True):
     caches = ("sample_shape",)
 
     def __init__(self, target_shape: Sequence[int]) -> None:
-        sizes = [
-            n if n == -1 else whole_number("Reshape: target_shape", n) for n in items("target_shape", target_shape)
-        ]
+        sizes = items("Reshape: target_shape", target_shape)
+        sizes = [n if n == -1 else whole_number("Reshape: target_shape", n) for n in sizes]
         if sizes.count(-1) > 1 or not sizes:
             raise ValueError(f"Reshape: target_shape: expected sizes, of which at most one is -1, got {target_shape}.")
         self.target_shape = tuple(sizes)

@@ -205,7 +205,7 @@ def test_it_says_what_it_has_done():
 
 
 def test_early_stopping_restores_buffers_too():
-    layers = [md.Dense(4), md.BatchNormalization(0.5), md.Dense(2)]
+    layers = [md.Dense(4), md.BatchNormalization(momentum=0.5), md.Dense(2)]
     model = md.Sequential(layers, rng=0).compile(md.SGD(3.0))
     seen = []
     watch = callbacks.LambdaCallback(

@@ -57,7 +57,7 @@ class Scale(md.Layer):
 
 
 MODELS = {
-    "all layers": lambda: [md.Dense(6), md.BatchNormalization(0.9, 0.01), md.GELU(), md.Dropout(0.2), md.LayerNormalization(),
+    "all layers": lambda: [md.Dense(6), md.BatchNormalization(momentum=0.9, epsilon=0.01), md.GELU(), md.Dropout(0.2), md.LayerNormalization(),
                            md.Dense(5, use_bias=False, kernel_initializer="he_normal"), md.LeakyReLU(0.2), md.ELU(0.5),
                            md.SiLU(), md.Softplus(), md.Tanh(), md.Sigmoid(), md.Flatten(), md.ReLU(), md.Dense(3), md.Softmax()],
     "dense only": lambda: [md.Dense(3)],

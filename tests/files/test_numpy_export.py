@@ -57,6 +57,19 @@ LAYERS = {
     "residual of one": lambda: [md.Residual(md.Tanh())],
     "branches": lambda: [md.Concatenate([md.Dense(3), [md.Dense(2), md.Sigmoid()], md.Dropout(0.1)])],
     "nested": lambda: [md.Residual([md.Concatenate([md.Residual(md.Dense(6)), md.Dense(1)]), md.Dense(6)])],
+    "relu6": lambda: [md.Dense(7), md.ReLU(max_value=1.0, negative_slope=0.1, threshold=0.2)],
+    "linear": lambda: [md.Dense(7), md.Linear()],
+    "selu": lambda: [md.Dense(7), md.SELU()],
+    "softsign": lambda: [md.Dense(7), md.Softsign()],
+    "exponential": lambda: [md.Dense(7), md.Exponential()],
+    "hard sigmoid": lambda: [md.Dense(7), md.HardSigmoid()],
+    "mish": lambda: [md.Dense(7), md.Mish()],
+    "prelu": lambda: [md.Dense(7), md.PReLU(0.1)],
+    "log softmax": lambda: [md.Dense(7), md.LogSoftmax()],
+    "noise": lambda: [md.Dense(7), md.GaussianNoise(0.4)],
+    "rms": lambda: [md.Dense(7), md.RMSNormalization()],
+    "fixed": lambda: [md.Normalization(mean=[0.5], variance=[4.0]), md.Dense(2)],
+    "shapes": lambda: [md.Rescaling(0.3, -1), md.Reshape((3, -1)), md.Reshape([6]), md.Dense(2)],
     "model in model": lambda: [md.Sequential([md.Dense(3), md.Sequential([md.Tanh()])]), md.Dense(2)],
 }
 
@@ -64,7 +77,15 @@ LAYERS = {
 def test_every_layer_of_the_library_is_here():
     tried = {type(layer) for make in LAYERS.values() for layer in walk(randomized(make()).network)}
     layers = {kind for kind in LIBRARY.values() if issubclass(kind, md.Layer)}
-    assert layers - tried == {md.Flatten}  # which has a test of its own
+    assert layers - tried == {md.Flatten, md.Embedding, md.CategoryEncoding, md.Activation}  # tested below, or replaced
+
+
+@pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count", "embedding"])
+def test_layers_of_categories(mode, tmp_path):
+    first = md.Embedding(5, 3) if mode == "embedding" else md.CategoryEncoding(5, mode)
+    model = randomized([first, md.Flatten(), md.Dense(2)], (4,))
+    predict = exported(model, tmp_path / "model.py")
+    assert_same_bits(predict, model, random.integers(0, 5, (9, 4)).astype("float32"))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -64,7 +64,7 @@ class Decoder(md.Layer):
 def residual_network(dtype="float32"):
     layers = [
         md.Dense(8, "relu"),
-        md.Residual([md.Dense(8, "tanh"), md.BatchNormalization(0.8), md.Dropout(0.2), md.Dense(8)]),
+        md.Residual([md.Dense(8, "tanh"), md.BatchNormalization(momentum=0.8), md.Dropout(0.2), md.Dense(8)]),
         Gated(8),
         md.Concatenate([md.Dense(2), [md.Dense(4, "relu"), md.Dense(3)], md.Sequential([md.Sigmoid()], name="gate")]),
         md.Dense(3),

@@ -99,3 +99,19 @@ def test_a_layer_of_ones_own_can_draw():
     for model in models:
         model.fit(np.ones((6, 3)), [0, 1] * 3, epochs=2, verbose=0)
     assert np.array_equal(models[0].theta, models[1].theta)
+
+
+def test_gaussian_noise():
+    x = np.ones((4000, 50))
+    layer = md.Sequential([md.GaussianNoise(0.3)], rng=0, dtype="float64").build(50).layers[0]
+    noise = layer.forward(x, training=True) - x
+    assert abs(noise.mean()) < 5 * 0.3 / noise.size**0.5
+    assert abs(noise.std() / 0.3 - 1) < 5 / (2 * noise.size) ** 0.5
+    assert layer.forward(x, training=False) is x
+    assert md.check_layer(md.GaussianNoise(0.3), 4) <= 1e-7
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_noise_has_the_models_dtype(dtype):
+    model = md.Sequential([md.GaussianNoise(0.1)], rng=0, dtype=dtype).build(3)
+    assert model.forward(np.ones((2, 3)), training=True).dtype == dtype

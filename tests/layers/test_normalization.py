@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import runpy
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def test_huge_inputs_are_finite_and_silent(layer, dtype):
 
 
 def normalized(momentum=0.9, dtype="float64"):
-    layers = [md.Dense(6), md.BatchNormalization(momentum), md.ReLU(), md.Dense(3)]
+    layers = [md.Dense(6), md.BatchNormalization(momentum=momentum), md.ReLU(), md.Dense(3)]
     return md.Sequential(layers, rng=0, dtype=dtype).compile(md.SGD(0.05))
 
 
@@ -119,7 +120,7 @@ def test_a_weight_is_a_number_of_copies(n, between, seed, scale):
     w = rng.integers(0, 4, n)
     w[0] = max(w[0], 1)
     rows = np.repeat(np.arange(n), w)
-    layer = md.BatchNormalization(0.9)
+    layer = md.BatchNormalization(momentum=0.9)
     copies = pass_through(layer, x[rows], dy[rows])
     weighted = pass_through(layer, x, dy * w.reshape(-1, *[1] * (x.ndim - 1)), w * scale)
     summed = np.zeros_like(x)
@@ -165,3 +166,99 @@ def test_frozen_and_at_inference_weights_change_nothing():
     assert np.array_equal(Pass(model.layers, training=True).forward(x, w), expected)
     assert np.array_equal(model.network.buffers, before)
     assert model.evaluate(x, y, sample_weight=w) == model.evaluate(x, y, sample_weight=w * 2)
+
+
+KINDS = [md.BatchNormalization, md.LayerNormalization]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("center", [True, False])
+@pytest.mark.parametrize("scale", [True, False])
+@pytest.mark.parametrize("shape", [4, (3, 4)])
+def test_without_scale_or_centre(kind, center, scale, shape, tmp_path):
+    layer = kind(center=center, scale=scale, gamma_initializer=2.0, beta_initializer=0.5)
+    assert md.check_layer(layer, shape) <= 1e-7
+    model = md.Sequential([layer, md.Flatten(), md.Dense(2)], rng=0).compile("adam").build(shape)
+    x = np.random.default_rng(0).normal(size=(9, *model.input_shape)).astype("float32")
+    model.fit(x, np.arange(9) % 2, epochs=2, verbose=0)
+    names = [name.rpartition("/")[2] for name in model.network.named_arrays() if name.startswith("layers/0/")]
+    assert [name for name in names if not name.startswith("moving")] == ["gamma"] * scale + ["beta"] * center
+    model.save(tmp_path / "model.npz")
+    model.export_numpy(tmp_path / "model.py")
+    expected = model.predict(x)
+    assert np.array_equal(md.load_model(tmp_path / "model.npz").predict(x), expected)
+    assert np.array_equal(runpy.run_path(tmp_path / "model.py")["predict"](x), expected)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, md.RMSNormalization])
+def test_only_the_last_axis(kind):
+    md.Sequential([kind(axis=1)]).build(4)
+    with pytest.raises(ValueError, match="axis: only the last axis can be normalized: -1, not 1"):
+        md.Sequential([kind(axis=1)]).build((3, 4))
+
+
+@given(features=st.integers(1, 5), seed=seeds)
+def test_root_mean_square(features, seed):
+    x = np.random.default_rng(seed).normal(size=(6, features))
+    model = md.Sequential([md.RMSNormalization(gamma_initializer=1.5)], dtype="float64").build(features)
+    expected = 1.5 * x / np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-13)
+    assert md.check_layer(md.RMSNormalization(), features, rng=seed) <= 1e-7
+
+
+# ------------------------------------------------------------------ Normalization
+
+
+@given(features=st.integers(1, 5), seed=seeds)
+def test_after_adapting_the_data_have_mean_0_and_variance_1(features, seed):
+    x = np.random.default_rng(seed).normal(size=(50, features)) * 7 + 3
+    layer = md.Normalization()
+    layer.adapt(x)
+    y = md.Sequential([layer], dtype="float64").build(features).predict(x)
+    np.testing.assert_allclose(y.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(y.var(axis=0), 1, rtol=1e-12)
+    assert md.check_layer(layer, features) <= 1e-7
+    back = md.Normalization(mean=layer.mean, variance=layer.variance, invert=True)
+    np.testing.assert_allclose(md.Sequential([back], dtype="float64").build(features).predict(y), x, rtol=1e-12)
+
+
+def test_it_is_saved_exported_and_copied(tmp_path):
+    x = np.random.default_rng(0).normal(size=(50, 3)) * 7 + 3
+    layer = md.Normalization()
+    layer.adapt(x)
+    model = md.Sequential([layer, md.Dense(2)], rng=0).compile("adam").build(3)
+    model.fit(x, np.arange(50) % 2, verbose=0)
+    model.save(tmp_path / "model.npz")
+    model.export_numpy(tmp_path / "model.py")
+    x = x.astype("float32")
+    for predict in (
+        md.load_model(tmp_path / "model.npz").predict,
+        runpy.run_path(tmp_path / "model.py")["predict"],
+        copy.deepcopy(model).predict,
+    ):
+        assert np.array_equal(predict(x), model.predict(x))
+
+
+def test_one_mean_for_all_features_and_constants():
+    layer = md.Normalization(axis=None)
+    layer.adapt([[1.0, 2.0], [3.0, 4.0]])
+    y = md.Sequential([layer], dtype="float64").build(2).predict([[2.5, 2.5]])
+    assert y == pytest.approx(0)
+    layer = md.Normalization()
+    layer.adapt([[7.0], [7.0]])
+    assert md.Sequential([layer]).build(1).predict([[7.0], [8.0]]).tolist() == [[0], [1]]
+
+
+def test_what_a_normalization_needs():
+    with pytest.raises(RuntimeError, match=r"call adapt\(x\) with the training data first"):
+        md.Sequential([md.Normalization()]).build(2)
+    with pytest.raises(ValueError, match="pass both mean and variance"):
+        md.Normalization(mean=1.0)
+    with pytest.raises(ValueError, match="mean: expected 3 values, got shape"):
+        md.Sequential([md.Normalization(mean=[1.0, 2.0], variance=[1.0, 2.0])]).build(3)
+    layer = md.Normalization(mean=0.0, variance=1.0)
+    md.Sequential([layer]).build(2)
+    with pytest.raises(RuntimeError, match="adapt before the model is built"):
+        layer.adapt([[1.0, 2.0]])
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        md.Normalization().adapt([[np.nan]])

@@ -97,7 +97,7 @@ class Within(md.Layer):
     """A child with a batch normalization in it; it knows nothing of weights."""
 
     def build(self, input_shape):
-        return self.child("f", md.Sequential([md.Dense(5), md.BatchNormalization(0.5)]), input_shape)
+        return self.child("f", md.Sequential([md.Dense(5), md.BatchNormalization(momentum=0.5)]), input_shape)
 
     def forward(self, x, training):
         return np.tanh(self.f.forward(x, training))
@@ -108,11 +108,11 @@ class Within(md.Layer):
 
 
 NORMALIZED = {
-    "in a chain": lambda: [md.Dense(5), md.BatchNormalization(0.5), md.Tanh()],
-    "first": lambda: [md.BatchNormalization(0.5), md.Dense(5, "tanh")],
-    "in a residual": lambda: [md.Residual([md.Dense(4), md.BatchNormalization(0.5), md.Tanh()])],
-    "in a branch": lambda: [md.Concatenate([md.BatchNormalization(0.5), [md.Dense(3), md.Tanh()]])],
-    "in a model": lambda: [md.Sequential([md.Dense(5), md.BatchNormalization(0.5)]), md.Tanh()],
+    "in a chain": lambda: [md.Dense(5), md.BatchNormalization(momentum=0.5), md.Tanh()],
+    "first": lambda: [md.BatchNormalization(momentum=0.5), md.Dense(5, "tanh")],
+    "in a residual": lambda: [md.Residual([md.Dense(4), md.BatchNormalization(momentum=0.5), md.Tanh()])],
+    "in a branch": lambda: [md.Concatenate([md.BatchNormalization(momentum=0.5), [md.Dense(3), md.Tanh()]])],
+    "in a model": lambda: [md.Sequential([md.Dense(5), md.BatchNormalization(momentum=0.5)]), md.Tanh()],
     "in a layer of one's own": lambda: [Within()],
 }
 

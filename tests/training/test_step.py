@@ -522,7 +522,11 @@ def test_an_update_is_the_same_however_its_rows_come(data, kind, reduction):
 
 
 def test_batch_normalization_takes_each_micro_batch_by_itself():
-    model = md.Sequential([md.BatchNormalization(0.9), md.Dense(3)], rng=0, dtype="float64").compile("sgd").build(6)
+    model = (
+        md.Sequential([md.BatchNormalization(momentum=0.9), md.Dense(3)], rng=0, dtype="float64")
+        .compile("sgd")
+        .build(6)
+    )
     model.fit(X, Y, batch_size=20, gradient_accumulation_steps=3, shuffle=False, verbose=0)
     parts = [X[:20], X[20:40], X[40:]]
     mean = sum(len(part) * part.mean(axis=0) for part in parts) / 50
