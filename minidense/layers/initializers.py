@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -166,7 +166,7 @@ class Filled(WithArguments, library=True):
     array([0.5, 0.5, 0.5])
     """
 
-    def __init__(self, value: float | Array = 0.0) -> None:
+    def __init__(self, value: Any = 0.0) -> None:
         self.value = np.array(value, np.float64) if np.ndim(value) else real_number("Filled: value", value)
 
     def __call__(self, rng: np.random.Generator, shape: Shape) -> Array:
