@@ -180,7 +180,7 @@ def _float_of(value: Any) -> float:
     try:
         return math.nan if is_missing(value) else float(value)
     except OverflowError:  # an int that no float has
-        return math.copysign(math.inf, value)
+        return math.inf if value > 0 else -math.inf
 
 
 def check_features(

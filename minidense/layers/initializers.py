@@ -13,6 +13,7 @@ import numpy as np
 from minidense.core.arguments import lookup, real_number, shown
 from minidense.core.configurable import Configurable
 from minidense.core.types import Array, Shape
+from minidense.data.arrays import as_features
 
 
 class Initializer(Protocol):
@@ -167,7 +168,7 @@ class Filled(WithArguments, library=True):
     """
 
     def __init__(self, value: Any = 0.0) -> None:
-        self.value = np.array(value, np.float64) if np.ndim(value) else real_number("Filled: value", value)
+        self.value: Any = real_number("Filled: value", value) if np.ndim(value) == 0 else _array_of(value)
 
     def __call__(self, rng: np.random.Generator, shape: Shape) -> Array:
         return np.array(self.value) if np.ndim(self.value) else np.full(shape, self.value)
@@ -176,6 +177,11 @@ class Filled(WithArguments, library=True):
 _ALL = (zeros, ones, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_uniform, lecun_normal)
 FUNCTIONS: dict[str, Initializer] = {init.__name__: init for init in _ALL}
 """Those that are functions, by which names a file may name them."""
+
+
+def _array_of(value: Any) -> Array:
+    return np.array(as_features(value, "Filled: value"), np.float64)
+
 
 INITIALIZERS: dict[str, Initializer] = {
     **FUNCTIONS,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidense.core.arguments import flag, real_number
+from minidense.core.arguments import flag, real_number, whole_number
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features
 from minidense.layers.base import Layer
@@ -31,9 +31,7 @@ class _Affine(Layer):
         self, axis: int, epsilon: float, center: bool, scale: bool, beta_initializer: Init, gamma_initializer: Init
     ) -> None:
         name = type(self).__name__
-        if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
-            raise TypeError(f"{name}: axis: expected -1, the last axis, got {axis!r}.")
-        self.axis = int(axis)
+        self.axis = whole_number(f"{name}: axis", axis, -1)
         self.epsilon = real_number(f"{name}: epsilon", epsilon, above=0)
         self.center, self.scale = flag(f"{name}: center", center), flag(f"{name}: scale", scale)
         self.beta_initializer = get_initializer(beta_initializer)
@@ -257,9 +255,10 @@ class Normalization(Layer, library=True):
     """The standard deviation, (d,); 1 where it is 0."""
 
     def __init__(self, axis: int | None = -1, mean: Any = None, variance: Any = None, invert: bool = False) -> None:
-        if axis not in (-1, None) or isinstance(axis, bool):
+        self.axis = None if axis is None else whole_number("Normalization: axis", axis, -1)
+        if self.axis not in (-1, None):
             raise ValueError(f"Normalization: axis: expected -1 or None, got {axis!r}.")
-        self.axis, self.invert = axis, flag("Normalization: invert", invert)
+        self.invert = flag("Normalization: invert", invert)
         if (mean is None) != (variance is None):
             raise ValueError("Normalization: pass both mean and variance, or neither, and call adapt.")
         self.mean = None if mean is None else np.atleast_1d(np.array(as_features(mean, "mean"), np.float64))
