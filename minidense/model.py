@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 
+from minidense.aliases import KerasMethods, split_input
 from minidense.callbacks.base import Callback, CallbackList, Logs
 from minidense.callbacks.checkpoint import newest_file
 from minidense.callbacks.reporting import progress_callback
@@ -43,7 +44,7 @@ class _Default(str):
 DTYPES = {"float32": "float32", "float64": "float64"}
 
 
-class Sequential:
+class Sequential(KerasMethods):
     """A chain of layers over one flat vector of parameters.
 
     layers: ``Layer`` objects or other models, first to last; a Dense with an activation adds that activation as a
@@ -71,7 +72,7 @@ class Sequential:
     @known_keywords
     def __init__(
         self,
-        layers: Sequence[Layer | Sequential] = (),
+        layers: Sequence[Layer | Sequential] | None = (),
         *,
         rng: int | np.random.Generator | None = None,
         dtype: str = _Default("float32"),
@@ -81,6 +82,7 @@ class Sequential:
         generators = Generators.from_rng(rng)
         if not isinstance(name, str | None):
             raise TypeError(f"name: expected a string or None, got {name!r}.")
+        layers, self._said_shape = split_input(() if layers is None else layers)
         self.network = Network(layers, chosen, generators)
         self.name = name
         self.stop_training = False
@@ -91,6 +93,12 @@ class Sequential:
         self.weighted_metrics: list[Metric] = []
         self._rng_given = rng is not None
         self._rows_forward: int | None = None
+        self._build_as_said()
+
+    def _build_as_said(self) -> None:
+        """Build the model if its first item said the shape of a sample."""
+        if self._said_shape is not None and self.network.children:
+            self.build(self._said_shape)
         self._names = Names()
 
     def _as_layer(self) -> Network:
@@ -121,14 +129,31 @@ class Sequential:
     @guarded
     def add(self, layer: Layer | Sequential) -> Self:
         """Append ``layer``; return the model. Raises ValueError if the layer is part of a model already."""
+        items, said = split_input([layer]) if not self.network.children else ([layer], None)
+        self._said_shape = self._said_shape or said
         with self._exclusively(own="add"):
             before = self.output_shape
-            self.network.extend(expanded([layer]))
+            self.network.extend(expanded(items))
             if self.output_shape != before:
                 self._names = Names(self._names.features)  # other outputs are those of other classes
             if self.built and self.optimizer is not None:
                 self.optimizer.state.clear()  # its vectors have the size of the former theta
+        if not self.built:
+            self._build_as_said()
         return self
+
+    @guarded
+    def pop(self, rebuild: bool = True) -> Layer | Sequential:
+        """Remove the last layer; return a copy of it, which can be added elsewhere. rebuild: as in Keras, always."""
+        with self._exclusively(own="pop"):
+            if not self.network.children:
+                raise ValueError("pop: the model has no layers.")
+            layer = copy.deepcopy(self.layers[-1])
+            self.network.remove_last()
+            self._names = Names(self._names.features)
+            if self.optimizer is not None:
+                self.optimizer.state.clear()
+        return layer
 
     @property
     def layers(self) -> tuple[Layer | Sequential, ...]:
@@ -218,9 +243,8 @@ class Sequential:
         self,
         optimizer: str | Optimizer = "sgd",
         loss: str | Loss = "sparse_categorical_crossentropy",
-        metrics: Sequence[str | Metric | Callable[..., Any]] = (),
-        *,
-        weighted_metrics: Sequence[str | Metric | Callable[..., Any]] = (),
+        metrics: Sequence[str | Metric | Callable[..., Any]] | None = (),
+        weighted_metrics: Sequence[str | Metric | Callable[..., Any]] | None = (),
     ) -> Self:
         """Set the optimizer, the loss and the metrics. Strings are Keras' names. Returns the model.
 
@@ -231,7 +255,8 @@ class Sequential:
         Raises ValueError for unknown names, with the nearest one, and for a last layer that does not fit the loss.
         """
         chosen = get_optimizer(optimizer), get_loss(loss)
-        both = get_metrics(metrics, weighted_metrics, chosen[1].accuracy)
+        plain, weighted = (() if given is None else given for given in (metrics, weighted_metrics))
+        both = get_metrics(plain, weighted, chosen[1].accuracy)
         with self._exclusively(own="compile"):
             self._check_last_layer(chosen[1])
             (self.optimizer, self.loss), (self.metrics, self.weighted_metrics) = chosen, both
@@ -243,20 +268,22 @@ class Sequential:
         self,
         x: Any,
         y: Any = None,
-        *,
-        batch_size: int | str = 32,
+        batch_size: int | str | None = 32,
         epochs: int = 1,
-        validation_data: tuple[Any, ...] | None = None,
-        validation_split: float = 0.0,
-        validation_shuffle: bool = False,
-        shuffle: bool = True,
-        sample_weight: Any = None,
-        class_weight: Mapping[Any, float] | str | None = None,
-        steps_per_epoch: int | None = None,
-        gradient_accumulation_steps: int = 1,
-        callbacks: Sequence[Callback] | Callback | None = (),
-        resume: str | os.PathLike[str] | None = None,
         verbose: int | str = "auto",
+        callbacks: Sequence[Callback] | Callback | None = (),
+        validation_split: float = 0.0,
+        validation_data: tuple[Any, ...] | None = None,
+        shuffle: bool = True,
+        class_weight: Mapping[Any, float] | str | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        *,
+        validation_batch_size: int | str | None = None,
+        validation_shuffle: bool = False,
+        gradient_accumulation_steps: int = 1,
+        resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train for ``epochs`` passes over the data; a second call continues from the first.
 
@@ -269,8 +296,10 @@ class Sequential:
         of both, a generator of batches (x, y) or (x, y, sample_weight), or an object with Keras' PyDataset protocol
         (``__len__``, ``__getitem__``, ``on_epoch_end``); steps_per_epoch is then the number of batches per epoch.
 
-        batch_size: rows per update; 1 for single-sample updates, "full" for all rows at once.
-        validation_data: (x, y) or (x, y, sample_weight), evaluated after each epoch.
+        batch_size: rows per update, by default 32; 1 for single-sample updates, "full" for all rows at once.
+        epochs: the number of the last epoch; initial_epoch: that of the first one, where earlier calls have made some.
+        validation_data: (x, y) or (x, y, sample_weight), evaluated after each epoch, validation_batch_size rows at a
+        time.
         validation_split: instead, the fraction of x and y, their last rows, to keep out of training; with
         validation_shuffle, random rows, for which the data is copied.
         shuffle: draw a new order of the rows for each epoch, from the model's own random generator.
@@ -306,9 +335,10 @@ class Sequential:
                 x,
                 y,
                 generators=generators,
-                batch_size=batch_size,
+                batch_size=32 if batch_size is None else batch_size,
                 gradient_accumulation_steps=gradient_accumulation_steps,
                 validation_data=validation_data,
+                validation_batch_size=1024 if validation_batch_size is None else validation_batch_size,
                 validation_split=validation_split,
                 validation_shuffle=validation_shuffle,
                 sample_weight=sample_weight,
@@ -316,7 +346,8 @@ class Sequential:
                 steps_per_epoch=steps_per_epoch,
             ) as data,
         ):
-            return Run(self, data, listed, epochs=epochs, shuffle=shuffle, saved=saved).train()
+            run = Run(self, data, listed, epochs=epochs, initial_epoch=initial_epoch, shuffle=shuffle, saved=saved)
+            return run.train()
 
     def _saved_run(self, path: str | os.PathLike[str]) -> SavedRun:
         from minidense.files import checkpoint
@@ -328,13 +359,13 @@ class Sequential:
 
     @overload
     def train_on_batch(
-        self, x: Any, y: Any, *, sample_weight: Any = None, return_dict: Literal[False] = False
+        self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: Literal[False] = False
     ) -> Results: ...
     @overload
-    def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None, return_dict: Literal[True]) -> Logs: ...
+    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: Literal[True]) -> Logs: ...
     @guarded
     @known_keywords
-    def train_on_batch(self, x: Any, y: Any, *, sample_weight: Any = None, return_dict: bool = False) -> Results | Logs:
+    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None, *, return_dict: bool = False) -> Results | Logs:
         """One update on all rows of ``x``. Returns the loss and the metrics before it, as ``evaluate`` does.
 
         Raises as ``fit`` does.
@@ -398,8 +429,8 @@ class Sequential:
     def predict(
         self,
         x: Any,
-        *,
-        batch_size: int | str = 1024,
+        batch_size: int | str | None = 1024,
+        verbose: int | str = 0,
         callbacks: Sequence[Callback] | Callback | None = (),
     ) -> Array:
         """The model's output for ``x``: (n, k), a new array of the model's dtype. Pure, and safe in any thread.
@@ -407,9 +438,13 @@ class Sequential:
         Rows are computed in fixed chunks of ``batch_size``, each by one BLAS thread, so that the bits do not depend on
         the number of cores or on other threads; if there are many chunks, several are computed at a time. With a final
         Softmax the results are probabilities, without it scores. callbacks: their ``on_predict_...`` are called.
+        verbose: 0, or 1 or 2 to print the number of rows and the seconds.
         Raises ValueError or TypeError for wrong input, and RuntimeError before the model is built.
         """
-        return prediction.predict(self, x, batch_size, callbacks)
+        size = 1024 if batch_size is None else batch_size
+        if type(verbose) is int and not verbose:
+            return prediction.predict(self, x, size, callbacks)
+        return prediction.told(lambda: prediction.predict(self, x, size, callbacks), verbose)
 
     @quiet
     @known_keywords
@@ -442,9 +477,10 @@ class Sequential:
         self,
         x: Any,
         y: Any,
-        *,
-        batch_size: int | str = 1024,
+        batch_size: int | str | None = 1024,
+        verbose: int | str = 0,
         sample_weight: Any = None,
+        *,
         class_weight: Mapping[Any, float] | str | None = None,
         callbacks: Sequence[Callback] | Callback | None = (),
         return_dict: Literal[False] = False,
@@ -454,9 +490,10 @@ class Sequential:
         self,
         x: Any,
         y: Any,
-        *,
-        batch_size: int | str = 1024,
+        batch_size: int | str | None = 1024,
+        verbose: int | str = 0,
         sample_weight: Any = None,
+        *,
         class_weight: Mapping[Any, float] | str | None = None,
         callbacks: Sequence[Callback] | Callback | None = (),
         return_dict: Literal[True],
@@ -467,9 +504,10 @@ class Sequential:
         self,
         x: Any,
         y: Any,
-        *,
-        batch_size: int | str = 1024,
+        batch_size: int | str | None = 1024,
+        verbose: int | str = 0,
         sample_weight: Any = None,
+        *,
         class_weight: Mapping[Any, float] | str | None = None,
         callbacks: Sequence[Callback] | Callback | None = (),
         return_dict: bool = False,
@@ -478,17 +516,20 @@ class Sequential:
 
         Returns Results: ``loss, accuracy = ...``, or ``[1]``, or ``["accuracy"]``. return_dict: return a dict instead.
         sample_weight: (n,), a number of copies of each row, for the loss and the weighted metrics. class_weight: as
-        for ``fit``. callbacks: their ``on_test_...`` are called.
+        for ``fit``. callbacks: their ``on_test_...`` are called. verbose: 0, or 1 or 2 to print the results.
         Raises as ``predict`` does, ValueError or TypeError for a wrong ``y``, and RuntimeError before ``compile``.
         """
         self._compiled()
         checks = Checks(self, self._built_shapes()[1])
-        feed = checks.evaluation_feed(x, y, sample_weight, class_weight, batch_size)
+        size, told = 1024 if batch_size is None else batch_size, progress_callback(verbose)
+        feed = checks.evaluation_feed(x, y, sample_weight, class_weight, size)
         return_dict = flag("return_dict", return_dict)
         listed = CallbackList(callbacks)
         listed.attach(self, {"steps": feed.steps_per_epoch, "batch_size": feed.batch_rows})
         with current().breakable():
             logs = evaluate(self, checks.row_loss, feed, listed)
+        if told is not None:
+            print(Results(logs))
         return logs if return_dict else Results(logs)
 
     @quiet

@@ -201,6 +201,17 @@ class Network(Chain, library=True):
                 self._check_held()
                 self.allocate()
 
+    def remove_last(self) -> None:
+        """Remove the last layer; the others keep their values."""
+        children, record = self._record.children, self._record
+        _, removed = children.popitem()
+        removed._record.parent = None
+        self.__dict__.pop("_passes", None)
+        if self.built:
+            last = next(reversed(children.values()), None)
+            record.output_shape = record.input_shape if last is None else last._record.output_shape
+            self.allocate()
+
     def allocate(self, values: Mapping[str, Array] | None = None) -> None:
         """Allocate the vectors and give each layer its views.
 

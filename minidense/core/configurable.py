@@ -38,15 +38,21 @@ def _no_arguments(self: Any) -> None: ...
 class _Remembering(ABCMeta):
     """Metaclass that records the constructor's arguments; an ABCMeta, so that abstract bases can be mixed in."""
 
+    _common: tuple[str, ...]
+
     @property
     def __signature__(cls) -> inspect.Signature:
         signature = signature_of(cls)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        takes = signature_of(cls).parameters
+        common = {name: kwargs.pop(name) for name in cls._common if name in kwargs and name not in takes}
         config = cls._bound(args, kwargs)
         self = super().__call__(*args, **kwargs)
         self._remember(config)
+        if common:
+            self._take_common(common)
         return self
 
     def _bound(cls, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -54,7 +60,7 @@ class _Remembering(ABCMeta):
         signature = signature_of(cls)
         known = list(signature.parameters)[1:]
         if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-            check_keywords(cls.__name__, kwargs, known)
+            check_keywords(cls.__name__, kwargs, [*known, *cls._common])
         try:
             bound = signature.bind(None, *args, **kwargs)
         except TypeError as error:
@@ -85,6 +91,9 @@ class Configurable(metaclass=_Remembering):
     """Names of the attributes that are saved besides the arguments: numbers, bools, strings, arrays, or lists and
     dicts of them. Those named by base classes are saved too."""
 
+    _common: ClassVar[tuple[str, ...]] = ()
+    """Keywords that all subclasses take, whatever their constructors take."""
+
     _config: Mapping[str, Any] = MappingProxyType({})  # while the constructor runs
     _of_library: ClassVar[bool] = False
 
@@ -103,6 +112,9 @@ class Configurable(metaclass=_Remembering):
         """Record the arguments after the constructor has run: from now on, such an attribute sets its argument."""
         self.__dict__["_config"] = config
 
+    def _take_common(self, given: dict[str, Any]) -> None:
+        """Take keywords of ``_common``."""
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, defaults included, by name."""
         return dict(self._config)
@@ -112,9 +124,11 @@ class Configurable(metaclass=_Remembering):
         """A new object from the arguments that ``get_config`` returned. Raises TypeError for unknown ones."""
         signature = signature_of(cls)
         first, *known = signature.parameters
-        check_keywords(cls.__name__, config, known)
-        bound = inspect.BoundArguments(signature, collections.OrderedDict({first: None, **config}))
-        return cls(*bound.args[1:], **bound.kwargs)
+        check_keywords(cls.__name__, config, [*known, *cls._common])
+        common = {name: value for name, value in config.items() if name in cls._common and name not in known}
+        own = {name: value for name, value in config.items() if name not in common}
+        bound = inspect.BoundArguments(signature, collections.OrderedDict({first: None, **own}))
+        return cls(*bound.args[1:], **bound.kwargs, **common)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._config:
@@ -135,12 +149,14 @@ class Configurable(metaclass=_Remembering):
         return call_of(type(self), self.get_config(), _short)
 
 
-def call_of(kind: type, config: Mapping[str, Any], text_of: Callable[[Any], str]) -> str:
+def call_of(kind: type[Configurable], config: Mapping[str, Any], text_of: Callable[[Any], str]) -> str:
     """The call of a constructor as text, ``Dropout(0.5)``, without the arguments that equal their defaults."""
     parts: list[str] = []
     parameters = signature_of(kind).parameters
     for name, value in config.items():
         if name not in parameters:  # an overridden get_config may have more
+            if name in kind._common:
+                parts.append(f"{name}={text_of(value)}")
             continue
         way, default = parameters[name].kind, parameters[name].default
         if way is inspect.Parameter.VAR_POSITIONAL:

@@ -28,7 +28,7 @@ from minidense.layers.dense import Dense
 from minidense.layers.embedding import CategoryEncoding, Embedding
 from minidense.layers.noise import Dropout, GaussianNoise
 from minidense.layers.normalization import BatchNormalization, LayerNormalization, Normalization, RMSNormalization
-from minidense.layers.shaping import Flatten, Rescaling, Reshape
+from minidense.layers.shaping import Flatten, Input, Rescaling, Reshape
 
 __all__ = [
     "ACTIVATIONS",
@@ -48,6 +48,7 @@ __all__ = [
     "Flatten",
     "GaussianNoise",
     "HardSigmoid",
+    "Input",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",

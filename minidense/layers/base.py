@@ -10,6 +10,7 @@ import copy
 import functools
 import inspect
 import math
+import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from minidense.core.arguments import check_attribute, flag, whole_numbers
+from minidense.core.arguments import check_attribute, flag, items, text, whole_numbers
 from minidense.core.configurable import Configurable
 from minidense.core.types import Array, Shape
 from minidense.layers.guard import backward_as_child, forward_as_child
@@ -51,6 +52,8 @@ class Record:
         self.parent: weakref.ref[Any] | None = None
         """The layer or the network that this one is a child of."""
         self.dtype = np.dtype("float32")
+        self.said_shape: Shape | None = None
+        """The shape of a sample that the first layer of a model was given, as ``input_shape=`` or ``input_dim=``."""
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
         self.params: list[Declaration] = []
@@ -238,6 +241,8 @@ class Layer(Configurable):
 
     # ------------------------------------------------------------------ what users read
 
+    name = _FromRecord(lambda layer: _default_name(layer))
+    weights = _FromRecord(lambda layer: [*_arrays(layer).values()])
     input_shape = _FromRecord(lambda layer: layer._record.input_shape)
     output_shape = _FromRecord(lambda layer: layer._record.output_shape)
     dtype = _FromRecord(lambda layer: layer._record.dtype)
@@ -263,6 +268,35 @@ class Layer(Configurable):
         self = super().__new__(cls)
         self.__dict__["_record"] = Record()
         return self
+
+    _common = ("name", "trainable", "input_shape", "input_dim")
+
+    def _take_common(self, given: dict[str, Any]) -> None:
+        kind = type(self).__name__
+        shapes = {key: given[key] for key in ("input_shape", "input_dim") if given.get(key) is not None}
+        if len(shapes) == 2:
+            raise TypeError(f"{kind}: pass input_shape or input_dim, not both.")
+        for key, shape in shapes.items():
+            self._record.said_shape = whole_numbers(f"{kind}: {key}", shape)
+        if given.get("name") is not None:
+            self.__dict__["name"] = text(f"{kind}: name", given["name"])
+            self._config = {**self._config, "name": given["name"]}
+            self._record.guarded = self._record.guarded | {"name"}
+        if "trainable" in given:
+            self.trainable = given["trainable"]
+
+    def get_weights(self) -> list[Array]:
+        """Copies of the layer's parameters and buffers, in the order of ``weights``, with those of its children."""
+        return [array.copy() for array in _arrays(self).values()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy ``weights``, in the order of ``get_weights``, into the layer. Raises ValueError for other shapes."""
+        targets, arrays = _arrays(self), [np.array(array) for array in items("weights", weights)]
+        shapes = [view.shape for view in targets.values()], [array.shape for array in arrays]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{self._where}: weights: expected arrays of shapes {shapes[0]}, got {shapes[1]}.")
+        for view, array in zip(targets.values(), arrays, strict=True):
+            view[...] = array
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(library, **kwargs)
@@ -330,7 +364,8 @@ class Layer(Configurable):
         declared |= {d.name for d in record.buffers} | record.children.keys()
         for attribute in (name, *more):
             own = attribute in self.__dict__ and attribute not in record.views and attribute not in record.gradients
-            taken = hasattr(type(self), attribute) or own or attribute in _RESERVED
+            taken = (hasattr(type(self), attribute) and attribute not in ("name", "weights")) or own
+            taken = taken or attribute in _RESERVED
             taken = taken or (attribute in self._config and not mine)
             if not attribute.isidentifier() or attribute in declared or taken:
                 raise ValueError(
@@ -443,6 +478,26 @@ def walk(layer: Layer) -> Iterator[Layer]:
     yield layer
     for child in layer._record.children.values():
         yield from walk(child)
+
+
+def _arrays(layer: Layer) -> dict[tuple[int, str], Array]:
+    """The parameters and buffers of a layer and its children, without shared ones. RuntimeError before it is built."""
+    found = {}
+    for part in walk(layer):
+        if part._record.params and not part._record.arrays:
+            raise RuntimeError(f"{layer._where} has no weights yet: build the model first, model.build(input_shape).")
+        for d in [*own_params(part), *part._record.buffers]:
+            found[id(part), d.name] = part._record.arrays[d.name]
+    return found
+
+
+def _default_name(layer: Layer) -> str:
+    """As in Keras: the class in small letters, and from the second such layer of a model on its number: ``dense_1``."""
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(layer).__name__).lower()
+    parent = parent_of(layer)
+    kin = [child for child in parent._record.children.values() if type(child) is type(layer)] if parent else []
+    place = next((i for i, child in enumerate(kin) if child is layer), 0)
+    return f"{name}_{place}" if place else name
 
 
 def own_params(layer: Layer) -> list[Declaration]:

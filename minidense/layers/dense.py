@@ -46,6 +46,24 @@ class Dense(Layer, library=True):
         self.kernel_initializer = get_initializer(kernel_initializer)
         self.bias_initializer = get_initializer(bias_initializer)
 
+    @property
+    def kernel(self) -> Array:
+        """Keras' name of W."""
+        return self.W
+
+    @kernel.setter
+    def kernel(self, value: Any) -> None:
+        self.W = value
+
+    @property
+    def bias(self) -> Array | None:
+        """Keras' name of b; None without one."""
+        return self.b if self.use_bias else None
+
+    @bias.setter
+    def bias(self, value: Any) -> None:
+        self.b = value
+
     def _expand(self) -> list[Layer]:
         return [self] if self.activation is None else [self, *self.activation._expand()]
 

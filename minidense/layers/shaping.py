@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from minidense.core.arguments import items, real_number, whole_number
+from minidense.core.arguments import items, real_number, whole_number, whole_numbers
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
 
@@ -95,3 +95,22 @@ class Rescaling(Layer, library=True):
 
     def backward(self, dy: Array) -> Array:
         return dy * self.scale
+
+
+class Input(Layer, library=True):
+    """The shape of a sample, as the first item of a model: the model is built at once.
+
+    shape: without the batch axis. It is no layer of its own, and not among ``model.layers``. Also called InputLayer.
+    Raises ValueError if it is not the first item.
+
+    >>> import minidense as md
+    >>> md.Sequential([Input((8,)), md.Dense(3)]).output_shape
+    (3,)
+    """
+
+    def __init__(self, shape: int | Sequence[int] | None = None) -> None:
+        if shape is not None:
+            self._record.said_shape = whole_numbers("Input: shape", shape)
+
+    def _expand(self) -> list[Layer]:
+        raise ValueError("Input has to be the first item of a model, and says the shape of its samples: Input((8,)).")

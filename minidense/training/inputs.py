@@ -50,6 +50,7 @@ def prepared(
     batch_size: int | str,
     gradient_accumulation_steps: int,
     validation_data: Any,
+    validation_batch_size: int | str,
     validation_split: float,
     validation_shuffle: bool,
     sample_weight: Any,
@@ -76,7 +77,8 @@ def prepared(
         with model.network.building(first.shape[1:]) as output_shape:
             checks = Checks(model, output_shape, columns)
             checks.prepare(source)
-            yield Data(source, checks.validation(validation_data), checks.row_loss, len(first), checks.names)
+            validation = checks.validation(validation_data, validation_batch_size)
+            yield Data(source, validation, checks.row_loss, len(first), checks.names)
         return
     if steps_per_epoch is not None:
         raise ValueError("steps_per_epoch is for sources of batches only; with arrays, an epoch is all rows.")
@@ -93,7 +95,7 @@ def prepared(
         x, y, weights = checks.rows(x, y, weights, class_weight, columns=columns)
         size = check_batch_size(batch_size, len(x))
         feed = checks.feed(x, y, weights, size, together)
-        validation = checks.validation(validation_data, columns if split else None)
+        validation = checks.validation(validation_data, validation_batch_size, columns if split else None)
         yield Data(feed, validation, checks.row_loss, size, checks.names)
 
 
@@ -206,12 +208,15 @@ class Checks:
         rows = self.rows(x, y, weights, class_weight, what, columns)
         return self.feed(*rows, check_batch_size(batch_size, len(x)), lasting=True)
 
-    def validation(self, data: Sequence[Any] | None, columns: Sequence[str] | None = None) -> Feed | None:
+    def validation(
+        self, data: Sequence[Any] | None, batch_size: int | str, columns: Sequence[str] | None = None
+    ) -> Feed | None:
         """The feed of the validation data. columns: those of the frame that it is part of."""
         if data is None:
             return None
         x, y, *weights = data
-        return self.evaluation_feed(x, y, weights[0] if weights else None, None, 1024, "validation_data: ", columns)
+        weight, what = weights[0] if weights else None, "validation_data: "
+        return self.evaluation_feed(x, y, weight, None, batch_size, what, columns)
 
     def prepare(self, source: BatchFeed) -> None:
         """Let the source check each batch as rows are checked; the first one is checked now."""

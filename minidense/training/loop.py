@@ -40,6 +40,8 @@ class Run:
     The constructor checks whether it can resume from ``saved``, and whether its callbacks could save it.
     """
 
+    history: History
+
     def __init__(
         self,
         model: Sequential,
@@ -47,18 +49,22 @@ class Run:
         callbacks: CallbackList,
         *,
         epochs: int,
+        initial_epoch: int,
         shuffle: bool,
         saved: SavedRun | None,
     ) -> None:
         self.model, self.feed, self.validation = model, data.feed, data.validation
         self.callbacks, self.saved = callbacks, saved
-        self.epochs = whole_number("epochs", epochs)
+        self.epochs = whole_number("epochs", epochs, 0)
+        self.initial_epoch = whole_number("initial_epoch", initial_epoch, 0)
+        if self.initial_epoch > self.epochs:
+            raise ValueError(f"epochs: the last epoch is to be number {epochs}, and the first one {initial_epoch}.")
         self.shuffled = flag("shuffle", shuffle) and self.feed.batch_rows < self.feed.n
         self.row_loss, self.batch_size, self.names = data.row_loss, data.batch_size, data.names
         assert model.loss is not None
         self.report = Report(model.loss, data.row_loss, model.metrics, model.weighted_metrics)
         self._running = self.report.of_running()
-        self.epoch = self.step = self.steps_made = 0
+        self.epoch, self.step, self.steps_made = self.initial_epoch, 0, 0
         """The number of completed epochs, of completed batches of the current epoch, and of all batches so far."""
         self._order_from: Any = None
         self._words: dict[str, str] = {}
@@ -232,7 +238,7 @@ class Run:
         assert self.model.optimizer is not None
         self.model.optimizer.check_owner(self.model)
         if saved is not None:  # last, for it reads on in a source of the user's
-            self.feed.skip(saved.state["epoch"], saved.state["step"])
+            self.feed.skip(saved.state["epoch"] - self.initial_epoch, saved.state["step"])
 
     def _begin(self) -> None:
         """Allocate the parameters; to resume, load the saved model into the user's objects."""
@@ -245,7 +251,7 @@ class Run:
         state = {} if saved is None else saved.state
         self.history = History() if saved is None or saved.model.history is None else saved.model.history
         self.history.params = {"epochs": self.epochs, "steps": self.feed.steps_per_epoch, "batch_size": self.batch_size}
-        begin = {"initial_epoch": state.get("epoch", 0), "initial_step": state.get("step", 0)}
+        begin = {"initial_epoch": state.get("epoch", self.initial_epoch), "initial_step": state.get("step", 0)}
         self.callbacks.attach(model, {**self.history.params, **begin, "resumed": saved is not None})
         model.history, model.stop_training = self.history, bool(state.get("stopped", False))
         if saved is not None:
@@ -305,7 +311,8 @@ class Run:
     def facts(self) -> dict[str, Any]:
         """What a resumed run must have in common with this one."""
         rows = self.validation.n if self.validation is not None else 0
-        return {**self.feed.facts(), "shuffle": self.shuffled, "validation rows": rows}
+        later = {"initial epoch": self.initial_epoch} if self.initial_epoch else {}
+        return {**self.feed.facts(), "shuffle": self.shuffled, "validation rows": rows, **later}
 
     @functools.cached_property
     def _blas(self) -> str:
@@ -347,7 +354,7 @@ class Run:
     def _wrong_place(self, state: dict[str, Any]) -> list[str]:
         epoch, step, made, all_steps = state["epoch"], state["step"], state["steps_made"], self.feed.steps_per_epoch
         counts = all(type(n) is int and 0 <= n < 2**63 for n in (state["number"], epoch, step, made))
-        if not counts or step > all_steps or not step <= made <= epoch * all_steps + step:
+        if not counts or step > all_steps or not step <= made <= (epoch - self.initial_epoch) * all_steps + step:
             return [f"its position, epoch {shown(epoch)}, step {shown(step)} of {shown(made)}, is not in this run"]
         if epoch + (step > 0) > self.epochs:
             return [f"epochs: {epoch} and {step} steps are completed in the file, {self.epochs} requested here"]
@@ -365,9 +372,10 @@ class Run:
     def _is_past(self, epochs: int) -> bool:
         """Whether the saved history is that of ``epochs`` epochs."""
         history = self.saved.model.history if self.saved is not None else None
-        if history is None or not epochs:
-            return not epochs and (history is None or not history.history)
-        return len(history.epoch) == epochs and history.epoch == list(range(epochs))
+        past = range(self.initial_epoch, epochs)
+        if history is None or not past:
+            return not past and (history is None or not history.history)
+        return len(history.epoch) == len(past) and history.epoch == list(past)
 
 
 _PARTS = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidense.callbacks.base import Callback, CallbackList
+from minidense.callbacks.reporting import progress_callback
 from minidense.core.types import Array
 from minidense.data.arrays import Rows, as_features, check_features
 from minidense.data.batches import SLICE_ROWS, check_batch_size
@@ -44,6 +46,15 @@ def predict(
             y = model.network.inference()(np.ascontiguousarray(x, model.dtype))
         return y if y is not x and y.flags.owndata and model.network.children[-1]._of_library else y.copy()
     return _in_batches(model, x, size, rows, CallbackList(callbacks))
+
+
+def told(compute: Callable[[], Array], verbose: int | str) -> Array:
+    """What ``compute`` returns; unless ``verbose`` is 0, it prints how many rows there are and how long it took."""
+    shown, begun = progress_callback(verbose) is not None, time.perf_counter()
+    y = compute()
+    if shown:
+        print(f"{len(y):,} rows in {time.perf_counter() - begun:.2g}s")
+    return y
 
 
 def _in_batches(model: Sequential, x: Rows, size: int, rows: int, callbacks: CallbackList) -> Array:

@@ -77,7 +77,13 @@ LAYERS = {
 def test_every_layer_of_the_library_is_here():
     tried = {type(layer) for make in LAYERS.values() for layer in walk(randomized(make()).network)}
     layers = {kind for kind in LIBRARY.values() if issubclass(kind, md.Layer)}
-    assert layers - tried == {md.Flatten, md.Embedding, md.CategoryEncoding, md.Activation}  # tested below, or replaced
+    assert layers - tried == {
+        md.Flatten,
+        md.Embedding,
+        md.CategoryEncoding,
+        md.Activation,
+        md.Input,
+    }  # tested below, or replaced
 
 
 @pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count", "embedding"])

@@ -150,7 +150,7 @@ SETTING_FAULTS = {
     "batch_size -3": (lambda: compiled().fit(X, Y, batch_size=-3), ValueError, "got -3"),
     "batch_size 2.5": (lambda: compiled().fit(X, Y, batch_size=2.5), TypeError, "got 2.5"),
     "batch_size ful": (lambda: compiled().fit(X, Y, batch_size="ful"), ValueError, "Did you mean 'full'"),
-    "epochs 0": (lambda: compiled().fit(X, Y, epochs=0), ValueError, "epochs"),
+    "epochs -1": (lambda: compiled().fit(X, Y, epochs=-1), ValueError, "epochs"),
     "split 1": (lambda: compiled().fit(X, Y, validation_split=1.0), ValueError, "below 1"),
     "split too small": (lambda: compiled().fit(X, Y, validation_split=1e-17), ValueError, "leaves one of the two parts empty"),
     "verbose": (lambda: compiled().fit(X, Y, verbose=3), ValueError, "verbose"),
@@ -218,7 +218,7 @@ def test_wrong_weights_change_nothing():
 def test_failed_settings_leave_the_model_as_it_was():
     model = compiled().build(D)
     before = picture(model)
-    for options in ({"batch_size": 0}, {"epochs": 0}, {"verbose": 7}, {"callbacks": [3]}, {"validation_split": 2}):
+    for options in ({"batch_size": 0}, {"epochs": -1}, {"verbose": 7}, {"callbacks": [3]}, {"validation_split": 2}):
         with pytest.raises((TypeError, ValueError)):
             model.fit(X, Y, **options)
     for arguments in ({"optimizer": "x"}, {"loss": "x"}, {"metrics": ["x"]}):

@@ -276,6 +276,13 @@ RESULTS = {
         lambda _: [a.shape for a in classifier().activations(X)],
         [(24, 4), (24, 4), (24, 2), (24, 2)],
     ),
+    "fit(x, y, 8, 2, 0)": (lambda _: len(classifier().fit(X, Y, 8, 2, 0).epoch), 2),
+    "epochs=0": (lambda _: len(classifier().fit(X, Y, epochs=0, verbose=0).epoch), 0),
+    "initial_epoch": (lambda _: classifier().fit(X, Y, epochs=5, initial_epoch=3, verbose=0).epoch, [3, 4]),
+    "model(x)": (lambda _: (m := classifier())(X).tolist() == m.predict(X).tolist(), True),
+    "a part of a model": (lambda _: [(m := classifier())[:2].output_shape, len(m), m[0].name], [(4,), 4, "dense"]),
+    "a layer by name": (lambda _: classifier().get_layer("dense_1").units, 2),
+    "kernel and bias": (lambda _: [(d := classifier()[0]).kernel is d.W, d.bias is d.b], [True, True]),
     "verbose=True": (lambda _: len(classifier().fit(X, Y, verbose=0).epoch), 1),
 }
 
@@ -341,7 +348,7 @@ MESSAGES = {
     # attributes and flags
     "optimizer.lr": (setting(classifier, lambda m: m.optimizer, "lr", 1e-9), AttributeError, "Set 'learning_rate'"),
     "model.lr": (setting(classifier, lambda m: m, "lr", 1e-9), AttributeError, "Set 'optimizer.learning_rate'"),
-    "layer.kernel": (setting(classifier, lambda m: m.layers[0], "kernel", 0), AttributeError, "Set 'W'"),
+    "layer.weight": (setting(classifier, lambda m: m.layers[0], "weight", 0), AttributeError, "Set 'W'"),
     "model.trainabel": (setting(classifier, lambda m: m, "trainabel", False), AttributeError, "Set 'trainable'"),
     "trainable='no'": (setting(classifier, lambda m: m, "trainable", "no"), TypeError, "expected True or False, got 'no'"),
     "a rate below 0": (setting(classifier, lambda m: m.optimizer, "learning_rate", -1), ValueError, "above 0, got -1"),
@@ -440,7 +447,7 @@ MESSAGES = {
     ),
     # keywords and positions
     "epoch=3": (fit(epoch=3), TypeError, "Did you mean 'epochs'"),
-    "fit(x, y, 32)": (call(classifier, "fit", X, Y, 32), TypeError, "by position"),
+    "one positional argument too many": (call(classifier, "predict", X, 32, 0, (), 5), TypeError, "by position"),
     "batch_size='all'": (fit(batch_size="all"), ValueError, "full"),
     "epochs=0.5": (fit(epochs=0.5), TypeError, "whole number"),
     "Dense(0)": (making(lambda: md.Dense(0)), ValueError, "at least 1, got 0"),

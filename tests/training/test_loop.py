@@ -185,7 +185,7 @@ FAILS = {
         X, Y, validation_split=0.5, validation_shuffle=True, sample_weight=np.arange(60) == 3, callbacks=[c]
     ),
     "batch_size": lambda m, c: m.fit(X, Y, batch_size=0, callbacks=[c]),
-    "epochs": lambda m, c: m.fit(X, Y, epochs=0, callbacks=[c]),
+    "epochs": lambda m, c: m.fit(X, Y, epochs=-1, callbacks=[c]),
     "shuffle": lambda m, c: m.fit(X, Y, shuffle=2, callbacks=[c]),
     "verbose": lambda m, c: m.fit(X, Y, verbose=9, callbacks=[c]),
     "accumulation": lambda m, c: m.fit(X, Y, gradient_accumulation_steps=0, callbacks=[c]),
