@@ -177,7 +177,7 @@ def test_a_model_from_its_configuration():
     assert [w.shape for w in twin.weights] == [w.shape for w in model.weights]
     again = md.models.model_from_json(model.to_json())
     assert again.get_config() == model.get_config()
-    with pytest.raises(TypeError, match="to_json: .* use model.save"):
+    with pytest.raises(TypeError, match=r"to_json: .* use model.save"):
         md.Sequential([md.Dense(3, kernel_initializer=np.eye(3))]).to_json()
 
 

@@ -29,15 +29,15 @@ SLICE_ROWS = 2048
 processor's cache."""
 
 
-def check_batch_size(batch_size: int | str, n: int) -> int:
+def check_batch_size(batch_size: int | str, n: int, what: str = "batch_size") -> int:
     """The number of rows of a batch: ``batch_size``, but at most ``n``; ``n`` for "full"."""
     if isinstance(batch_size, str):
         if batch_size != "full":
             raise ValueError(
-                f"batch_size: expected a whole number or 'full', got {batch_size!r}.{nearest(batch_size, ['full'])}"
+                f"{what}: expected a whole number or 'full', got {batch_size!r}.{nearest(batch_size, ['full'])}"
             )
         return n
-    return min(whole_number("batch_size", batch_size), n)
+    return min(whole_number(what, batch_size), n)
 
 
 class Step(NamedTuple):

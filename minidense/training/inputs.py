@@ -212,6 +212,7 @@ class Checks:
         self, data: Sequence[Any] | None, batch_size: int | str, columns: Sequence[str] | None = None
     ) -> Feed | None:
         """The feed of the validation data. columns: those of the frame that it is part of."""
+        check_batch_size(batch_size, 1, "validation_batch_size")
         if data is None:
             return None
         x, y, *weights = data
