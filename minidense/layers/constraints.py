@@ -12,6 +12,18 @@ from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
 from minidense.layers.regularizers import Unchanging, found_by_name
 
+__all__ = [
+    "Constraint",
+    "MaxNorm",
+    "MinMaxNorm",
+    "NonNeg",
+    "UnitNorm",
+    "max_norm",
+    "min_max_norm",
+    "non_neg",
+    "unit_norm",
+]
+
 
 class Constraint(Unchanging):
     """Base of the constraints: ``__call__(w)`` returns the array of w's shape that w is replaced by.

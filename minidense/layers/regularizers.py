@@ -15,7 +15,19 @@ from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
 
-T = TypeVar("T", bound=Configurable)
+__all__ = [
+    "L1",
+    "L1L2",
+    "L2",
+    "OrthogonalRegularizer",
+    "Regularizer",
+    "l1",
+    "l1_l2",
+    "l2",
+    "orthogonal_regularizer",
+]
+
+_T = TypeVar("_T", bound=Configurable)
 
 
 class Unchanging(Configurable):
@@ -27,7 +39,9 @@ class Unchanging(Configurable):
         super().__setattr__(name, value)
 
 
-def found_by_name(what: str, thing: Any, kind: type[T], table: Mapping[str, Callable[[], T]], example: str) -> T | None:
+def found_by_name(
+    what: str, thing: Any, kind: type[_T], table: Mapping[str, Callable[[], _T]], example: str
+) -> _T | None:
     """A new object for a name in the table, in any case, with or without underscores; objects and None as they are."""
     if thing is None or isinstance(thing, kind):
         return thing

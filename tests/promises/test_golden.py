@@ -1,7 +1,8 @@
 """Optimizers, schedules and losses compared with those of PyTorch and Keras, as computed by golden/make.py.
 
-100 steps, in float64, to 1e-6 relative; Keras computes cosines in float32, to 2e-7 of a rate of 0.05. Where the two frameworks differ, the library follows Keras; with an epsilon
-of 1e-12 the differences between them vanish.
+100 steps, in float64, to 1e-6 relative, or 1e-8, as Keras computes cosines in float32, to 2e-7 of a rate of 0.05.
+Where the two frameworks differ, the library follows Keras; with an epsilon of 1e-12 the differences between them
+vanish.
 """
 
 import json
