@@ -38,7 +38,7 @@ class Constraint(Unchanging):
         raise to_define(self.__call__)
 
     def projection(self, w: Array) -> Callable[[], None]:
-        """A function that does this to w in place. The library's own ones allocate nothing and cannot fail."""
+        """A function that does this to w in place. The library's own ones need no more memory, and cannot fail."""
 
         def project() -> None:
             found = np.asarray(self(w))

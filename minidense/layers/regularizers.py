@@ -47,7 +47,7 @@ def found_by_name(
         return thing
     if isinstance(thing, str):
         spelled = {name.replace("_", ""): name for name in table}
-        return lookup(what, spelled.get(thing.lower().replace("_", ""), thing), table)()
+        return lookup(kind.__name__.lower(), spelled.get(thing.lower().replace("_", ""), thing), table)()
     if isinstance(thing, type) and issubclass(thing, kind):
         raise TypeError(f"{what}: got the class {thing.__name__}; make an object of it: {thing.__name__}().")
     raise TypeError(f"{what}: expected a name, None or a {kind.__name__} such as {example}, got {shown(thing)}.")
