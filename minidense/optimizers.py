@@ -72,6 +72,9 @@ class Optimizer(Configurable):
     ema_overwrite_frequency: int | None = None
     rates: dict[str, float] | None = None
 
+    _extended: bool = False
+    """Whether there is more to an update than weight decay and ``step``."""
+
     _learning_rate: float | Callable[[int], float] = 0.01
     _add_scaled: AddScaled
     _scratch: dict[str, Array]
@@ -79,8 +82,13 @@ class Optimizer(Configurable):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)  # a subclass may not call __init__
-        self.__dict__.update(state={}, _scratch={}, _add_scaled=AddScaled())
+        self.__dict__.update(state={}, _scratch={}, _add_scaled=AddScaled(), _extended=False)
         return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _EXTENDING:  # decided here, not at each update
+            self.__dict__["_extended"] = any(getattr(self, option) not in (None, False, ()) for option in _EXTENDING)
 
     def __init__(
         self,
@@ -106,7 +114,7 @@ class Optimizer(Configurable):
         limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         given = {option: limit for option, limit in limits.items() if limit is not None}
         for option, limit in given.items():
-            self.__dict__[option] = real_number(f"{kind}: {option}", limit, above=0)
+            setattr(self, option, real_number(f"{kind}: {option}", limit, above=0))
         if len(given) > 1:
             raise ValueError(f"{kind}: expected one of clipnorm, clipvalue, global_clipnorm at most, got {given}.")
         self.use_ema = flag(f"{kind}: use_ema", use_ema)
@@ -154,21 +162,16 @@ class Optimizer(Configurable):
         if type(self.iterations) is not int or self.iterations < 0:  # powers of a NumPy integer are rounded otherwise
             self.__dict__["iterations"] = whole_number(f"{type(self).__name__}: iterations", self.iterations, 0)
         eta = self.rate
-        if self.global_clipnorm is not None or self.clipnorm is not None or self.clipvalue is not None:
-            grad = self._clipped(grad)
-        slowed = [(theta[piece], theta[piece].copy(), factor) for piece, factor in self.factors] if self.factors else ()
-        average = self._average(theta) if self.use_ema else None
+        finish = None
+        if self._extended:
+            grad, finish = self._clipped(grad), self._finisher(theta)
         self.prepare(theta)
         if self.weight_decay:
             for piece in [slice(None)] if self.decayed is None or self.decay_all else self.decayed:
                 theta[piece] *= 1 - eta * self.weight_decay
         self.step(theta, grad, eta)
-        for part, before, factor in slowed:
-            part -= before
-            part *= factor
-            part += before
-        if average is not None:
-            self._take_into(average, theta)
+        if finish is not None:
+            finish()
         self.__dict__["iterations"] = self.iterations + 1  # not by __setattr__, which is slower
 
     def prepare(self, theta: Array) -> None:
@@ -189,16 +192,30 @@ class Optimizer(Configurable):
         if self.global_clipnorm is not None:
             shrinkage = _shrinkage(grad, self.global_clipnorm)
             return grad * shrinkage if shrinkage < 1 else grad
-        assert self.clipnorm is not None
+        if self.clipnorm is None:
+            return grad
         clipped = grad.copy()
         for piece in [slice(None)] if self.pieces is None else [piece.slice for piece in self.pieces]:
             clipped[piece] *= _shrinkage(grad[piece], self.clipnorm)
         return clipped
 
-    def _average(self, theta: Array) -> Array:
-        """The average of the thetas, or, before the first, room for it; and the workspace to compute it."""
-        self.scratch(theta)
-        return self.moment("average", theta) if "average" in self.state else np.empty_like(theta)
+    def _finisher(self, theta: Array) -> Callable[[], None]:
+        """What follows ``step``, as a function that allocates nothing: factors on the rates, and the average."""
+        slowed = [(theta[piece], theta[piece].copy(), factor) for piece, factor in self.factors]
+        average = None
+        if self.use_ema:
+            self.scratch(theta)
+            average = self.moment("average", theta) if "average" in self.state else np.empty_like(theta)
+
+        def finish() -> None:
+            for part, before, factor in slowed:
+                part -= before
+                part *= factor
+                part += before
+            if average is not None:
+                self._take_into(average, theta)
+
+        return finish
 
     def _take_into(self, average: Array, theta: Array) -> None:
         """Take theta into the average, and set theta to it if that is due. Where they are equal, they stay so."""
@@ -262,6 +279,10 @@ class Optimizer(Configurable):
     def claim(self, model: Any) -> None:
         """Record that ``model`` trains with it from now on."""
         self._owner = weakref.ref(model)
+
+
+_EXTENDING = ("clipnorm", "clipvalue", "global_clipnorm", "use_ema", "factors")
+"""The attributes that an update is extended by."""
 
 
 def _is_beginning(key: str, name: str) -> bool:

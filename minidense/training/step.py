@@ -71,7 +71,7 @@ class Learner:
             self.optimizer.pieces = [piece for _, piece in self.parameters]
             self.optimizer.decayed = [piece.slice for d, piece in self.parameters if d.decay]
             factors = [(piece.slice, d.rate * self.optimizer.factor_of(piece.name)) for d, piece in self.parameters]
-            self.optimizer.factors = [(piece, factor) for piece, factor in factors if factor != 1]
+            self.optimizer.factors = tuple((piece, factor) for piece, factor in factors if factor != 1)
 
     def backpropagate(self, step: Step) -> bool:
         """Compute ``grad`` for ``step`` and store its scores. Returns False if the loss is not finite."""

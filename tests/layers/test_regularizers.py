@@ -196,7 +196,7 @@ def test_names():
     ]
     assert md.regularizers.l2(0.1)(np.ones(2)) == pytest.approx(0.2)
     assert get_regularizer(None) is None
-    with pytest.raises(ValueError, match="unknown regularizer 'l3'. Known: 'l1', 'l1_l2'"):
+    with pytest.raises(ValueError, match=r"unknown regularizer 'l3'\. Known: 'l1', 'l1_l2'"):
         md.Dense(3, kernel_regularizer="l3")
     with pytest.raises(TypeError, match=r"kernel_regularizer: got the class L2; make an object of it: L2\(\)"):
         md.Dense(3, kernel_regularizer=L2)

@@ -125,7 +125,7 @@ def test_with_penalties_and_constraints(tmp_path):
         first = md.Dense(
             6, "tanh", kernel_regularizer="l2", bias_regularizer=r.L1(0.1), kernel_constraint=c.MaxNorm(0.9)
         )
-        layers = [first, md.Dense(3, kernel_regularizer=r.OrthogonalRegularizer(0.3), bias_constraint="non_neg")]
+        layers = [first, md.Dense(4, kernel_regularizer=r.OrthogonalRegularizer(0.3), bias_constraint="non_neg")]
         return md.Sequential(layers, rng=3).compile(md.Adam(0.05, use_ema=True, ema_momentum=0.5), metrics=["accuracy"])
 
     assert_resumes(make, tmp_path)
