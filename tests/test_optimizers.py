@@ -132,6 +132,19 @@ def test_moments_that_begin_later_are_corrected_from_there():
     assert (adam.iterations, state_dict(adam)) == (6, {"_begun": 5})
 
 
+@pytest.mark.parametrize("cls", [md.Adam, md.AdamW, md.Nadam, md.Adamax])
+def test_moments_that_begin_later_are_those_of_a_new_optimizer(cls):
+    rng = np.random.default_rng(0)
+    used, new, a, b = cls(0.1), cls(0.1), np.zeros(3), np.zeros(3)
+    for _ in range(5):
+        used.update(np.zeros(3), rng.normal(size=3))
+    used.state.clear()
+    for grad in rng.normal(size=(4, 3)):
+        used.update(a, grad)
+        new.update(b, grad)
+    assert np.array_equal(a, b)
+
+
 def test_a_forged_state_is_refused():
     for forged in ({}, {"_begun": "0"}, {"_begun": 1.5}, {"_begun": 0, "iterations": 5}):
         with pytest.raises(ValueError, match="Adam"):
@@ -400,7 +413,7 @@ def test_an_optimizer_is_its_formula(optimizer, formula):
 def test_a_centered_variance_is_not_below_zero_by_rounding():
     theta, optimizer = np.zeros(1, "float32"), md.RMSprop(0.001, centered=True)
     for _ in range(300):
-        optimizer.update(theta, np.array([1234.567], "float32"))
+        optimizer.update(theta, np.array([94316.3], "float32"))
         assert np.isfinite(theta).all()
 
 
@@ -553,6 +566,34 @@ def _with_rate(rate):
             return dy
 
     return Rated()
+
+
+def test_a_name_in_rates_ends_where_a_name_in_the_path_does():
+    sgd = md.SGD(0.1, rates={"layers/1": 0.5})
+    assert [sgd.factor_of(name) for name in ("layers/1", "layers/1/W", "layers/10/W")] == [0.5, 0.5, 1.0]
+    with pytest.raises(ValueError, match=r"no parameter has a name that begins with 'layers/1'\."):
+        sgd.check_rates(["layers/0/W", "layers/10/W"])
+
+
+class Steps(md.Optimizer):
+    def step(self, theta, grad, eta):
+        theta -= eta * grad
+
+
+def test_an_optimizer_of_ones_own_has_averages_rates_and_clipping_and_is_saved(digits_like, tmp_path):
+    def made(cls):
+        optimizer = cls(0.5, rates={"layers/0": 0.5}, use_ema=True, clipnorm=0.1)
+        return md.Sequential([md.Dense(4, "tanh"), md.Dense(3)], rng=0).compile(optimizer)
+
+    ours, theirs = made(md.SGD), made(Steps)
+    for model in (ours, theirs):
+        model.fit(*digits_like, epochs=2, verbose=0)
+    np.testing.assert_allclose(theirs.theta, ours.theta, rtol=1e-5, atol=1e-7)
+    theirs.save(tmp_path / "model.npz")
+    loaded = md.load_model(tmp_path / "model.npz", {"Steps": Steps})
+    for model in (loaded, theirs):
+        model.fit(*digits_like, epochs=2, verbose=0)
+    assert np.array_equal(loaded.theta, theirs.theta)
 
 
 def test_rates_of_unknown_parameters_are_told_before_anything_changes(digits_like):

@@ -83,8 +83,7 @@ def test_history_has_the_mean_of_the_penalties_before_each_update():
             losses.append(data_loss(self.model, slice(12 * batch, 12 * batch + 12)))
 
         def on_train_batch_end(self, batch, logs):
-            rows = [12, 12, 6][: batch + 1]
-            so_far = [penalty + loss for penalty, loss in zip(seen, losses, strict=True)]
+            rows, so_far = [12, 12, 6][: batch + 1], np.add(seen, losses)[-batch - 1 :]
             assert logs["loss"] == pytest.approx(np.average(so_far, weights=rows), rel=1e-9)
 
     def data_loss(m, rows):
@@ -99,6 +98,11 @@ def test_history_has_the_mean_of_the_penalties_before_each_update():
     )
     unseen = model(**PENALIZED).fit(X, Y, validation_data=(X, Y), **options).history
     assert unseen == history
+    seen.clear(), losses.clear()
+    second = it.fit(X, Y, callbacks=[Note()], epochs=2, **options).history["loss"]
+    for epoch in (0, 1):
+        each = np.add(seen, losses)[3 * epoch : 3 * epoch + 3]
+        assert second[epoch] == pytest.approx(np.average(each, weights=[12, 12, 6]), rel=1e-9)
 
 
 def test_the_penalty_counts_once_an_update_however_its_batch_is_cut():
