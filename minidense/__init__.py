@@ -49,7 +49,9 @@ from minidense.layers import (
     Softplus,
     Softsign,
     Tanh,
+    constraints,
     initializers,
+    regularizers,
 )
 from minidense.losses import (
     Huber,
@@ -63,7 +65,7 @@ from minidense.losses import (
 )
 from minidense.metrics import AUC, F1, R2, Accuracy, BinaryAccuracy, Metric, Precision, Recall, TopKAccuracy
 from minidense.model import Sequential, load_model
-from minidense.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from minidense.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Nadam, Optimizer, RMSprop
 from minidense.training.history import History
 
 if TYPE_CHECKING:
@@ -80,8 +82,11 @@ __all__ = [
     "SGD",
     "Accuracy",
     "Activation",
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
     "BatchNormalization",
     "BinaryAccuracy",
     "Callback",
@@ -104,12 +109,14 @@ __all__ = [
     "LayerNormalization",
     "LeakyReLU",
     "Linear",
+    "Lion",
     "LogSoftmax",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Metric",
     "Mish",
+    "Nadam",
     "Normalization",
     "Optimizer",
     "PReLU",
@@ -136,9 +143,11 @@ __all__ = [
     "callbacks",
     "check_layer",
     "check_loss",
+    "constraints",
     "datasets",
     "initializers",
     "load_model",
+    "regularizers",
     "schedules",
 ]
 

@@ -390,7 +390,7 @@ class Sequential(KerasMethods):
         update_buffers = flag("update_buffers", update_buffers)
         with self._exclusively():
             report = self._backpropagate(x, y, sample_weight, update_buffers=update_buffers)
-        return report.loss_sum if loss.reduction == "sum" else report.logs()["loss"]
+        return report.loss_sum + report.penalty if loss.reduction == "sum" else report.logs()["loss"]
 
     def _backpropagate(
         self, x: Any, y: Any, sample_weight: Any, update: bool = False, update_buffers: bool = False
@@ -402,6 +402,8 @@ class Sequential(KerasMethods):
         with self.network.building(x.shape[1:]) as output_shape:
             checks = Checks(self, output_shape, columns)
             feed = checks.feed(*checks.rows(x, checks.learn(y), weights, columns=columns), len(x))
+            if update:
+                optimizer.check_rates(piece.name for piece in self.network.pieces())
             if not self.built:
                 self.network.allocate()
             report = Report(loss, checks.row_loss, self.metrics, self.weighted_metrics)

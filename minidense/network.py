@@ -31,6 +31,7 @@ from minidense.layers.base import (
 )
 from minidense.layers.composite import Chain
 from minidense.layers.guard import forward_of
+from minidense.layers.regularizers import Penalty
 from minidense.numerics.blas import one_thread_for
 from minidense.optimizers import Piece
 
@@ -129,16 +130,25 @@ class Network(Chain, library=True):
         path = (layer._record.path or ())[len(self._record.path or ()) :]
         return "/".join(["layers", *map(str, path), *([array] if array else [])])
 
-    def pieces(self, wanted: Callable[[Layer, Declaration], bool] = lambda layer, d: True) -> list[Piece]:
-        """The parameters for which ``wanted`` is true, and where they are in ``theta``."""
-        found, start = [], 0
+    def parameters(self) -> Iterator[tuple[Layer, Declaration, Piece]]:
+        """Each parameter's layer, its declaration, and where it is in ``theta``; shared ones once."""
+        start = 0
         for layer in walk(self):
             for d in own_params(layer):
-                stop = start + d.size
-                if wanted(layer, d):
-                    found.append(Piece(self.name_of(layer, d.name), slice(start, stop), d.shape))
-                start = stop
-        return found
+                yield layer, d, Piece(self.name_of(layer, d.name), slice(start, start + d.size), d.shape)
+                start += d.size
+
+    def pieces(self, wanted: Callable[[Layer, Declaration], bool] = lambda layer, d: True) -> list[Piece]:
+        """The parameters for which ``wanted`` is true, and where they are in ``theta``."""
+        return [piece for layer, d, piece in self.parameters() if wanted(layer, d)]
+
+    def penalties(self) -> list[Penalty]:
+        """The penalty for each parameter that has a regularizer."""
+        return [
+            Penalty(d.regularizer, layer._record.views[d.name], layer._record.gradients["d" + d.name], piece.name)
+            for layer, d, piece in self.parameters()
+            if d.regularizer is not None
+        ]
 
     @property
     def frozen(self) -> list[slice]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple, ParamSpec, Self, TypedDict, Unpack
 
 import numpy as np
 
-from minidense.core.arguments import flag, lookup, real_number, shown, whole_number
+from minidense.core.arguments import flag, lookup, nearest, real_number, shown, text, whole_number
 from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
@@ -30,8 +32,16 @@ class Optimizer(Configurable):
 
     learning_rate: a number above 0, or a function of the step, from 0, such as those of md.schedules.
     weight_decay: before each update, ``theta := theta - eta * weight_decay * theta`` (decoupled from the gradient, as
-    in AdamW and in Keras); not for biases and the parameters of normalizations, unless ``decay_all``.
-    global_clipnorm: a gradient with a larger norm is scaled down to this norm.
+    in AdamW and in Keras); not for biases and the parameters of normalizations, unless ``decay_all``. None is 0.
+    At most one of: clipnorm, a parameter's gradient with a larger norm is scaled down to this norm; clipvalue, each
+    element of the gradient is limited to this absolute value; global_clipnorm, as clipnorm, for the gradient of all
+    parameters together.
+    use_ema: keep an average of theta, ``average := ema_momentum * average + (1 - ema_momentum) * theta`` after each
+    update, which begins as the first theta. At the end of ``fit``, theta becomes the average, as in Keras; and also
+    after each ``ema_overwrite_frequency`` updates, if that is not None.
+    rates: factors on the learning rate by the names of the parameters, or their beginnings: ``{"layers/0": 0.1}`` for
+    a first layer that learns ten times as slowly. The longest name that fits counts; 0 leaves a parameter unchanged.
+    name: "adam" for an Adam, if it is None.
 
     ``iterations`` counts the updates made. ``pieces`` has the name, slice and shape of each parameter, for a rule that
     treats them separately. ``state`` holds, by name, the vectors of ``theta``'s size that must last from one update to
@@ -41,7 +51,7 @@ class Optimizer(Configurable):
     iterations: int = 0
     state: dict[str, Array]
     vectors: ClassVar[tuple[str, ...]] = ()
-    """The names that can be in ``state``, for the library's optimizers."""
+    """The names that can be in ``state``, for the library's optimizers, besides "average"."""
 
     pieces: Sequence[Piece] | None = None
     """The parameters in ``theta``, first to last. The model sets it before training; until then it is None."""
@@ -49,34 +59,70 @@ class Optimizer(Configurable):
     decayed: Sequence[slice] | None = None
     """The slices of theta that weight decay applies to; None for all of it. The model sets it before training."""
 
-    weight_decay: float = 0.0
+    factors: Sequence[tuple[slice, float]] = ()
+    """The slices of theta whose learning rate has a factor other than 1. The model sets it before training."""
+
+    weight_decay: float | None = None
     decay_all: bool = False
+    clipnorm: float | None = None
+    clipvalue: float | None = None
     global_clipnorm: float | None = None
+    use_ema: bool = False
+    ema_momentum: float = 0.99
+    ema_overwrite_frequency: int | None = None
+    rates: dict[str, float] | None = None
+
+    _extended: bool = False
+    """Whether there is more to an update than weight decay and ``step``."""
 
     _learning_rate: float | Callable[[int], float] = 0.01
     _add_scaled: AddScaled
-    _scratch: Array = np.empty(0)
+    _scratch: dict[str, Array]
     _owner: weakref.ref[Any] | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        self = super().__new__(cls)
-        self.__dict__.update(state={}, _add_scaled=AddScaled())  # even if a subclass does not call __init__
+        self = super().__new__(cls)  # a subclass may not call __init__
+        self.__dict__.update(state={}, _scratch={}, _add_scaled=AddScaled(), _extended=False)
         return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _EXTENDING:  # decided here, not at each update
+            self.__dict__["_extended"] = any(getattr(self, option) not in (None, False, ()) for option in _EXTENDING)
 
     def __init__(
         self,
         learning_rate: float | Callable[[int], float] = 0.01,
-        weight_decay: float = 0.0,
-        decay_all: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        *,
+        name: str | None = None,
+        decay_all: bool = False,
+        rates: dict[str, float] | None = None,
     ) -> None:
-        name = type(self).__name__
+        kind = type(self).__name__
         self.learning_rate = learning_rate
-        self.weight_decay = real_number(f"{name}: weight_decay", weight_decay, at_least=0)
-        self.decay_all = flag(f"{name}: decay_all", decay_all)
-        if global_clipnorm is not None:
-            global_clipnorm = real_number(f"{name}: global_clipnorm", global_clipnorm, above=0)
-        self.global_clipnorm = global_clipnorm
+        self.weight_decay = (
+            None if weight_decay is None else real_number(f"{kind}: weight_decay", weight_decay, at_least=0)
+        )
+        self.decay_all = flag(f"{kind}: decay_all", decay_all)
+        limits = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        given = {option: limit for option, limit in limits.items() if limit is not None}
+        for option, limit in given.items():
+            setattr(self, option, real_number(f"{kind}: {option}", limit, above=0))
+        if len(given) > 1:
+            raise ValueError(f"{kind}: expected one of clipnorm, clipvalue, global_clipnorm at most, got {given}.")
+        self.use_ema = flag(f"{kind}: use_ema", use_ema)
+        self.ema_momentum = real_number(f"{kind}: ema_momentum", ema_momentum, at_least=0, below=1)
+        if ema_overwrite_frequency is not None:
+            self.ema_overwrite_frequency = whole_number(f"{kind}: ema_overwrite_frequency", ema_overwrite_frequency)
+        self.name = kind.lower() if name is None else text(f"{kind}: name", name)
+        self.rates = None if rates is None else _checked_rates(f"{kind}: rates", rates)
 
     @property
     def learning_rate(self) -> float | Callable[[int], float]:
@@ -116,13 +162,16 @@ class Optimizer(Configurable):
         if type(self.iterations) is not int or self.iterations < 0:  # powers of a NumPy integer are rounded otherwise
             self.__dict__["iterations"] = whole_number(f"{type(self).__name__}: iterations", self.iterations, 0)
         eta = self.rate
-        if self.global_clipnorm is not None:
-            grad = self._clipped(grad)
+        finish = None
+        if self._extended:
+            grad, finish = self._clipped(grad), self._finisher(theta)
         self.prepare(theta)
         if self.weight_decay:
             for piece in [slice(None)] if self.decayed is None or self.decay_all else self.decayed:
                 theta[piece] *= 1 - eta * self.weight_decay
         self.step(theta, grad, eta)
+        if finish is not None:
+            finish()
         self.__dict__["iterations"] = self.iterations + 1  # not by __setattr__, which is slower
 
     def prepare(self, theta: Array) -> None:
@@ -132,18 +181,59 @@ class Optimizer(Configurable):
         """The update rule: change ``theta`` in place. Clipping and weight decay have been applied before."""
         raise to_define(self.step)
 
-    def _clipped(self, grad: Array) -> Array:
-        norm = math.sqrt(np.vdot(grad, grad))
-        if math.isinf(norm):  # the squares overflowed
-            norm = float(np.linalg.norm(grad.astype(np.float64)))
-        assert self.global_clipnorm is not None
-        return grad * (self.global_clipnorm / norm) if norm > self.global_clipnorm else grad
+    def finalize_variable_values(self, theta: Array) -> None:
+        """With ``use_ema``: set theta to the average of what it was after each update. ``fit`` ends with this."""
+        if self.use_ema and "average" in self.state:
+            theta[...] = self.moment("average", theta)
 
-    def moment(self, name: str, theta: Array) -> Array:
-        """The vector of that name in ``state``, zeros at first."""
+    def _clipped(self, grad: Array) -> Array:
+        if self.clipvalue is not None:
+            return np.clip(grad, -self.clipvalue, self.clipvalue)
+        if self.global_clipnorm is not None:
+            shrinkage = _shrinkage(grad, self.global_clipnorm)
+            return grad * shrinkage if shrinkage < 1 else grad
+        if self.clipnorm is None:
+            return grad
+        clipped = grad.copy()
+        for piece in [slice(None)] if self.pieces is None else [piece.slice for piece in self.pieces]:
+            clipped[piece] *= _shrinkage(grad[piece], self.clipnorm)
+        return clipped
+
+    def _finisher(self, theta: Array) -> Callable[[], None]:
+        """What follows ``step``, as a function that allocates nothing: factors on the rates, and the average."""
+        slowed = [(theta[piece], theta[piece].copy(), factor) for piece, factor in self.factors]
+        average = None
+        if self.use_ema:
+            self.scratch(theta)
+            average = self.moment("average", theta) if "average" in self.state else np.empty_like(theta)
+
+        def finish() -> None:
+            for part, before, factor in slowed:
+                part -= before
+                part *= factor
+                part += before
+            if average is not None:
+                self._take_into(average, theta)
+
+        return finish
+
+    def _take_into(self, average: Array, theta: Array) -> None:
+        """Take theta into the average, and set theta to it if that is due. Where they are equal, they stay so."""
+        if "average" in self.state:
+            change = np.subtract(theta, average, out=self.scratch(theta))
+            change *= 1 - self.ema_momentum
+            average += change
+        else:
+            average[...] = theta
+            self.state["average"] = average
+        if self.ema_overwrite_frequency and (self.iterations + 1) % self.ema_overwrite_frequency == 0:
+            theta[...] = average
+
+    def moment(self, name: str, theta: Array, initial: float = 0.0) -> Array:
+        """The vector of that name in ``state``, at first of ``initial`` values."""
         vector = self.state.get(name)
         if vector is None:
-            vector = self.state[name] = np.zeros_like(theta)
+            vector = self.state[name] = np.full_like(theta, initial)
         elif vector.shape != theta.shape:
             raise ValueError(
                 f"{self!r} has the {name} of a model with {vector.size} parameters, but this one has {theta.size}. "
@@ -151,11 +241,31 @@ class Optimizer(Configurable):
             )
         return vector
 
-    def scratch(self, theta: Array) -> Array:
-        """An uninitialised workspace like ``theta``."""
-        if self._scratch.shape != theta.shape or self._scratch.dtype != theta.dtype:
-            self._scratch = np.empty_like(theta)
-        return self._scratch
+    def scratch(self, theta: Array, name: str = "") -> Array:
+        """An uninitialised workspace like ``theta``; another name gives another one."""
+        found = self._scratch.get(name)
+        if found is None or found.shape != theta.shape or found.dtype != theta.dtype:
+            found = self._scratch[name] = np.empty_like(theta)
+        return found
+
+    def factor_of(self, name: str) -> float:
+        """The factor in ``rates`` for the parameter of that name, such as "layers/0/W"; 1 where there is none.
+
+        >>> SGD(0.1, rates={"layers": 0.5, "layers/2": 0.1}).factor_of("layers/2/W")
+        0.1
+        """
+        fitting = [key for key in self.rates or () if _is_beginning(key, name)]
+        return self.rates[max(fitting, key=len)] if self.rates and fitting else 1.0
+
+    def check_rates(self, names: Iterable[str]) -> None:
+        """Raise ValueError for a name in ``rates`` that is not the beginning of any of these names of parameters."""
+        names = list(names)
+        for key in self.rates or ():
+            if not any(_is_beginning(key, name) for name in names):
+                raise ValueError(
+                    f"{type(self).__name__}: rates: no parameter has a name that begins with {key!r}."
+                    f"{nearest(key, names)} The parameters: {', '.join(names)[:1000]}."
+                )
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("_scratch", "_owner")}
@@ -169,6 +279,62 @@ class Optimizer(Configurable):
     def claim(self, model: Any) -> None:
         """Record that ``model`` trains with it from now on."""
         self._owner = weakref.ref(model)
+
+
+_EXTENDING = ("clipnorm", "clipvalue", "global_clipnorm", "use_ema", "factors")
+"""The attributes that an update is extended by."""
+
+
+def _is_beginning(key: str, name: str) -> bool:
+    return name == key or name.startswith(key + "/")
+
+
+def _checked_rates(name: str, rates: Any) -> dict[str, float]:
+    if not isinstance(rates, dict):
+        raise TypeError(f"{name}: expected a dict such as {{'layers/0': 0.1}}, got {shown(rates)}.")
+    return {text(name, key): real_number(f"{name}[{key!r}]", value, at_least=0) for key, value in rates.items()}
+
+
+def _shrinkage(grad: Array, limit: float) -> float:
+    """The factor by which a gradient is scaled down to this norm; 1 if its norm is not larger."""
+    norm = math.sqrt(np.vdot(grad, grad))
+    if math.isinf(norm):  # the squares overflowed
+        norm = float(np.linalg.norm(grad.astype(np.float64)))
+    return limit / norm if norm > limit else 1.0
+
+
+P = ParamSpec("P")
+
+
+class _MoreOptions(TypedDict, total=False):
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
+    use_ema: bool
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
+    name: str | None
+    decay_all: bool
+    rates: dict[str, float] | None
+
+
+class _Options(_MoreOptions, total=False):
+    weight_decay: float | None
+
+
+def _with_options(init: Callable[P, None]) -> Callable[P, None]:
+    """Decorator of an optimizer's constructor: after its own arguments it takes the other ones of ``Optimizer``."""
+    own = [p for p in inspect.signature(init).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    of_base = inspect.signature(Optimizer.__init__).parameters.values()
+    signature = inspect.Signature([*own, *(p for p in of_base if p.name not in {mine.name for mine in own})])
+
+    @functools.wraps(init)
+    def constructor(*args: P.args, **kwargs: P.kwargs) -> None:
+        run: Callable[..., None] = init
+        run(**signature.bind(*args, **kwargs).arguments)
+
+    constructor.__signature__ = signature  # type: ignore[attr-defined]
+    return constructor
 
 
 class SGD(Optimizer, library=True):
@@ -187,16 +353,15 @@ class SGD(Optimizer, library=True):
 
     vectors = ("velocity",)
 
+    @_with_options
     def __init__(
         self,
         learning_rate: float | Callable[[int], float] = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        weight_decay: float = 0.0,
-        decay_all: bool = False,
-        global_clipnorm: float | None = None,
+        **options: Unpack[_Options],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, decay_all, global_clipnorm)
+        super().__init__(learning_rate, **options)
         self.momentum = real_number("SGD: momentum", momentum, at_least=0, below=1)
         self.nesterov = flag("SGD: nesterov", nesterov)
         if nesterov and not momentum:
@@ -231,37 +396,24 @@ def _average_squares(v: Array, grad: Array, decay: float, work: Array) -> None:
     v += work
 
 
-class Adam(Optimizer, library=True):
-    """``m := b1 m + (1 - b1) g``, ``v := b2 v + (1 - b2) g**2``, ``theta := theta - eta_t m / (sqrt(v) + epsilon)``.
-
-    ``eta_t = eta sqrt(1 - b2**t) / (1 - b1**t)`` at the t-th update (Kingma and Ba, 2015, the form at the end of
-    their section 2, which is Keras'; PyTorch adds epsilon to the corrected root instead).
-
-    beta_1, beta_2: in [0, 1). epsilon: above 0. The other arguments are those of Optimizer.
-
-    >>> theta = np.array([1.0, 1.0])
-    >>> Adam(0.1).update(theta, np.array([3.0, -0.01]))
-    >>> theta.round(4)
-    array([0.9, 1.1])
-    """
+class _WithMoments(Optimizer):
+    """What the variants of Adam have in common."""
 
     saved = ("_begun",)
-    vectors = ("m", "v")
 
     _begun: int = 0
     """The updates made before the moments were set to zero, as at the start and when layers are added."""
 
+    @_with_options
     def __init__(
         self,
         learning_rate: float | Callable[[int], float] = 0.001,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        weight_decay: float = 0.0,
-        decay_all: bool = False,
-        global_clipnorm: float | None = None,
+        **options: Unpack[_Options],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, decay_all, global_clipnorm)
+        super().__init__(learning_rate, **options)
         name = type(self).__name__
         self.beta_1 = real_number(f"{name}: beta_1", beta_1, at_least=0, below=1)
         self.beta_2 = real_number(f"{name}: beta_2", beta_2, at_least=0, below=1)
@@ -269,10 +421,49 @@ class Adam(Optimizer, library=True):
 
     def prepare(self, theta: Array) -> None:
         if not self.state:
-            self._begun = self.iterations
-        self.moment("m", theta)
-        self.moment("v", theta)
+            self._begin()
+        for name in self.vectors[:2]:
+            self.moment(name, theta)
         self.scratch(theta)
+
+    def _begin(self) -> None:
+        self._begun = self.iterations
+
+
+class Adam(_WithMoments, library=True):
+    """``m := b1 m + (1 - b1) g``, ``v := b2 v + (1 - b2) g**2``, ``theta := theta - eta_t m / (sqrt(v) + epsilon)``.
+
+    ``eta_t = eta sqrt(1 - b2**t) / (1 - b1**t)`` at the t-th update (Kingma and Ba, 2015, the form at the end of
+    their section 2, which is Keras'; PyTorch adds epsilon to the corrected root instead).
+
+    beta_1, beta_2: in [0, 1). epsilon: above 0. amsgrad: divide by the largest v so far (Reddi et al., 2018). The other
+    arguments are those of Optimizer.
+
+    >>> theta = np.array([1.0, 1.0])
+    >>> Adam(0.1).update(theta, np.array([3.0, -0.01]))
+    >>> theta.round(4)
+    array([0.9, 1.1])
+    """
+
+    vectors = ("m", "v", "v_hat")
+
+    @_with_options
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **options: Unpack[_Options],
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **options)
+        self.amsgrad = flag(f"{type(self).__name__}: amsgrad", amsgrad)
+
+    def prepare(self, theta: Array) -> None:
+        super().prepare(theta)
+        if self.amsgrad:
+            self.moment("v_hat", theta)
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         t, work = self.iterations - self._begun + 1, self.scratch(theta)
@@ -280,6 +471,9 @@ class Adam(Optimizer, library=True):
         m *= self.beta_1
         self._add_scaled(1 - self.beta_1, grad, m)
         _average_squares(v, grad, self.beta_2, work)
+        if self.amsgrad:
+            v_hat = self.moment("v_hat", theta)
+            v = np.maximum(v_hat, v, out=v_hat)
         np.sqrt(v, out=work)
         work += self.epsilon
         np.divide(m, work, out=work)
@@ -294,6 +488,7 @@ class AdamW(Adam, library=True):
     0.004
     """
 
+    @_with_options
     def __init__(
         self,
         learning_rate: float | Callable[[int], float] = 0.001,
@@ -301,16 +496,94 @@ class AdamW(Adam, library=True):
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
-        decay_all: bool = False,
-        global_clipnorm: float | None = None,
+        amsgrad: bool = False,
+        **options: Unpack[_MoreOptions],
     ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay, decay_all, global_clipnorm)
+        decay = real_number(f"{type(self).__name__}: weight_decay", weight_decay, at_least=0)  # None is none of it
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=decay, **options)
+
+
+class Nadam(_WithMoments, library=True):
+    """Adam with Nesterov's momentum: its m is the one that the next update would have with the same gradient.
+
+    With ``u_t = b1 (1 - 0.96**t / 2)`` and ``U_t = u_1 u_2 ... u_t``, ``theta := theta - eta m_t / (sqrt(v_t) +
+    epsilon)``, where ``m_t = u_(t+1) m / (1 - U_(t+1)) + (1 - u_t) g / (1 - U_t)`` and ``v_t = v / (1 - b2**t)``
+    (Dozat, 2016; Keras' form).
+
+    The arguments are those of Adam without amsgrad.
+
+    >>> theta = np.array([1.0, 1.0])
+    >>> Nadam(0.1).update(theta, np.array([3.0, -0.01]))
+    >>> bool(theta[0] < 0.9), bool(theta[1] > 1.1)
+    (True, True)
+    """
+
+    saved = ("_product",)
+    vectors = ("m", "v")
+
+    _product: float = 1.0
+    """``U_t`` of the last update."""
+
+    def prepare(self, theta: Array) -> None:
+        super().prepare(theta)
+        self.scratch(theta, "more")
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._product = 1.0
+
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
+        t, work, more = self.iterations - self._begun + 1, self.scratch(theta), self.scratch(theta, "more")
+        m, v = self.moment("m", theta), self.moment("v", theta)
+        u, u_next = (self.beta_1 * (1 - 0.5 * 0.96**s) for s in (t, t + 1))
+        product = self._product * u
+        of_m, of_grad = eta * u_next / (1 - product * u_next), eta * (1 - u) / (1 - product)
+        correction = 1 / (1 - self.beta_2**t)
+        self.__dict__["_product"] = product
+        m *= self.beta_1
+        self._add_scaled(1 - self.beta_1, grad, m)
+        _average_squares(v, grad, self.beta_2, work)
+        np.multiply(m, of_m, out=work)
+        np.multiply(grad, of_grad, out=more)
+        work += more
+        np.multiply(v, correction, out=more)
+        np.sqrt(more, out=more)
+        more += self.epsilon
+        work /= more
+        theta -= work
+
+
+class Adamax(_WithMoments, library=True):
+    """Adam with a maximum: ``u := max(b2 u, |g|)``, ``theta := theta - eta m / ((1 - b1**t) (u + epsilon))``.
+
+    (Kingma and Ba, 2015, section 7.1.) The arguments are those of Adam without amsgrad.
+
+    >>> theta = np.array([1.0, 1.0])
+    >>> Adamax(0.1).update(theta, np.array([3.0, -0.01]))
+    >>> theta.round(4)
+    array([0.9, 1.1])
+    """
+
+    vectors = ("m", "u")
+
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
+        t, work = self.iterations - self._begun + 1, self.scratch(theta)
+        m, u = self.moment("m", theta), self.moment("u", theta)
+        m *= self.beta_1
+        self._add_scaled(1 - self.beta_1, grad, m)
+        u *= self.beta_2
+        np.maximum(u, np.abs(grad, out=work), out=u)
+        np.add(u, self.epsilon, out=work)
+        np.divide(m, work, out=work)
+        work *= eta / (1 - self.beta_1**t)
+        theta -= work
 
 
 class RMSprop(Optimizer, library=True):
     """``v := rho v + (1 - rho) g**2``, ``theta := theta - eta g / sqrt(v + epsilon)`` (Tieleman and Hinton, 2012).
 
-    Keras' form. With ``momentum`` mu: ``u := mu u + eta g / sqrt(v + epsilon)``, ``theta := theta - u``.
+    Keras' form. With ``momentum`` mu: ``u := mu u + eta g / sqrt(v + epsilon)``, ``theta := theta - u``. With
+    ``centered``, instead of v the variance ``v - a**2`` is used, ``a := rho a + (1 - rho) g`` (Graves, 2013).
 
     rho, momentum: in [0, 1). epsilon: above 0. The other arguments are those of Optimizer.
 
@@ -320,32 +593,43 @@ class RMSprop(Optimizer, library=True):
     array([0.9])
     """
 
-    vectors = ("v", "momentum")
+    vectors = ("v", "momentum", "a")
 
+    @_with_options
     def __init__(
         self,
         learning_rate: float | Callable[[int], float] = 0.001,
         rho: float = 0.9,
         momentum: float = 0.0,
         epsilon: float = 1e-7,
-        weight_decay: float = 0.0,
-        decay_all: bool = False,
-        global_clipnorm: float | None = None,
+        centered: bool = False,
+        **options: Unpack[_Options],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, decay_all, global_clipnorm)
+        super().__init__(learning_rate, **options)
         self.rho = real_number("RMSprop: rho", rho, at_least=0, below=1)
         self.momentum = real_number("RMSprop: momentum", momentum, at_least=0, below=1)
         self.epsilon = real_number("RMSprop: epsilon", epsilon, above=0)
+        self.centered = flag("RMSprop: centered", centered)
 
     def prepare(self, theta: Array) -> None:
-        for name in self.vectors[: 2 if self.momentum else 1]:
-            self.moment(name, theta)
+        for name, used in (("v", True), ("momentum", self.momentum), ("a", self.centered)):
+            if used:
+                self.moment(name, theta)
         self.scratch(theta)
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         v, work = self.moment("v", theta), self.scratch(theta)
         _average_squares(v, grad, self.rho, work)
-        np.add(v, self.epsilon, out=work)
+        if self.centered:
+            a = self.moment("a", theta)
+            a *= self.rho
+            self._add_scaled(1 - self.rho, grad, a)
+            np.multiply(a, a, out=work)
+            np.subtract(v, work, out=work)
+            np.maximum(work, 0, out=work)  # where g hardly varies, rounding can make it negative
+            work += self.epsilon
+        else:
+            np.add(v, self.epsilon, out=work)
         np.sqrt(work, out=work)
         np.divide(grad, work, out=work)
         work *= eta
@@ -358,11 +642,142 @@ class RMSprop(Optimizer, library=True):
             theta -= work
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
+class Adagrad(Optimizer, library=True):
+    """``v := v + g**2``, ``theta := theta - eta g / sqrt(v + epsilon)`` (Duchi et al., 2011; Keras' form).
+
+    initial_accumulator_value: the v of the beginning, at least 0. epsilon: above 0. The other arguments are those of
+    Optimizer.
+
+    >>> theta = np.array([1.0])
+    >>> Adagrad(0.1, initial_accumulator_value=0.0).update(theta, np.array([5.0]))
+    >>> theta.round(4)
+    array([0.9])
+    """
+
+    vectors = ("v",)
+
+    @_with_options
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+        **options: Unpack[_Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        initial = real_number("Adagrad: initial_accumulator_value", initial_accumulator_value, at_least=0)
+        self.initial_accumulator_value = initial
+        self.epsilon = real_number("Adagrad: epsilon", epsilon, above=0)
+
+    def prepare(self, theta: Array) -> None:
+        self.moment("v", theta, self.initial_accumulator_value)
+        self.scratch(theta)
+
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
+        v, work = self.moment("v", theta), self.scratch(theta)
+        v += np.multiply(grad, grad, out=work)
+        np.add(v, self.epsilon, out=work)
+        np.sqrt(work, out=work)
+        np.divide(grad, work, out=work)
+        work *= eta
+        theta -= work
+
+
+class Adadelta(Optimizer, library=True):
+    """``d := g sqrt(u + epsilon) / sqrt(v + epsilon)``, ``theta := theta - eta d`` (Zeiler, 2012).
+
+    Here v and u are averages of the squares of g and of d: ``v := rho v + (1 - rho) g**2`` before d is computed, and
+    ``u := rho u + (1 - rho) d**2`` after. The method's own learning rate is 1.
+
+    rho: in [0, 1). epsilon: above 0. The other arguments are those of Optimizer.
+
+    >>> theta = np.array([1.0])
+    >>> Adadelta(1.0, rho=0.0, epsilon=0.01).update(theta, np.array([5.0]))
+    >>> theta.round(4)
+    array([0.9])
+    """
+
+    vectors = ("v", "u")
+
+    @_with_options
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.001,
+        rho: float = 0.95,
+        epsilon: float = 1e-7,
+        **options: Unpack[_Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.rho = real_number("Adadelta: rho", rho, at_least=0, below=1)
+        self.epsilon = real_number("Adadelta: epsilon", epsilon, above=0)
+
+    def prepare(self, theta: Array) -> None:
+        self.moment("v", theta)
+        self.moment("u", theta)
+        self.scratch(theta)
+        self.scratch(theta, "more")
+
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
+        v, u = self.moment("v", theta), self.moment("u", theta)
+        d, more = self.scratch(theta), self.scratch(theta, "more")
+        _average_squares(v, grad, self.rho, more)
+        np.sqrt(np.add(u, self.epsilon, out=d), out=d)
+        d *= grad
+        d /= np.sqrt(np.add(v, self.epsilon, out=more), out=more)
+        _average_squares(u, d, self.rho, more)
+        d *= eta
+        theta -= d
+
+
+class Lion(Optimizer, library=True):
+    """``theta := theta - eta sign(b1 m + (1 - b1) g)``, then ``m := b2 m + (1 - b2) g`` (Chen et al., 2023).
+
+    beta_1, beta_2: in [0, 1). The other arguments are those of Optimizer. Each element of theta changes by eta: a rate
+    for Adam is to be divided by 3 to 10.
+
+    >>> theta = np.array([1.0, 1.0])
+    >>> Lion(0.1).update(theta, np.array([3.0, -0.01]))
+    >>> theta
+    array([0.9, 1.1])
+    """
+
+    vectors = ("m",)
+
+    @_with_options
+    def __init__(
+        self,
+        learning_rate: float | Callable[[int], float] = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.99,
+        **options: Unpack[_Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.beta_1 = real_number("Lion: beta_1", beta_1, at_least=0, below=1)
+        self.beta_2 = real_number("Lion: beta_2", beta_2, at_least=0, below=1)
+
+    def prepare(self, theta: Array) -> None:
+        self.moment("m", theta)
+        self.scratch(theta)
+
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
+        m, work = self.moment("m", theta), self.scratch(theta)
+        np.subtract(m, grad, out=work)
+        work *= self.beta_1
+        work += grad
+        np.sign(work, out=work)
+        work *= eta
+        theta -= work
+        m *= self.beta_2
+        self._add_scaled(1 - self.beta_2, grad, m)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    kind.__name__.lower(): kind for kind in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, Lion)
+}
 
 
 def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
-    """A new optimizer of that name with its default settings; an object is returned as it is.
+    """A new optimizer of that name, in any case, with its default settings; an object is returned as it is.
 
     >>> get_optimizer("sgd")
     SGD()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from minidense.core.arguments import flag, function_of, items, real_number, whole_number
+from minidense.core.arguments import flag, function_of, items, real_number, text, whole_number
 from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 
 
 class Schedule(Configurable):
-    """Base of the schedules."""
+    """Base of the schedules. name: of no effect, as in Keras; None is the class's name."""
+
+    name: str
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = type(self).__name__ if name is None else text(f"{type(self).__name__}: name", name)
 
     def __call__(self, step: int) -> float:
         """The learning rate of the update number ``step``, from 0."""
@@ -26,6 +32,7 @@ class Constant(Schedule, library=True):
     """
 
     def __init__(self, rate: float) -> None:
+        super().__init__()
         self.rate = real_number("Constant: rate", rate, above=0)
 
     def __call__(self, step: int) -> float:
@@ -33,58 +40,189 @@ class Constant(Schedule, library=True):
 
 
 class PiecewiseConstantDecay(Schedule, library=True):
-    """``values[0]`` up to and including step ``boundaries[0]``, then ``values[1]``, and so on, as in Keras.
+    """``values[0]`` up to and including step ``boundaries[0]``, then ``values[1]``, and so on.
 
     >>> [PiecewiseConstantDecay([10, 20], [1.0, 0.5, 0.1])(step) for step in (10, 11, 21)]
     [1.0, 0.5, 0.1]
     """
 
-    def __init__(self, boundaries: Sequence[int], values: Sequence[float]) -> None:
-        name = "PiecewiseConstantDecay"
-        self.boundaries = [whole_number(f"{name}: boundaries", b, 0) for b in items(f"{name}: boundaries", boundaries)]
-        self.values = [real_number(f"{name}: values", v, above=0) for v in items(f"{name}: values", values)]
+    def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str | None = None) -> None:
+        super().__init__(name)
+        what = f"{type(self).__name__}:"
+        self.boundaries = [
+            real_number(f"{what} boundaries", each, at_least=0) for each in items(f"{what} boundaries", boundaries)
+        ]
+        self.values = [real_number(f"{what} values", each, above=0) for each in items(f"{what} values", values)]
         if len(self.values) != len(self.boundaries) + 1 or self.boundaries != sorted(self.boundaries):
-            raise ValueError(f"{name}: expected rising boundaries and one more value, got {boundaries}, {values}.")
+            raise ValueError(f"{what} expected rising boundaries and one more value, got {boundaries}, {values}.")
 
     def __call__(self, step: int) -> float:
         return self.values[sum(step > boundary for boundary in self.boundaries)]
 
 
-class ExponentialDecay(Schedule, library=True):
-    """``rate * decay_rate ** (step / decay_steps)``; with ``staircase`` the exponent is rounded down.
+class _Decay(Schedule):
+    """What the schedules have in common that begin with a rate and have a number of steps."""
+
+    def __init__(self, initial_learning_rate: float, decay_steps: float, name: str | None) -> None:
+        super().__init__(name)
+        self.initial_learning_rate = self._number("initial_learning_rate", initial_learning_rate, above=0)
+        self.decay_steps = self._number("decay_steps", decay_steps, above=0)
+
+    def _number(self, name: str, value: Any, **bounds: float) -> float:
+        return real_number(f"{type(self).__name__}: {name}", value, **bounds)
+
+
+class ExponentialDecay(_Decay, library=True):
+    """``initial_learning_rate * decay_rate ** (step / decay_steps)``; with ``staircase`` the exponent is rounded down.
 
     >>> ExponentialDecay(1.0, decay_steps=10, decay_rate=0.5)(20)
     0.25
     """
 
-    def __init__(self, rate: float, decay_steps: int, decay_rate: float, staircase: bool = False) -> None:
-        self.rate = real_number("ExponentialDecay: rate", rate, above=0)
-        self.decay_steps = whole_number("ExponentialDecay: decay_steps", decay_steps)
-        self.decay_rate = real_number("ExponentialDecay: decay_rate", decay_rate, above=0)
-        self.staircase = flag("ExponentialDecay: staircase", staircase)
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(initial_learning_rate, decay_steps, name)
+        self.decay_rate = self._number("decay_rate", decay_rate, above=0)
+        self.staircase = flag(f"{type(self).__name__}: staircase", staircase)
 
     def __call__(self, step: int) -> float:
-        exponent = step // self.decay_steps if self.staircase else step / self.decay_steps
-        return self.rate * self.decay_rate**exponent
+        rate: float = self.initial_learning_rate * self.decay_rate ** self._periods(step)
+        return rate
+
+    def _periods(self, step: int) -> float:
+        return step // self.decay_steps if self.staircase else step / self.decay_steps
 
 
-class CosineDecay(Schedule, library=True):
-    """Half a cosine from ``rate`` down to ``alpha * rate`` at step ``decay_steps``, and that rate afterwards.
+class InverseTimeDecay(ExponentialDecay, library=True):
+    """``initial_learning_rate / (1 + decay_rate * step / decay_steps)``; with ``staircase`` the quotient rounded down.
 
-    (Loshchilov and Hutter, 2017.)
-
-    >>> CosineDecay(1.0, decay_steps=100)(50)
+    >>> InverseTimeDecay(1.0, decay_steps=10, decay_rate=0.5)(20)
     0.5
     """
 
-    def __init__(self, rate: float, decay_steps: int, alpha: float = 0.0) -> None:
-        self.rate = real_number("CosineDecay: rate", rate, above=0)
-        self.decay_steps = whole_number("CosineDecay: decay_steps", decay_steps)
-        self.alpha = real_number("CosineDecay: alpha", alpha, at_least=0)
+    def __call__(self, step: int) -> float:
+        return self.initial_learning_rate / (1 + self.decay_rate * self._periods(step))
+
+
+class PolynomialDecay(_Decay, library=True):
+    """From ``initial_learning_rate`` to ``end_learning_rate`` at step ``decay_steps``, and that rate afterwards.
+
+    ``(initial_learning_rate - end_learning_rate) * (1 - step / decay_steps) ** power + end_learning_rate``. With
+    ``cycle``, instead of staying there, the rate is that of the first multiple of ``decay_steps`` that is not below
+    the step.
+
+    >>> PolynomialDecay(1.0, decay_steps=100, end_learning_rate=0.0, power=2.0)(50)
+    0.25
+    """
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        end_learning_rate: float = 0.0001,
+        power: float = 1.0,
+        cycle: bool = False,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(initial_learning_rate, decay_steps, name)
+        self.end_learning_rate = self._number("end_learning_rate", end_learning_rate, at_least=0)
+        self.power = self._number("power", power, at_least=0)
+        self.cycle = flag("PolynomialDecay: cycle", cycle)
 
     def __call__(self, step: int) -> float:
-        share = 0.5 * (1 + math.cos(math.pi * min(step, self.decay_steps) / self.decay_steps))
-        return self.rate * ((1 - self.alpha) * share + self.alpha)
+        steps = self.decay_steps
+        if self.cycle:
+            steps *= max(1, math.ceil(step / steps))
+        share: float = (1 - min(step, steps) / steps) ** self.power
+        return (self.initial_learning_rate - self.end_learning_rate) * share + self.end_learning_rate
+
+
+class CosineDecay(_Decay, library=True):
+    """Half a cosine from ``initial_learning_rate`` to ``alpha`` times it at step ``decay_steps``, constant afterwards.
+
+    (Loshchilov and Hutter, 2017.) With a ``warmup_target``, the rate first goes linearly from
+    ``initial_learning_rate``, which can then be 0, to the target at step ``warmup_steps``, where the cosine begins.
+
+    >>> CosineDecay(1.0, decay_steps=100)(50)
+    0.5
+    >>> [CosineDecay(0.0, 100, warmup_target=1.0, warmup_steps=10)(step) for step in (0, 5, 10, 60)]
+    [0.0, 0.5, 1.0, 0.5]
+    """
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        decay_steps: float,
+        alpha: float = 0.0,
+        name: str | None = None,
+        warmup_target: float | None = None,
+        warmup_steps: float = 0,
+    ) -> None:
+        if warmup_target is None:
+            super().__init__(initial_learning_rate, decay_steps, name)
+        else:
+            super().__init__(warmup_target, decay_steps, name)
+            self.initial_learning_rate = self._number("initial_learning_rate", initial_learning_rate, at_least=0)
+        self.alpha = self._number("alpha", alpha, at_least=0)
+        self.warmup_target = warmup_target
+        self.warmup_steps = self._number("warmup_steps", warmup_steps, at_least=0)
+
+    def __call__(self, step: int) -> float:
+        start, rate = 0.0, self.initial_learning_rate
+        if self.warmup_target is not None:
+            start, rate = self.warmup_steps, self.warmup_target
+            if step < start:
+                return self.initial_learning_rate + (rate - self.initial_learning_rate) * step / start
+        return rate * _half_cosine(min(step - start, self.decay_steps) / self.decay_steps, 1.0, self.alpha)
+
+
+class CosineDecayRestarts(Schedule, library=True):
+    """Half cosines from ``initial_learning_rate`` to ``alpha`` times it, again and again (Loshchilov and Hutter, 2017).
+
+    The first has ``first_decay_steps`` steps; each next one is ``t_mul`` times as long and ``m_mul`` times as high.
+
+    >>> [CosineDecayRestarts(1.0, first_decay_steps=10)(step) for step in (0, 5, 10, 20, 30)]
+    [1.0, 0.5, 1.0, 0.5, 1.0]
+    """
+
+    def __init__(
+        self,
+        initial_learning_rate: float,
+        first_decay_steps: float,
+        t_mul: float = 2.0,
+        m_mul: float = 1.0,
+        alpha: float = 0.0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        what = "CosineDecayRestarts:"
+        self.initial_learning_rate = real_number(f"{what} initial_learning_rate", initial_learning_rate, above=0)
+        self.first_decay_steps = real_number(f"{what} first_decay_steps", first_decay_steps, above=0)
+        self.t_mul = real_number(f"{what} t_mul", t_mul, at_least=1)
+        self.m_mul = real_number(f"{what} m_mul", m_mul, at_least=0)
+        self.alpha = real_number(f"{what} alpha", alpha, at_least=0)
+
+    def __call__(self, step: int) -> float:
+        periods = step / self.first_decay_steps
+        if self.t_mul == 1:
+            restarts = int(periods)
+            share = periods - restarts
+        else:  # before the i-th restart there are 1 + t_mul + t_mul**2 + ... periods
+            restarts = int(math.log1p(periods * (self.t_mul - 1)) / math.log(self.t_mul) + 1e-9)
+            length = self.t_mul**restarts
+            share = max(0.0, periods - (length - 1) / (self.t_mul - 1)) / length
+        return self.initial_learning_rate * _half_cosine(share, self.m_mul**restarts, self.alpha)
+
+
+def _half_cosine(share: float, height: float, alpha: float) -> float:
+    """From ``height`` above the bottom ``alpha`` at share 0 down to ``alpha`` at share 1, for a top at 1."""
+    return (1 - alpha) * height * 0.5 * (1 + math.cos(math.pi * share)) + alpha
 
 
 class WarmUp(Schedule, library=True):
@@ -97,6 +235,7 @@ class WarmUp(Schedule, library=True):
     """
 
     def __init__(self, schedule: Callable[[int], float], steps: int) -> None:
+        super().__init__()
         self.schedule = function_of("WarmUp: schedule", schedule)
         self.steps = whole_number("WarmUp: steps", steps)
 

@@ -96,7 +96,8 @@ def _differences(twin: Any, new: Any) -> Iterator[str]:
                 break
     optimizer = twin.optimizer
     if optimizer is not None and not optimizer._of_library:
-        new.optimizer.pieces, new.optimizer.decayed = optimizer.pieces, optimizer.decayed
+        for given in ("pieces", "decayed", "factors"):
+            setattr(new.optimizer, given, getattr(optimizer, given))
         theta, grad = rng.standard_normal((2, *twin.theta.shape)).astype(twin.dtype)
         if _outcome(partial(_update, optimizer, theta, grad)) != _outcome(partial(_update, new.optimizer, theta, grad)):
             yield (

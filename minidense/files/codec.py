@@ -24,8 +24,10 @@ from minidense.core.errors import CorruptFileError, Problems
 from minidense.core.types import Array
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Chain
+from minidense.layers.constraints import Constraint
 from minidense.layers.dense import Dense
 from minidense.layers.initializers import FUNCTIONS, WithArguments
+from minidense.layers.regularizers import Regularizer
 from minidense.losses import Loss
 from minidense.metrics import Metric
 from minidense.network import Network
@@ -33,7 +35,9 @@ from minidense.optimizers import Optimizer
 from minidense.schedules import Schedule
 
 _PLAIN = (type(None), bool, int, str)
-_KINDS = (Layer, Optimizer, Loss, Metric, Schedule, WithArguments)  # of the library's objects, what can be in a file
+_KINDS = (Layer, Optimizer, Loss, Metric, Schedule, WithArguments, Regularizer, Constraint)
+"""Of the library's objects, those that can be in a file."""
+
 _NAMED: dict[str, Mapping[str, Any]] = {"object": LIBRARY, "function": FUNCTIONS}  # what needs no caller's help
 _MANY = 16  # a list of so many numbers is an array
 _LONGEST = 1_000_000  # numbers in all lists of a file: as Python's numbers they take four times the memory

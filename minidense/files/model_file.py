@@ -226,7 +226,7 @@ def _read_optimizer(data: Any, decoder: Decoder) -> Optimizer | None:
         raise ValueError(f"there is no optimizer of {shown(iterations)} iterations")
     optimizer.iterations = iterations
     for name in checked(state, list, "the optimizer's state"):
-        if optimizer._of_library and name not in optimizer.vectors:
+        if optimizer._of_library and name not in (*optimizer.vectors, "average"):
             raise ValueError(f"{optimizer!r} has no vector {shown(name)}")
         optimizer.state[checked(name, str, "a name")] = np.array(decoder.array(f"optimizer/{name}"))
     return optimizer

@@ -20,21 +20,26 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from minidense.core.arguments import check_attribute, flag, items, text, whole_numbers
+from minidense.core.arguments import check_attribute, flag, items, real_number, text, whole_numbers
 from minidense.core.configurable import Configurable
 from minidense.core.types import Array, Shape
+from minidense.layers.constraints import Constraint, check_constraint, get_constraint
 from minidense.layers.guard import backward_as_child, forward_as_child
 from minidense.layers.initializers import Initializer, get_initializer
+from minidense.layers.regularizers import Regularizer, check_regularizer, get_regularizer
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What ``param`` and ``buffer`` declare: an array's name, shape, initializer, and, if it is shared, its owner."""
+    """What ``param`` and ``buffer`` declare: an array's name, shape, initializer, and how a parameter is trained."""
 
     name: str
     shape: Shape
     initializer: Initializer
     decay: bool = False
+    rate: float = 1.0
+    regularizer: Regularizer | None = None
+    constraint: Constraint | None = None
     owner: tuple[Layer, str] | None = None
     """For a shared parameter: the layer that owns it, and its name there."""
 
@@ -171,6 +176,9 @@ class Layer(Configurable):
         initializer: str | Initializer = "zeros",
         decay: bool | None = None,
         *,
+        rate: float = 1.0,
+        regularizer: str | Regularizer | None = None,
+        constraint: str | Constraint | None = None,
         shared: tuple[Layer, str] | None = None,
     ) -> None:
         """Declare the parameter ``self.<name>`` and its gradient ``self.d<name>``; call it in ``build``.
@@ -178,9 +186,10 @@ class Layer(Configurable):
         Both arrays exist once the network is built, as views of its ``theta`` and ``grad``.
 
         shape: an int or a tuple. initializer: a name, or a callable ``init(rng, shape) -> array``. decay: whether
-        weight decay applies to it; by default, if it has two axes or more. shared: instead of these, ``(layer, name)``
-        to use a parameter of another layer, built earlier in the same network; each of the two layers writes its own
-        gradient, and the network adds them.
+        weight decay applies to it; by default, if it has two axes or more. rate: a factor on the optimizer's learning
+        rate. regularizer, constraint: a name or an object of md.regularizers or md.constraints, or None. shared:
+        instead of these, ``(layer, name)`` to use a parameter of another layer, built earlier in the same network; each
+        of the two layers writes its own gradient, and the network adds them.
         Raises ValueError if the name is not an identifier or is taken, and RuntimeError outside ``build``.
         """
         self._check_name(name, "d" + name)
@@ -191,7 +200,16 @@ class Layer(Configurable):
             raise TypeError(f"{self._where}: the parameter {name!r} needs a shape.")
         shape = whole_numbers(f"{type(self).__name__}: shape of {name}", shape)
         decay = len(shape) > 1 if decay is None else decay
-        self._record.params.append(Declaration(name, shape, get_initializer(initializer), decay))
+        what = f"{self._where}: {name}"
+        rate = real_number(f"{what}: rate", rate, at_least=0)
+        penalty = get_regularizer(regularizer, f"{what}: regularizer")
+        limit = get_constraint(constraint, f"{what}: constraint")
+        if penalty is not None:
+            check_regularizer(penalty, shape, what)
+        if limit is not None:
+            check_constraint(limit, shape, what)
+        declared = Declaration(name, shape, get_initializer(initializer), decay, rate, penalty, limit)
+        self._record.params.append(declared)
 
     def buffer(self, name: str, shape: int | Shape, initializer: str | Initializer = "zeros") -> None:
         """Declare the buffer ``self.<name>``, a saved array that is not trained; call it in ``build``.

@@ -9,7 +9,9 @@ from minidense.core.types import Array, Shape
 from minidense.layers.activations import get_activation
 from minidense.layers.base import Layer, parent_of
 from minidense.layers.composite import Chain
+from minidense.layers.constraints import Constraint, get_constraint
 from minidense.layers.initializers import Initializer, get_initializer
+from minidense.layers.regularizers import Regularizer, get_regularizer
 from minidense.numerics.functional import column_sums
 
 
@@ -18,7 +20,9 @@ class Dense(Layer, library=True):
 
     units: u, the number of outputs. activation: None, a name such as "relu", or a layer; in a model it becomes a
     separate layer after this one. use_bias: False leaves out b. The initializers are names or callables
-    ``init(rng, shape)``. X is (n, d), W is (d, u), b is (u,), Z is (n, u).
+    ``init(rng, shape)``. The regularizers add a penalty for W or b to the loss, the constraints limit W or b after each
+    update; they are names, objects of md.regularizers and md.constraints, or None. There is no activity_regularizer.
+    X is (n, d), W is (d, u), b is (u,), Z is (n, u).
 
     Raises TypeError or ValueError if units is not a whole number above 0 or a name is unknown.
 
@@ -39,12 +43,27 @@ class Dense(Layer, library=True):
         use_bias: bool = True,
         kernel_initializer: str | Initializer = "glorot_uniform",
         bias_initializer: str | Initializer = "zeros",
+        kernel_regularizer: str | Regularizer | None = None,
+        bias_regularizer: str | Regularizer | None = None,
+        activity_regularizer: None = None,
+        kernel_constraint: str | Constraint | None = None,
+        bias_constraint: str | Constraint | None = None,
     ) -> None:
         self.units = whole_number("Dense: units", units)
         self.activation = None if activation is None else get_activation(activation)
         self.use_bias = flag("Dense: use_bias", use_bias)
         self.kernel_initializer = get_initializer(kernel_initializer)
         self.bias_initializer = get_initializer(bias_initializer)
+        self.kernel_regularizer = get_regularizer(kernel_regularizer, "Dense: kernel_regularizer")
+        self.bias_regularizer = get_regularizer(bias_regularizer, "Dense: bias_regularizer")
+        if activity_regularizer is not None:
+            raise ValueError(
+                "Dense: activity_regularizer: penalties on outputs are not supported. Penalize the parameters with "
+                "kernel_regularizer, or write a md.Layer whose backward adds the penalty's gradient to dy."
+            )
+        self.activity_regularizer = None
+        self.kernel_constraint = get_constraint(kernel_constraint, "Dense: kernel_constraint")
+        self.bias_constraint = get_constraint(bias_constraint, "Dense: bias_constraint")
 
     @property
     def kernel(self) -> Array:
@@ -81,7 +100,8 @@ class Dense(Layer, library=True):
 
     def _set_argument(self, name: str, value: Any) -> None:
         placed, built = parent_of(self) is not None, bool(self._record.views)
-        if (name == "activation" and placed) or (name in ("units", "use_bias") and built):
+        fixed = name in ("units", "use_bias") or name.endswith(("_regularizer", "_constraint"))
+        if (name == "activation" and placed) or (fixed and built):
             if repr(value) not in (repr(self._config[name]), repr(self.get_config().get(name))):
                 raise AttributeError(f"{self._where}: {name} cannot be set once it is in a model; make a new layer.")
         else:
@@ -97,9 +117,12 @@ class Dense(Layer, library=True):
                 f"{self._where}: expected inputs of shape (n, d), got (n, {shape}). "
                 f"Flatten each sample first: x.reshape(len(x), -1)."
             )
-        self.param("W", (input_shape[0], self.units), self.kernel_initializer)
+        W, b = (input_shape[0], self.units), self.units
+        penalty, limit = self.kernel_regularizer, self.kernel_constraint
+        self.param("W", W, self.kernel_initializer, regularizer=penalty, constraint=limit)
         if self.use_bias:
-            self.param("b", (self.units,), self.bias_initializer)
+            penalty, limit = self.bias_regularizer, self.bias_constraint
+            self.param("b", b, self.bias_initializer, regularizer=penalty, constraint=limit)
         return (self.units,)
 
     def as_numpy(self) -> str:

@@ -42,6 +42,7 @@ class Report:
 
     def reset(self) -> None:
         self._rows, self.loss_sum = 0.0, 0.0  # with weights, their sum instead of the number of rows
+        self._penalized_rows, self._penalties = 0.0, 0.0
         for metric in self.metrics:
             metric.reset()
 
@@ -54,17 +55,19 @@ class Report:
         """The sums so far, for a checkpoint. Raises ValueError if a metric does not save all it needs."""
         for metric in self.metrics:
             _check_saved(metric)
-        return {"sums": [self._rows, self.loss_sum], "metrics": [state_dict(metric) for metric in self.metrics]}
+        return {"sums": self._sums, "metrics": [state_dict(metric) for metric in self.metrics]}
+
+    @property
+    def _sums(self) -> list[float]:
+        return [self._rows, self.loss_sum, self._penalized_rows, self._penalties]
 
     def check(self, state: Any) -> list[str]:
         """The reasons why ``state`` is not one of this report; none if it is."""
         if not isinstance(state, dict) or state.keys() != {"sums", "metrics"}:
             return ["its sums are incomplete"]
         sums, states, problems = state["sums"], state["metrics"], Problems()
-        if not isinstance(sums, list) or [isinstance(number, float) and math.isfinite(number) for number in sums] != [
-            True,
-            True,
-        ]:
+        finite = isinstance(sums, list) and all(isinstance(sum_, float) and math.isfinite(sum_) for sum_ in sums)
+        if not finite or len(sums) != len(self._sums):
             return ["its sums of the loss are not finite numbers"]
         if not isinstance(states, list) or [isinstance(each, dict) for each in states] != [True] * len(self.metrics):
             return ["its metrics differ"]
@@ -74,7 +77,7 @@ class Report:
 
     def resume(self, state: dict[str, Any]) -> None:
         """Load the sums of a checked state."""
-        self._rows, self.loss_sum = state["sums"]
+        self._rows, self.loss_sum, self._penalized_rows, self._penalties = state["sums"]
         for metric, of_metric in zip(self.metrics, state["metrics"], strict=True):
             load_state_dict(metric, of_metric)
 
@@ -100,17 +103,28 @@ class Report:
         self._rows += rows
         return math.isfinite(value)
 
+    def add_penalty(self, penalty: float, rows: int) -> None:
+        """Add the regularizers' penalty as it was for a batch of so many rows."""
+        self._penalties += penalty * rows
+        self._penalized_rows += rows
+
+    @property
+    def penalty(self) -> float:
+        """The mean of the penalties over the rows."""
+        return self._penalties / self._penalized_rows if self._penalized_rows else 0.0
+
     def take_values(self, other: Report) -> None:
-        """Copy the losses of whole batches that were added to another report of the same run."""
+        """Copy penalties, and losses of whole batches, that were added to another report of the same run."""
+        self._penalized_rows, self._penalties = other._penalized_rows, other._penalties
         if self.row_loss is None:
             self._rows, self.loss_sum = other._rows, other.loss_sum
 
     def logs(self, running: bool = False) -> Logs:
-        """The loss and the metrics by name; the loss is the mean over the rows, whatever the loss's reduction.
+        """The loss and the metrics by name; the loss is the mean over the rows, whatever its reduction, with penalties.
 
         running: leave out the metrics that are expensive, or meaningful for all rows only.
         """
-        logs = {"loss": self.loss_sum / self._rows if self._rows else 0.0}
+        logs = {"loss": (self.loss_sum / self._rows if self._rows else 0.0) + self.penalty}
         logs.update({metric.name: metric.result() for metric in self.metrics if metric.running or not running})
         return logs
 
@@ -124,6 +138,7 @@ def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed, callbacks:
     assert model.loss is not None
     loss, row_loss = copy.deepcopy(model.loss), row_loss and copy.deepcopy(row_loss)
     report = Report(loss, row_loss, model.metrics, model.weighted_metrics)
+    report.add_penalty(sum(each.value() for each in model.network.penalties()), 1)
     trunk = model.network.trunk(model.loss.includes)
 
     def worker() -> Callable[[Block], None]:

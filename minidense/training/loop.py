@@ -90,6 +90,8 @@ class Run:
                     while self.epoch < self.epochs and not (self.model.stop_training and not self.step):
                         self._train_epoch()
                         self.interrupts.check()
+                    if self.steps_made:
+                        self.learner.finish()
         except KeyboardInterrupt:
             self.callbacks.tell(self._ending("interrupted"))
             raise
@@ -237,6 +239,7 @@ class Run:
                 model_file.check_savable(self.model, {"callbacks": self.callbacks.state()})
         assert self.model.optimizer is not None
         self.model.optimizer.check_owner(self.model)
+        self.model.optimizer.check_rates(piece.name for piece in self.model.network.pieces())
         if saved is not None:  # last, for it reads on in a source of the user's
             self.feed.skip(saved.state["epoch"] - self.initial_epoch, saved.state["step"])
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,16 @@ class Learner:
         self.gradient = row_loss.gradient if row_loss is not None and row_loss._of_library else self._own_gradient
         self.optimizer = model.optimizer
         self.theta, self.grad = network.theta, network.grad
-        self.own_update = model.optimizer.apply if model.optimizer and model.optimizer._of_library else None
-        """The update of a library optimizer, which cannot fail halfway; None for a user's optimizer."""
+        parameters = list(network.parameters())
+        self.parameters = [(d, piece) for _, d, piece in parameters]
+        self.penalties = network.penalties() if any(d.regularizer for d, _ in self.parameters) else []
+        limits = [(d.constraint, layer, d.name) for layer, d, _ in parameters if d.constraint is not None]
+        self.projections = [constraint.projection(layer._record.views[name]) for constraint, layer, name in limits]
+        safe = all(constraint._of_library for constraint, _, _ in limits)
+        self.own_update = (
+            model.optimizer.apply if model.optimizer is not None and model.optimizer._of_library and safe else None
+        )
+        """The update of a library optimizer, which cannot fail halfway; None if a part of it is the user's."""
         self.layers = network.trunk(model.loss.includes if model.loss else None)
         self.chain = Pass(self.layers, training=True, for_input=False)
         self.drawing = [layer for layer in walk(network) if layer.draws]
@@ -58,10 +66,12 @@ class Learner:
         self._moved, self._weight = np.empty(0), 0.0
 
     def prepare(self) -> None:
-        """Tell the optimizer where each parameter is in ``theta``, and which ones weight decay applies to."""
+        """Tell the optimizer where each parameter is in ``theta``, whether it decays, and its rate's factor."""
         if self.optimizer is not None:
-            self.optimizer.pieces = self.network.pieces()
-            self.optimizer.decayed = [piece.slice for piece in self.network.pieces(lambda layer, d: d.decay)]
+            self.optimizer.pieces = [piece for _, piece in self.parameters]
+            self.optimizer.decayed = [piece.slice for d, piece in self.parameters if d.decay]
+            factors = [(piece.slice, d.rate * self.optimizer.factor_of(piece.name)) for d, piece in self.parameters]
+            self.optimizer.factors = tuple((piece, factor) for piece, factor in factors if factor != 1)
 
     def backpropagate(self, step: Step) -> bool:
         """Compute ``grad`` for ``step`` and store its scores. Returns False if the loss is not finite."""
@@ -89,7 +99,17 @@ class Learner:
             self.network.add_shared()
         if not (opens and closes):
             self._add_up(step)
+        if self.penalties and closes:
+            return self._penalize(batch_rows)
         return True
+
+    def _penalize(self, rows: int) -> bool:
+        """Add the penalties to the report, and their gradients to ``grad``; return whether they are finite."""
+        penalty = sum(each.value() for each in self.penalties)
+        for each in self.penalties:
+            each.add_gradient()
+        self.report.add_penalty(penalty, rows)
+        return math.isfinite(penalty)
 
     def update(self) -> None:
         """Let the optimizer change ``theta``, except the parameters of frozen layers, and keep the buffers.
@@ -100,16 +120,30 @@ class Learner:
         self.interrupts.hold()
         try:
             if self.network.frozen or not self.own_update:
-                self._update_with_copies()
+                assert self.optimizer is not None
+                self._change_with_copies(self.optimizer.update)
             else:
                 self.own_update(self.theta, self.grad)
+                for project in self.projections:
+                    project()
             self.under_way = False
         except BaseException:
             self.interrupts.release()
             raise
 
-    def _update_with_copies(self) -> None:
-        """The update, with copies to restore: those of frozen layers, and of everything if it fails."""
+    def finish(self) -> None:
+        """End a training run: if the optimizer keeps an average of the parameters, they become the average."""
+        optimizer = self.optimizer
+        assert optimizer is not None
+        self.interrupts.hold()
+        try:
+            if optimizer.use_ema:
+                self._change_with_copies(lambda theta, grad: optimizer.finalize_variable_values(theta))
+        finally:
+            self.interrupts.release()
+
+    def _change_with_copies(self, change: Callable[[Array, Array], None]) -> None:
+        """A change of theta, with copies to restore: those of frozen layers, and of everything if it fails."""
         optimizer, theta, grad = self.optimizer, self.theta, self.grad
         assert optimizer is not None
         pieces = self.network.frozen
@@ -118,7 +152,9 @@ class Learner:
         for piece in pieces:
             grad[piece] = 0
         try:
-            optimizer.update(theta, grad)
+            change(theta, grad)
+            for project in self.projections:
+                project()
         except BaseException:
             if before is not None:
                 theta[...], optimizer.state, optimizer.iterations = before

@@ -56,6 +56,17 @@ class Scale(md.Layer):
         return dy * self.g
 
 
+class Quartic(md.regularizers.Regularizer):
+    def __init__(self, strength):
+        self.strength = strength
+
+    def __call__(self, w):
+        return self.strength * (w**4).sum()
+
+    def gradient(self, w):
+        return 4 * self.strength * w**3
+
+
 MODELS = {
     "all layers": lambda: [md.Dense(6), md.BatchNormalization(momentum=0.9, epsilon=0.01), md.GELU(), md.Dropout(0.2), md.LayerNormalization(),
                            md.Dense(5, use_bias=False, kernel_initializer="he_normal"), md.LeakyReLU(0.2), md.ELU(0.5),
@@ -66,6 +77,8 @@ MODELS = {
     "composites": lambda: [md.Residual([md.Dense(8, "relu"), md.Dropout(0.5), md.Dense(4)]), md.Residual(md.Dense(4)),
                            md.Concatenate([md.Dense(2), [md.Dense(3, "tanh"), md.Residual([md.BatchNormalization()])]]), md.Dense(3)],
     "models within": lambda: [md.Sequential([md.Dense(4, "relu"), md.Sequential([md.Dropout(0.1)])], name="inner"), md.Residual(md.Sequential([md.Dense(4)])), md.Dense(3)],
+    "penalties and constraints": lambda: [md.Dense(4, kernel_regularizer=md.regularizers.L1L2(0.1, 0.2), bias_regularizer="l1", bias_constraint="non_neg"),
+                                          md.Dense(3, kernel_regularizer=Quartic(0.1), kernel_constraint=md.constraints.MinMaxNorm(0.1, 0.5, axis=[0, 1]))],
     "a layer of ones own": lambda: [Scale(), md.Residual([Scale()]), md.Dense(3)],
 }  # fmt: skip
 OPTIMIZERS = [
@@ -75,8 +88,15 @@ OPTIMIZERS = [
     lambda: md.Adam(schedules.PiecewiseConstantDecay(list(range(30)), [0.01] * 31)),
     lambda: md.AdamW(stepwise, global_clipnorm=1.0),
     lambda: md.RMSprop(schedules.WarmUp(schedules.Constant(0.001), 3), momentum=0.9),
+    lambda: md.RMSprop(schedules.InverseTimeDecay(0.01, 3, 0.5), centered=True, use_ema=True),
+    lambda: md.Nadam(schedules.PolynomialDecay(0.01, 30), clipnorm=0.1, name="mine"),
+    lambda: md.Adam(schedules.CosineDecay(0.0, 30, warmup_target=0.01, warmup_steps=5), amsgrad=True, clipvalue=0.1),
+    lambda: md.Adamax(schedules.CosineDecayRestarts(0.01, 5), use_ema=True, ema_overwrite_frequency=3),
+    lambda: md.Adagrad(rates={"layers/0": 0.5, "layers/0/b": 0.0}),
+    lambda: md.Adadelta(1.0),
+    lambda: md.Lion(weight_decay=0.1, decay_all=True),
 ]
-CUSTOM = {"mean_error": mean_error, "stepwise": stepwise, "halves": halves, "Scale": Scale}
+CUSTOM = {"Quartic": Quartic, "mean_error": mean_error, "stepwise": stepwise, "halves": halves, "Scale": Scale}
 
 
 def assert_alike(model, path, custom=None, fit=True, y=Y):

@@ -343,7 +343,10 @@ def test_a_gradient_may_not_take_the_name_of_an_array():
         (lambda: Scale(3), r"Scale: too many positional arguments\. It takes no arguments"),
         (lambda: Scale(gain=3), r"Scale.*gain"),
         (lambda: md.Dense(3, activaton="relu"), r"activaton.*activation"),
-        (lambda: md.Dense(3, None, True, "zeros", "zeros", 1), r"It takes: units, activation, use_bias, kernel_init"),
+        (
+            lambda: md.Dense(3, None, True, "zeros", "zeros", *[None] * 5, 1),
+            r"It takes: units, activation, use_bias, kernel_init",
+        ),
     ],
 )
 def test_arguments_that_the_constructor_does_not_have(make, message):

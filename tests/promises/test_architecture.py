@@ -30,8 +30,8 @@ FLOORS = [
     },
     {
         "layers": [
-            *("initializers", "guard", "base", "activations", "composite", "dense", "normalization", "noise"),
-            *("shaping", "embedding", "__init__"),
+            *("initializers", "regularizers", "constraints", "guard", "base", "activations", "composite", "dense"),
+            *("normalization", "noise", "shaping", "embedding", "__init__"),
         ],
         "optimizers.py": [],
     },

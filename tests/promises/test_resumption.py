@@ -86,6 +86,13 @@ OPTIMIZERS = {
     "adam": lambda: md.Adam(schedules.WarmUp(schedules.CosineDecay(0.01, 20), 4)),
     "adamw": lambda: md.AdamW(0.01),
     "rmsprop": lambda: md.RMSprop(0.003, momentum=0.5),
+    "centered": lambda: md.RMSprop(0.003, momentum=0.5, centered=True),
+    "nadam": lambda: md.Nadam(schedules.CosineDecayRestarts(0.01, 3)),
+    "adamax, averaged": lambda: md.Adamax(0.01, use_ema=True, ema_momentum=0.8),
+    "amsgrad, overwritten": lambda: md.Adam(0.01, amsgrad=True, use_ema=True, ema_overwrite_frequency=3),
+    "adagrad": lambda: md.Adagrad(0.1, clipnorm=0.1),
+    "adadelta": lambda: md.Adadelta(1.0, clipvalue=0.1),
+    "lion": lambda: md.Lion(0.002, weight_decay=0.1, rates={"layers/0": 0.5}),
     "one's own": lambda: Cooling(0.1),
 }
 
@@ -108,6 +115,20 @@ class Cooling(md.Optimizer):
 def test_with_each_optimizer(optimizer, tmp_path):
     whole = assert_resumes(lambda: network(OPTIMIZERS[optimizer]()), tmp_path)
     assert whole.optimizer.iterations == 16 == len(names(tmp_path)) - 1
+
+
+def test_with_penalties_and_constraints(tmp_path):
+    """The penalty is in the loss of each step, also of those of an unfinished epoch."""
+    r, c = md.regularizers, md.constraints
+
+    def make():
+        first = md.Dense(
+            6, "tanh", kernel_regularizer="l2", bias_regularizer=r.L1(0.1), kernel_constraint=c.MaxNorm(0.9)
+        )
+        layers = [first, md.Dense(4, kernel_regularizer=r.OrthogonalRegularizer(0.3), bias_constraint="non_neg")]
+        return md.Sequential(layers, rng=3).compile(md.Adam(0.05, use_ema=True, ema_momentum=0.5), metrics=["accuracy"])
+
+    assert_resumes(make, tmp_path)
 
 
 class Centred(md.Layer):

@@ -49,7 +49,8 @@ def test_there_is_something_to_resolve():
 
 def test_the_signature_of_a_class_is_its_constructors():
     assert list(inspect.signature(md.Dense).parameters) == [
-        *("units", "activation", "use_bias", "kernel_initializer", "bias_initializer")
+        *("units", "activation", "use_bias", "kernel_initializer", "bias_initializer", "kernel_regularizer"),
+        *("bias_regularizer", "activity_regularizer", "kernel_constraint", "bias_constraint"),
     ]
     assert inspect.signature(md.Dense).parameters["use_bias"].default is True
     assert not inspect.signature(md.Tanh).parameters

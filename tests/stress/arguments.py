@@ -63,6 +63,8 @@ def constructors(folder):
         "filename": f"{folder}/log.csv",
         "path": f"{folder}/run.npz",
         "schedule": lambda epoch, rate: rate,
+        "initial_learning_rate": 0.1,
+        "first_decay_steps": 10,
         "decay_steps": 10,
         "decay_rate": 0.5,
         "boundaries": [5],
@@ -75,7 +77,7 @@ def constructors(folder):
         "steps": 10,
         "value": 0.5,
     }
-    for module in (md, md.callbacks, md.schedules, initializers):
+    for module in (md, md.callbacks, md.schedules, md.regularizers, md.constraints, initializers):
         for name in getattr(module, "__all__", dir(module)):
             kind = getattr(module, name)
             if not isinstance(kind, type) or name.startswith("_") or inspect.isabstract(kind) or name == "Initializer":
