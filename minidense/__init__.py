@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minidense import callbacks, schedules
+from minidense import callbacks, losses, metrics, schedules
 from minidense.callbacks.base import Callback
 from minidense.core.errors import CorruptFileError
 from minidense.core.version import __version__ as __version__
@@ -51,6 +51,7 @@ from minidense.layers import (
     initializers,
 )
 from minidense.losses import (
+    FunctionLoss,
     Huber,
     Loss,
     MeanAbsoluteError,
@@ -94,6 +95,7 @@ __all__ = [
     "Embedding",
     "Exponential",
     "Flatten",
+    "FunctionLoss",
     "GaussianNoise",
     "HardSigmoid",
     "History",
@@ -137,6 +139,8 @@ __all__ = [
     "datasets",
     "initializers",
     "load_model",
+    "losses",
+    "metrics",
     "schedules",
 ]
 

@@ -158,6 +158,13 @@ class BinaryAccuracy(MeanMetric, library=True):
         return np.asarray(hits.reshape(len(hits), -1).mean(axis=1))
 
 
+class SignAccuracy(BinaryAccuracy, library=True):
+    """The share of outputs with the right sign, of labels -1 and 1, or 0 and 1: the accuracy of a hinge loss."""
+
+    def __init__(self, threshold: float = 0.0) -> None:
+        super().__init__(threshold)
+
+
 class MeanSquaredErrorMetric(MeanMetric, library=True):
     """The mean over rows and outputs of ``(y_pred - y_true)**2``."""
 

@@ -37,7 +37,7 @@ FLOORS = [
     },
     {
         "network.py": [],
-        "losses.py": [],
+        "losses": ["base", "regression", "classes", "names", "__init__"],
         "callbacks": ["base", "monitors", "checkpoint", "reporting", "__init__"],
     },
     {
@@ -121,7 +121,7 @@ def test_each_file_imports_from_floors_below_and_from_files_before_it():
 
 PLANTED = {
     "a floor above": ("core/types.py", "import minidense.network", "network.py"),
-    "the same floor, another room": ("losses.py", "from minidense.callbacks.base import Logs", "callbacks/base.py"),
+    "the same floor, another room": ("losses/base.py", "from minidense.callbacks.base import Logs", "callbacks/base.py"),
     "a file after it": ("data/arrays.py", "from minidense.data import batches", "data/batches.py"),
     "its own room as a whole": ("layers/noise.py", "from minidense.layers import Dense", "layers/__init__.py"),
     "itself": ("training/step.py", "from minidense.training import step", "training/step.py"),
@@ -129,7 +129,7 @@ PLANTED = {
     "late, files, elsewhere": ("optimizers.py", "def f():\n    from minidense.files import atomic", "files/atomic.py"),
     "at once, files": ("callbacks/base.py", "from minidense.files import atomic", "files/atomic.py"),
     "in a condition": ("metrics.py", "if True:\n    import minidense.model", "model.py"),
-    "in a class": ("metrics.py", "class C:\n    from minidense import losses", "losses.py"),
+    "in a class": ("metrics.py", "class C:\n    from minidense import losses", "losses/__init__.py"),
     "the library": ("teaching/summary.py", "import minidense as md", "__init__.py"),
     "relatively": ("training/loop.py", "from . import history", "a relative import"),
 }  # fmt: skip
