@@ -69,6 +69,10 @@ class Loss(Configurable):
         """How many classes ``y`` may give by their names, which become 0, 1, 2, ...; 0 if it has no names."""
         return 0
 
+    def counted(self, y: Any) -> Array | None:
+        """Which rows of checked ``y`` count in the loss and the metrics, as booleans (n,); None if all do."""
+        return None
+
     def encode(self, y: Any, out: Array) -> Array:
         """Write the targets of some rows into ``out`` (m, k), the model's dtype, or return them as they are."""
         return np.asarray(y)
@@ -147,20 +151,25 @@ class RowLoss(Loss):
     def forward(self, scores: Array, y: Any) -> float:
         """The mean or the sum of the rows' losses. scores: (n, k); y: labels or targets of n rows."""
         scores = np.asarray(scores)
-        self.scores, self.targets = scores, self._targets_of(scores, y)
-        rows = self._rows_in_full(self.scores, self.targets)
-        return float(mean(rows) if self.reduction == "mean" else rows.sum())
+        targets, counted = self._encoded(scores, y)
+        self.scores, self.targets, self.counts = scores, targets, counted
+        return self._reduced(scores, targets, counted)
 
-    def _targets_of(self, scores: Array, y: Any) -> Array:
+    def _encoded(self, scores: Array, y: Any) -> tuple[Array, Array | None]:
+        """The targets for these scores, and which rows count."""
         checked = self.check_targets(y, scores.shape[1:])
         if len(checked) != len(scores):
             raise ValueError(f"{self!r}: {len(scores)} rows of scores, but {len(checked)} of y.")
-        return self.encode(checked, np.empty_like(scores))
+        return self.encode(checked, np.empty_like(scores)), self.counted(checked)
 
-    def _rows_in_full(self, scores: Array, targets: Array) -> Array:
-        """The loss of each row, computed in float64."""
+    def _reduced(self, scores: Array, targets: Array, weights: Array | None) -> float:
+        """The mean or the sum of the rows' losses, computed in float64."""
         targets = targets.astype(np.float64) if targets.dtype.kind == "f" else targets
-        return rows_of(self, scores.astype(np.float64), targets)
+        rows = rows_of(self, scores.astype(np.float64), targets)
+        if weights is None:
+            return float(mean(rows) if self.reduction == "mean" else rows.sum())
+        total = float(np.vdot(rows, weights))
+        return total / float(weights.sum() or 1) if self.reduction == "mean" else total
 
     @_QUIET
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
@@ -176,11 +185,10 @@ class RowLoss(Loss):
         y_pred = as_features(y_pred, "y_pred")[:]
         y_pred = y_pred.astype(np.float64, copy=False) if y_pred.dtype.kind != "f" else y_pred
         scores = self._as_scores(y_pred[:, None] if y_pred.ndim == 1 else y_pred)
-        rows = self._rows_in_full(scores, self._targets_of(scores, y_true))
-        if sample_weight is None:
-            return float(mean(rows) if self.reduction == "mean" else rows.sum())
-        weights = check_weights(sample_weight, len(rows))
-        return float(np.vdot(rows, weights) / (weights.sum() if self.reduction == "mean" else 1))
+        targets, weights = self._encoded(scores, y_true)
+        if sample_weight is not None:
+            weights = check_weights(sample_weight, len(scores)) * (1 if weights is None else weights)
+        return self._reduced(scores, targets, weights)
 
     def _as_scores(self, y_pred: Array) -> Array:
         """The scores of predictions that were passed by hand."""
@@ -191,13 +199,15 @@ class RowLoss(Loss):
         """dLoss/dscores of the last ``forward``, (n, k); divided by n for the mean."""
         if "scores" not in self.__dict__:
             raise RuntimeError(f"{self!r}: call forward before backward.")
-        dscores = gradient_of(self, self.scores, self.targets)
+        dscores, rows = gradient_of(self, self.scores, self.targets), len(self.scores)
+        if self.counts is not None:
+            dscores[~self.counts], rows = 0, int(self.counts.sum()) or 1
         if self.reduction == "mean":
-            dscores *= 1 / len(dscores)
+            dscores *= 1 / rows
         return dscores
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("scores", "targets")}
+        return {name: value for name, value in vars(self).items() if name not in ("scores", "targets", "counts")}
 
 
 _REDUCTIONS = {"mean": "mean", "sum": "sum", "sum_over_batch_size": "mean", "mean_with_sample_weight": "mean"}
@@ -293,14 +303,15 @@ class FunctionLoss(TargetLoss, library=True):
         self.derivative = function_of("FunctionLoss: derivative", derivative)
 
     def elements(self, scores: Array, targets: Array) -> Array:
-        found = self.function(_read_only(targets), _read_only(scores))
-        return _as_expected(self, "function", "the loss of each output", found, scores.shape)
+        elements: Array = self.function(targets, scores)
+        return elements
 
     def derivatives(self, scores: Array, targets: Array) -> Array:
-        found = self.derivative(_read_only(targets), _read_only(scores))
-        return _as_expected(self, "derivative", "the derivative of each output's loss", found, scores.shape).astype(
-            scores.dtype
-        )
+        derivatives: Array = self.derivative(targets, scores)
+        return derivatives
+
+
+FunctionLoss._of_library = False  # what its functions return is checked, as that of any loss of the user's
 
 
 def refuse_linear(loss: Loss, layer: Layer, takes: str, ending: str) -> None:

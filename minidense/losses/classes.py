@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from minidense.core.arguments import flag, items, real_number
+from minidense.core.arguments import flag, items, real_number, whole_number
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_array
 from minidense.layers import Elementwise, Layer, Linear, Sigmoid, Softmax
@@ -210,6 +210,8 @@ class CategoricalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, library=Tru
 class SparseCategoricalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, library=True):
     """SoftmaxCrossEntropy with Keras' arguments. from_logits: need not be given; it is checked against the model.
 
+    ignore_class: a label, such as -1, whose rows count neither in the loss, its mean nor the metrics.
+
     >>> round(SparseCategoricalCrossentropy()([1], [[0.05, 0.9, 0.05]]), 4)
     0.1054
     """
@@ -225,6 +227,28 @@ class SparseCategoricalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, libra
         super().__init__(reduction, name=name)
         self._accept(from_logits, axis)
         self.ignore_class = ignore_class
+        if ignore_class is not None:
+            whole_number("SparseCategoricalCrossentropy: ignore_class", ignore_class, at_least=-(2**63))
+
+    def counted(self, y: Array) -> Array | None:
+        if self.ignore_class is None or y.ndim == 2:
+            return None
+        return np.asarray(y != self.ignore_class)
+
+    def check_targets(self, y: Any, output_shape: Shape) -> Array:
+        y = as_array(y)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = y[:, 0]
+        counted = self.counted(y)
+        if counted is None or counted.all():
+            return super().check_targets(y, output_shape)
+        super().check_targets(np.where(counted, y, 0), output_shape)
+        labels: Array = y
+        return labels
+
+    def encode(self, y: Array, out: Array) -> Array:
+        counted = self.counted(y)
+        return super().encode(y if counted is None else np.where(counted, y, 0), out)
 
 
 class BinaryCrossentropy(_OfProbabilities, SigmoidCrossEntropy, library=True):
@@ -388,7 +412,7 @@ class Hinge(TargetLoss, library=True):
         targets = super().check_targets(y, output_shape)
         check_values(targets, (targets == 0) | (abs(targets.astype(np.int8)) == 1), "labels -1 and 1, or 0 and 1")
         if (targets == 0).any():
-            check_values(targets, targets >= 0, "labels 0 and 1, as there are zeros,")
+            check_values(targets, targets >= 0, "labels 0 and 1, as there are zeros")
         return targets
 
     def named_classes(self, output_shape: Shape) -> int:

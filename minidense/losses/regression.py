@@ -157,7 +157,8 @@ class Quantile(TargetLoss, library=True):
         return np.asarray(np.maximum(self.q * difference, (self.q - 1) * difference))
 
     def derivatives(self, scores: Array, targets: Array) -> Array:
-        return np.asarray(np.sign(scores - targets) * np.where(scores < targets, self.q, 1 - self.q))
+        slopes = np.where(scores < targets, self.q, 1 - self.q).astype(scores.dtype)
+        return np.asarray(np.sign(scores - targets) * slopes)
 
 
 class CosineSimilarity(TargetLoss, library=True):
