@@ -47,6 +47,13 @@ class Loss(Configurable):
     includes: ClassVar[type[Layer] | None] = None
     """The activation that this loss computes itself: training skips a final layer of that class."""
 
+    _trusted: ClassVar[bool] = False
+    """Whether what it returns need not be checked: it is the library's own, and calls no functions of the user's."""
+
+    def __init_subclass__(cls, library: bool = False, trusted: bool = True, **kwargs: Any) -> None:
+        super().__init_subclass__(library, **kwargs)
+        cls._trusted = library and trusted
+
     def forward(self, scores: Array, y: Any) -> float:
         """The loss of the batch."""
         raise to_define(self.forward)
@@ -89,16 +96,16 @@ def by_rows(loss: Loss) -> RowLoss | None:
 
 
 def rows_of(loss: RowLoss, scores: Array, targets: Array) -> Array:
-    """``loss.rows``, (n,); of a loss that is not the library's own after a check."""
-    if loss._of_library:
+    """``loss.rows``, (n,); after a check if the loss is not trusted."""
+    if loss._trusted:
         return loss.rows(scores, targets)
     found = loss.rows(_read_only(scores), _read_only(targets))
     return _as_expected(loss, "rows", "the loss of each row", found, scores.shape[:1])
 
 
 def gradient_of(loss: RowLoss, scores: Array, targets: Array) -> Array:
-    """``loss.gradient``, (n, k), a new array; of a loss that is not the library's own after a check."""
-    if loss._of_library:
+    """``loss.gradient``, (n, k), a new array; after a check if the loss is not trusted."""
+    if loss._trusted:
         return loss.gradient(scores, targets)
     found = loss.gradient(_read_only(scores), _read_only(targets))
     found = _as_expected(loss, "gradient", "dLoss/dscores of each row", found, scores.shape)
@@ -252,7 +259,7 @@ class TargetLoss(RowLoss):
 
     def rows(self, scores: Array, targets: Array) -> Array:
         elements = self.elements(scores, targets)
-        if not self._of_library:
+        if not self._trusted:
             what = "the loss of each vector" if self.of_vectors else "the loss of each output"
             elements = _as_expected(self, "elements", what, elements, scores.shape[: -1 if self.of_vectors else None])
         elements = elements.reshape(len(scores), -1)
@@ -260,7 +267,7 @@ class TargetLoss(RowLoss):
 
     def gradient(self, scores: Array, targets: Array) -> Array:
         dscores = self.derivatives(scores, targets)
-        if not self._of_library:
+        if not self._trusted:
             dscores = _as_expected(self, "derivatives", "the derivative of each output", dscores, scores.shape)
             dscores = dscores.astype(scores.dtype, copy=not dscores.flags.writeable)
         elements = dscores.size // dscores.shape[-1] if self.of_vectors else dscores.size
@@ -277,7 +284,7 @@ class TargetLoss(RowLoss):
         raise to_define(self.derivatives)
 
 
-class FunctionLoss(TargetLoss, library=True):
+class FunctionLoss(TargetLoss, library=True, trusted=False):
     """A loss from a pair of functions of (y_true, y_pred), both (n, k): the loss of each output, and its derivative.
 
     function: returns the loss of each output, (n, k), whose mean is a row's loss. derivative: returns the derivative of
@@ -309,9 +316,6 @@ class FunctionLoss(TargetLoss, library=True):
     def derivatives(self, scores: Array, targets: Array) -> Array:
         derivatives: Array = self.derivative(targets, scores)
         return derivatives
-
-
-FunctionLoss._of_library = False  # what its functions return is checked, as that of any loss of the user's
 
 
 def refuse_linear(loss: Loss, layer: Layer, takes: str, ending: str) -> None:

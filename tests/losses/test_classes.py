@@ -18,34 +18,6 @@ CROSS_ENTROPIES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("loss", "options"),
-    [
-        (losses.CategoricalCrossentropy(label_smoothing=0.1), {}),
-        (losses.SparseCategoricalCrossentropy(ignore_class=2), {}),
-        *[
-            (losses.CategoricalFocalCrossentropy([0.1, 0.2, 0.3], gamma), {"y": ROWS, "scores": SCORES})
-            for gamma in (0, 0.5, 1, 2)
-        ],
-        (losses.CategoricalFocalCrossentropy(label_smoothing=0.1), {}),
-        *[(losses.BinaryFocalCrossentropy(True, 0.3, gamma), {}) for gamma in (0, 0.5, 1, 2)],
-        (losses.BinaryFocalCrossentropy(label_smoothing=0.1), {}),
-        (losses.Hinge(), {}),
-        (losses.SquaredHinge(), {"y": 2 * (SCORES > 0) - 1, "scores": RNG.normal(size=(9, 3))}),
-        (losses.CategoricalHinge(), {}),
-        (losses.CategoricalHinge(), {"y": ROWS, "scores": SCORES}),
-        (losses.KLDivergence(), {"y": ROWS, "scores": RNG.random((9, 3)) + 0.01}),
-        (
-            losses.KLDivergence(),
-            {"outputs": (3, 2), "y": RNG.random((9, 3, 2)), "scores": RNG.random((9, 3, 2)) + 0.01},
-        ),
-    ],
-    ids=repr,
-)
-def test_gradients(loss, options):
-    assert md.check_loss(loss, **options) <= 1e-7
-
-
 @pytest.mark.parametrize("kind", CROSS_ENTROPIES)
 def test_from_logits_is_checked_against_the_last_layer(kind):
     last = md.Sigmoid if kind in (losses.BinaryCrossentropy, losses.BinaryFocalCrossentropy) else md.Softmax

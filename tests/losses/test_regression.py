@@ -13,28 +13,6 @@ RNG = np.random.default_rng(3)
 POSITIVE = RNG.exponential(1, (9, 3)) + 0.01
 
 
-@pytest.mark.parametrize(
-    ("loss", "options"),
-    [
-        (md.losses.MeanAbsolutePercentageError(), {}),
-        (md.losses.MeanSquaredLogarithmicError(), {"y": POSITIVE}),
-        (md.losses.MeanSquaredLogarithmicError(), {"y": POSITIVE, "scores": POSITIVE[::-1]}),
-        (md.losses.LogCosh(), {}),
-        (md.losses.LogCosh(), {"outputs": (2, 3)}),
-        (md.losses.Quantile(0.9), {}),
-        (md.losses.CosineSimilarity(), {}),
-        (md.losses.CosineSimilarity(), {"outputs": (2, 3)}),
-        (md.losses.CosineSimilarity(), {"outputs": 1}),
-        (md.losses.Poisson(), {"y": RNG.poisson(2, (9, 3)), "scores": POSITIVE}),
-        (md.FunctionLoss(lambda t, p: (p - t) ** 4, lambda t, p: 4 * (p - t) ** 3), {}),
-    ],
-    ids=repr,
-)
-def test_gradients(loss, options):
-    options = {"batch_sizes": (9,), **options} if "y" in options else options
-    assert md.check_loss(loss, **options) <= 1e-7
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @many_digits()
 def test_log_cosh_is_exact_to_four_units(dtype):
