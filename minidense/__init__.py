@@ -61,7 +61,18 @@ from minidense.losses import (
     SoftmaxCrossEntropy,
     TargetLoss,
 )
-from minidense.metrics import AUC, F1, R2, Accuracy, BinaryAccuracy, Metric, Precision, Recall, TopKAccuracy
+from minidense.metrics import (
+    AUC,
+    F1,
+    R2,
+    Accuracy,
+    BinaryAccuracy,
+    Metric,
+    Precision,
+    Recall,
+    TopKAccuracy,
+    confusion_matrix,
+)
 from minidense.model import Sequential, load_model
 from minidense.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from minidense.training.history import History
@@ -136,6 +147,7 @@ __all__ = [
     "callbacks",
     "check_layer",
     "check_loss",
+    "confusion_matrix",
     "datasets",
     "initializers",
     "load_model",

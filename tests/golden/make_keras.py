@@ -31,9 +31,22 @@ def losses(arrays):
         ]
 
 
+def metrics(arrays):
+    """For each case: the value after two batches, and with weights."""
+    for name, arguments, y_true, y_pred in keras_cases.METRICS:
+        metric, y, p, w = getattr(keras.metrics, name)(**arguments), arrays[y_true], arrays[y_pred], arrays["weights"]
+        values = []
+        for weights in ((None, None), (w[:5], w[5:])):
+            metric.reset_state()
+            metric.update_state(y[:5], p[:5], sample_weight=weights[0])
+            metric.update_state(y[5:], p[5:], sample_weight=weights[1])
+            values.append(np.asarray(metric.result(), float).tolist())
+        yield values
+
+
 def main():
     arrays = keras_cases.data()
-    found = {"keras": keras.version(), "losses": list(losses(arrays))}
+    found = {"keras": keras.version(), "losses": list(losses(arrays)), "metrics": list(metrics(arrays))}
     text = json.dumps(found, indent=None, separators=(",", ":")).replace("],[", "],\n[")
     Path(__file__).with_name("keras.json").write_text(text + "\n")
     assert all(np.isfinite(value).all() for value in found["losses"])
