@@ -294,20 +294,22 @@ class CategoricalFocalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, librar
         self._accept(from_logits, axis)
         what = "CategoricalFocalCrossentropy: alpha"
         several = isinstance(alpha, list | tuple | np.ndarray)
-        self._alpha = np.array([real_number(what, a, at_least=0) for a in (items(what, alpha) if several else [alpha])])
+        for factor in items(what, alpha) if several else [alpha]:
+            real_number(what, factor, at_least=0)
         self.alpha = alpha
         self.gamma = real_number("CategoricalFocalCrossentropy: gamma", gamma, at_least=0)
 
     def check_targets(self, y: Any, output_shape: Shape) -> Array:
-        if len(self._alpha) not in (1, *output_shape):
+        if np.ndim(self.alpha) and np.shape(self.alpha) != output_shape:
             raise ValueError(
-                f"{self!r}: alpha has {len(self._alpha)} numbers; expected one for each of {output_shape[0]} classes."
+                f"{self!r}: alpha has {np.size(self.alpha)} numbers; expected one for each of {output_shape[0]} "
+                f"classes."
             )
         return super().check_targets(y, output_shape)
 
     def rows(self, scores: Array, targets: Array) -> Array:
         log_p = _log_softmax(scores)
-        factors = self._alpha.astype(scores.dtype) * targets * -log_p * (-np.expm1(log_p)) ** self.gamma
+        factors = np.asarray(self.alpha, scores.dtype) * targets * -log_p * (-np.expm1(log_p)) ** self.gamma
         return np.asarray(np.where(targets != 0, factors, 0).sum(axis=1))  # 0 * log 0 counts as 0
 
     def gradient(self, scores: Array, targets: Array) -> Array:
@@ -316,7 +318,7 @@ class CategoricalFocalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, librar
         slope = np.where(rest > 0, self.gamma * np.where(rest > 0, rest, 1) ** (self.gamma - 1), 0)
         # The derivative with respect to log p, and from there through log softmax.
         of_log_p = slope * np.where(p > 0, p * np.where(p > 0, log_p, 0), 0) - rest**self.gamma
-        of_log_p *= self._alpha.astype(scores.dtype) * targets
+        of_log_p *= np.asarray(self.alpha, scores.dtype) * targets
         return np.asarray(of_log_p - p * of_log_p.sum(axis=1, keepdims=True), scores.dtype)
 
 

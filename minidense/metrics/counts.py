@@ -38,20 +38,27 @@ class CountedMetric(Metric):
     _rows: float
     """The weight of all rows."""
 
-    def __init__(self, thresholds: float | Sequence[float] | None, top_k: int | None, name: str | None) -> None:
+    thresholds: float | Sequence[float] | None = None
+    top_k: int | None = None
+
+    def __init__(self, name: str | None = None) -> None:
         super().__init__(name)
-        what = type(self).__name__
-        several = isinstance(thresholds, list | tuple | np.ndarray)
-        given = items(f"{what}: thresholds", thresholds) if several else [] if thresholds is None else [thresholds]
-        if several and not given:
-            raise ValueError(f"{what}: thresholds: expected at least one.")
-        self._levels = [real_number(f"{what}: threshold", level, at_least=0) for level in given]
-        self.top_k = None if top_k is None else whole_number(f"{what}: top_k", top_k)
+        self._levels()
         self.reset()
+
+    def _levels(self) -> list[float]:
+        """The thresholds that were passed. Raises TypeError and ValueError."""
+        given, what = self.thresholds, f"{type(self).__name__}: thresholds"
+        if given is None:
+            return []
+        several = items(what, given) if isinstance(given, list | tuple | np.ndarray) else [given]
+        if not several:
+            raise ValueError(f"{what}: expected at least one.")
+        return [real_number(what, level, at_least=0) for level in several]
 
     @property
     def several(self) -> bool:
-        return len(self._levels) > 1
+        return len(self._levels()) > 1
 
     def reset(self) -> None:
         self._true_positives, self._predicted = np.zeros((1, 1)), np.zeros((1, 1))
@@ -60,14 +67,14 @@ class CountedMetric(Metric):
     @quiet
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
         k = y_pred.shape[1]
-        of_labels = k > 1 and np.ndim(y_true) == 1
+        levels, of_labels = self._levels(), k > 1 and np.ndim(y_true) == 1
         actual = np.asarray(y_true)[:, None] == np.arange(k) if of_labels else targets_of(y_true, y_pred) > 0.5
-        if k > 1 and (of_labels or self.largest) and not self._levels and self.top_k is None:
+        if k > 1 and (of_labels or self.largest) and not levels and self.top_k is None:
             predicted = [y_pred.argmax(axis=1)[:, None] == np.arange(k)]
         else:
             among = True if self.top_k is None else _ranks(y_pred) < self.top_k
             lowest = 0.5 if self.top_k is None else -np.inf
-            predicted = [(y_pred > level) & among for level in self._levels or [lowest]]
+            predicted = [(y_pred > level) & among for level in levels or [lowest]]
         w = np.ones(len(y_pred)) if weights is None else weights.astype(np.float64)
         self._true_positives = self._true_positives + np.array([w @ (actual & rows) for rows in predicted])
         self._predicted = self._predicted + np.array([w @ rows for rows in predicted])
@@ -78,7 +85,7 @@ class CountedMetric(Metric):
     def result(self) -> Any:
         """A float; with several thresholds, or of each class, an array."""
         values = self.value(self._true_positives, self._predicted, self._actual, self._rows)
-        if len(self._levels) > 1:
+        if len(self._levels()) > 1:
             return values
         return values[0] if np.ndim(values[0]) else float(values[0])
 
@@ -159,7 +166,8 @@ class Precision(_Ratio, library=True):
         average: str | None = "macro",
     ) -> None:
         self.average, self.thresholds = _average(average), thresholds
-        super().__init__(thresholds, top_k, name)
+        self.top_k = None if top_k is None else whole_number(f"{type(self).__name__}: top_k", top_k)
+        super().__init__(name)
         self.class_id = None if class_id is None else whole_number(f"{type(self).__name__}: class_id", class_id, 0)
 
     @property
@@ -200,7 +208,10 @@ class F1(_Ratio, library=True):
         self.average, self.threshold = _average(average), threshold
         if threshold is not None:
             self.threshold = real_number(f"{type(self).__name__}: threshold", threshold, at_least=0)
-        super().__init__(self.threshold, None, name)
+        super().__init__(name)
+
+    def _levels(self) -> list[float]:
+        return [] if self.threshold is None else [self.threshold]
 
     @property
     def several(self) -> bool:
@@ -237,7 +248,7 @@ class TruePositives(CountedMetric, library=True):
 
     def __init__(self, thresholds: float | Sequence[float] | None = None, name: str | None = None) -> None:
         self.thresholds = thresholds
-        super().__init__(thresholds, None, name)
+        super().__init__(name)
 
     def value(self, true_positives: Array, predicted: Array, actual: Array, rows: float) -> Array:
         return np.asarray(true_positives.sum(axis=1))
@@ -299,9 +310,6 @@ class BalancedAccuracy(CountedMetric, library=True):
 
     _of_labels: bool
     """Whether the outputs are classes, of which each row has one."""
-
-    def __init__(self, name: str | None = None) -> None:
-        super().__init__(None, None, name)
 
     def reset(self) -> None:
         super().reset()

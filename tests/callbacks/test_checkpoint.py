@@ -219,7 +219,7 @@ def test_through_its_state_dict(names, due, best):
 )
 def test_arguments_that_are_refused(arguments, message):
     with pytest.raises(ValueError, match="ModelCheckpoint") as caught:
-        callbacks.ModelCheckpoint(**{"path": "x.npz", **arguments})
+        callbacks.ModelCheckpoint(**{"filepath": "x.npz", **arguments})
     assert message in str(caught.value)
 
 
