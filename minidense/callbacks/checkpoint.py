@@ -167,10 +167,10 @@ class ModelCheckpoint(Monitor, library=True):
 class BackupAndRestore(Callback):
     """Keras' callback, which is not needed: its constructor raises TypeError, with what to write instead."""
 
-    def __init__(self, backup_dir: str | os.PathLike[str] = "backup", *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise TypeError(
-            f"BackupAndRestore: pass ModelCheckpoint({os.path.join(os.fspath(backup_dir), 'run.npz')!r}) to fit, and "
-            f"resume='auto': fit(..., callbacks=[...], resume='auto') goes on where it was interrupted."
+            "BackupAndRestore: use fit(..., callbacks=[md.callbacks.ModelCheckpoint('backup/run.npz')], "
+            "resume='auto'), which goes on where it was interrupted."
         )
 
 
