@@ -70,7 +70,7 @@ class ModelCheckpoint(Monitor, library=True):
         self.save_weights_only = flag("ModelCheckpoint: save_weights_only", save_weights_only)
         self.save_freq, self.every = save_freq, every
         self.keep = None if keep is None else whole_number("ModelCheckpoint: keep", keep)
-        if save_freq != "epoch":
+        if not isinstance(save_freq, str) or save_freq != "epoch":
             whole_number("ModelCheckpoint: save_freq: other than 'epoch'", save_freq)
             if every is not None:
                 raise ValueError("ModelCheckpoint: save_freq and every say the same: pass one of them.")

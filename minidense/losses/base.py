@@ -6,6 +6,7 @@ A loss is a sum or a mean over rows. A subclass of ``RowLoss`` defines the loss 
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -16,9 +17,9 @@ from minidense.core.arguments import function_of, lookup, shown, text
 from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
-from minidense.data.arrays import as_array, as_features, check_weights
+from minidense.data.arrays import as_array, check_weights
 from minidense.layers import Dense, Layer, Linear
-from minidense.metrics import Accuracy, Metric
+from minidense.metrics import Accuracy, Metric, as_outputs
 from minidense.numerics.functional import mean
 
 EPSILON = 1e-7
@@ -189,9 +190,8 @@ class RowLoss(Loss):
         >>> round(md.losses.BinaryCrossentropy()([0.0, 1.0], [0.5, 0.5]), 4)
         0.6931
         """
-        y_pred = as_features(y_pred, "y_pred")[:]
-        y_pred = y_pred.astype(np.float64, copy=False) if y_pred.dtype.kind != "f" else y_pred
-        scores = self._as_scores(y_pred[:, None] if y_pred.ndim == 1 else y_pred)
+        y_pred = as_outputs(y_pred)
+        scores = self._as_scores(y_pred if y_pred.dtype.char in "fd" else y_pred.astype(np.float64))
         targets, weights = self._encoded(scores, y_true)
         if sample_weight is not None:
             weights = check_weights(sample_weight, len(scores)) * (1 if weights is None else weights)
@@ -336,6 +336,6 @@ def check_values(y: Array, valid: Array, expected: str) -> None:
 
 def last_axis(name: str, axis: Any) -> int:
     """``axis``, which must be the last one: -1, or 1 of rows. Raises ValueError."""
-    if isinstance(axis, bool) or axis not in (-1, 1):
+    if isinstance(axis, bool) or not isinstance(axis, numbers.Integral) or axis not in (-1, 1):
         raise ValueError(f"{name}: axis: the outputs of a row lie along the last axis, -1, here; got {shown(axis)}.")
     return int(axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -282,7 +283,7 @@ class CategoricalFocalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, librar
 
     def __init__(
         self,
-        alpha: float | list[float] = 0.25,
+        alpha: float | Sequence[float] = 0.25,
         gamma: float = 2.0,
         from_logits: bool | None = None,
         label_smoothing: float = 0.0,

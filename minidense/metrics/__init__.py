@@ -15,7 +15,7 @@ from minidense.metrics.counts import (
     TrueNegatives,
     TruePositives,
 )
-from minidense.metrics.forms import as_column, check_targets
+from minidense.metrics.forms import as_column, as_outputs, check_targets
 from minidense.metrics.means import (
     R2,
     Accuracy,
@@ -94,6 +94,7 @@ __all__ = [
     "TrueNegatives",
     "TruePositives",
     "as_column",
+    "as_outputs",
     "check_targets",
     "confusion_matrix",
     "get_metric",

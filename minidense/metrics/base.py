@@ -16,8 +16,8 @@ from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 from minidense.core.interrupts import quiet
 from minidense.core.types import Array
-from minidense.data.arrays import as_features, check_weights
-from minidense.metrics.forms import as_column, check_targets
+from minidense.data.arrays import as_array, check_weights
+from minidense.metrics.forms import as_column, as_outputs, check_targets
 
 
 class Metric(Configurable):
@@ -83,11 +83,12 @@ class Metric(Configurable):
         >>> metric.result()
         0.5
         """
-        y_pred = as_features(y_pred, "y_pred")[:]
-        y_pred = y_pred[:, None] if y_pred.ndim == 1 else y_pred
-        y_true = as_column(np.asarray(y_true), y_pred.shape[1:])
-        if len(y_true) != len(y_pred):
-            raise ValueError(f"{self.name}: y_true has {len(y_true)} rows and y_pred has {len(y_pred)}.")
+        y_pred = as_outputs(y_pred)
+        y_true = as_column(as_array(y_true), y_pred.shape[1:])
+        if y_true.shape[:1] != y_pred.shape[:1]:
+            raise ValueError(
+                f"{self.name}: y_true has {len(y_true) if y_true.ndim else 0} rows and y_pred has {len(y_pred)}."
+            )
         check_targets([self], y_true, lambda y: y, y_pred.shape[1:])
         weights = [] if sample_weight is None else [check_weights(sample_weight, len(y_pred))]
         self.update(y_true, y_pred, *weights)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import numbers
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from minidense.core.arguments import lookup, whole_number
+from minidense.core.arguments import function_of, lookup, whole_number
 from minidense.core.interrupts import quiet
 from minidense.core.types import Array
 from minidense.metrics.base import Metric
@@ -138,9 +139,11 @@ class FunctionMetric(_Collecting, library=True):
     """
 
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
-        super().__init__(name or getattr(function, "__name__", type(function).__name__))
-        self.function = function
-        self.takes_weights = "sample_weight" in inspect.signature(function).parameters
+        self.function = function_of("FunctionMetric: function", function)
+        super().__init__(getattr(function, "__name__", type(function).__name__) if name is None else name)
+        self.takes_weights = False
+        with suppress(ValueError):  # of a function that is not written in Python
+            self.takes_weights = "sample_weight" in inspect.signature(function).parameters
 
     @quiet
     def result(self) -> float:

@@ -68,6 +68,8 @@ class CountedMetric(Metric):
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:
         k = y_pred.shape[1]
         levels, of_labels = self._levels(), k > 1 and np.ndim(y_true) == 1
+        if len(self._actual) not in (1, k):
+            raise ValueError(f"{self.name}: expected {len(self._actual)} outputs, as in the rows before, got {k}.")
         actual = np.asarray(y_true)[:, None] == np.arange(k) if of_labels else targets_of(y_true, y_pred) > 0.5
         if k > 1 and (of_labels or self.largest) and not levels and self.top_k is None:
             predicted = [y_pred.argmax(axis=1)[:, None] == np.arange(k)]

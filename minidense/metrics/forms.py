@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from minidense.core.arguments import shown
 from minidense.core.types import Array, Shape
+from minidense.data.arrays import as_features
 
 
 def as_column(y_true: Any, output_shape: Shape) -> Any:
@@ -65,6 +67,14 @@ def _form(y_true: Array, output_shape: Shape) -> str:
     if y_true.shape[1:] != output_shape:
         return "another shape"
     return "others" if len(output_shape) > 1 else "column" if output_shape == (1,) else "rows"
+
+
+def as_outputs(y_pred: Any) -> Array:
+    """Predictions that were passed by hand, as an array (m, ...); (m,) becomes (m, 1). TypeError and ValueError."""
+    rows = as_features(y_pred, "y_pred")[:] if np.ndim(y_pred) else np.asarray(y_pred)
+    if not rows.ndim:
+        raise ValueError(f"y_pred: expected rows of outputs, (m, k), or (m,) for one output; got {shown(y_pred)}.")
+    return rows[:, None] if rows.ndim == 1 else rows
 
 
 def targets_of(y_true: Any, y_pred: Array) -> Array:
