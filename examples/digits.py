@@ -37,8 +37,7 @@ def main(arguments: list[str] | None = None) -> float:
         loss, accuracy = history.history["loss"][epoch], history.history["accuracy"][epoch]
         print(f"  epoch {epoch + 1:3}   loss {loss:.4f}   accuracy {accuracy:.4f}  {'#' * round(40 * accuracy)}")
 
-    confusion = np.zeros((10, 10), int)
-    np.add.at(confusion, (y_test, model.predict(x_test).argmax(axis=1)), 1)
+    confusion = md.confusion_matrix(y_test, model.predict(x_test))
     print("\nconfusion matrix: rows are the true digits, columns the predicted ones")
     print("     " + "".join(f"{d:5}" for d in range(10)))
     for digit, row in enumerate(confusion):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minidense import callbacks, schedules
+from minidense import callbacks, losses, metrics, schedules
 from minidense.callbacks.base import Callback
 from minidense.core.errors import CorruptFileError
 from minidense.core.version import __version__ as __version__
@@ -54,6 +54,7 @@ from minidense.layers import (
     regularizers,
 )
 from minidense.losses import (
+    FunctionLoss,
     Huber,
     Loss,
     MeanAbsoluteError,
@@ -63,7 +64,18 @@ from minidense.losses import (
     SoftmaxCrossEntropy,
     TargetLoss,
 )
-from minidense.metrics import AUC, F1, R2, Accuracy, BinaryAccuracy, Metric, Precision, Recall, TopKAccuracy
+from minidense.metrics import (
+    AUC,
+    F1,
+    R2,
+    Accuracy,
+    BinaryAccuracy,
+    Metric,
+    Precision,
+    Recall,
+    TopKAccuracy,
+    confusion_matrix,
+)
 from minidense.model import Sequential, load_model
 from minidense.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Nadam, Optimizer, RMSprop
 from minidense.training.history import History
@@ -100,6 +112,7 @@ __all__ = [
     "Embedding",
     "Exponential",
     "Flatten",
+    "FunctionLoss",
     "GaussianNoise",
     "HardSigmoid",
     "History",
@@ -143,10 +156,13 @@ __all__ = [
     "callbacks",
     "check_layer",
     "check_loss",
+    "confusion_matrix",
     "constraints",
     "datasets",
     "initializers",
     "load_model",
+    "losses",
+    "metrics",
     "regularizers",
     "schedules",
 ]

@@ -707,6 +707,7 @@ class Sequential(KerasMethods):
     def _check_last_layer(self, loss: Loss) -> None:
         if trunk := self.network.trunk(loss.includes):
             loss.check_last_layer(trunk[-1])
+            loss.check_included(len(trunk) < len(self.network.children))
 
     def _built_shapes(self) -> tuple[Shape, Shape]:
         network = self.network

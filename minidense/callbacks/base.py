@@ -44,8 +44,17 @@ class Callback(Configurable):
     adds_metrics: ClassVar[bool] = False
     """Of the library's callbacks: whether it adds to the logs of an epoch. One's own may do so in any case."""
 
+    sets_learning_rate: ClassVar[bool] = False
+    """Whether it sets the learning rate, which is then in the logs of each epoch, as in Keras."""
+
+    verbose: int = 0
+    """Whether to say what it does also where ``fit`` is silent."""
+
     outcome: str = ""
     """What it has done in this run, for the line that says why training ended."""
+
+    _news: str = ""
+    """What it has done just now; said after the line of the epoch."""
 
     model: Any = None
     params: Mapping[str, Any] = MappingProxyType({})
@@ -208,6 +217,8 @@ class CallbackList:
 
     def check_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Raise ValueError if a callback needs a metric that is not among these, and that no callback may add."""
+        if self.sets_learning_rate:
+            metrics = {**metrics, "learning_rate": None}
         more = any(_may_add_metrics(callback) for callback in self.given)
         for callback in self.given:
             callback.check_metrics(metrics, more)
@@ -244,10 +255,28 @@ class CallbackList:
                 for end in reversed(begun):
                     ends.callback(end, logs())
 
-    def tell(self, text: str) -> None:
-        """Have the progress display say something, if there is one."""
-        if self.progress is not None and text:
+    def tell(self, text: str, of: Sequence[Callback] | None = None) -> None:
+        """Say something on the progress display or, without one, if a callback that it is of is verbose.
+
+        of: those callbacks; by default, all that have an outcome.
+        """
+        of = [callback for callback in self.given if callback.outcome] if of is None else of
+        if text and self.progress is not None:
             self.progress.tell(text)
+        elif text and any(callback.verbose for callback in of):
+            print(text, flush=True)
+
+    def tell_news(self) -> None:
+        """Say what callbacks have done just now."""
+        for callback in self.given:
+            if callback._news:
+                self.tell(callback._news, of=[callback])
+                callback.__dict__["_news"] = ""
+
+    @property
+    def sets_learning_rate(self) -> bool:
+        """Whether any callback sets the learning rate."""
+        return any(callback.sets_learning_rate for callback in self.given)
 
     @property
     def outcomes(self) -> list[str]:
@@ -258,8 +287,8 @@ class CallbackList:
 
     @property
     def saves(self) -> bool:
-        """Whether any callback may save the run."""
-        return bool(self._savers)
+        """Whether any callback may save the run, not only the weights."""
+        return any(not getattr(callback, "save_weights_only", False) for callback in self._savers)
 
     def save_point(self, run: Any, of_step: bool) -> None:
         """Let each callback decide whether to save the run; when all have decided, make the saves."""
@@ -372,7 +401,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _plain_arguments(callback: Callback) -> dict[str, Any]:
-    return {name: value for name, value in callback.get_config().items() if _is_plain(value)}
+    return {name: value for name, value in callback.get_config().items() if name != "verbose" and _is_plain(value)}
 
 
 def _is_state(state: Any) -> bool:

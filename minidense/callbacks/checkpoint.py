@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import math
 import os
 import re
 import string
@@ -12,19 +13,22 @@ from contextlib import suppress
 from typing import Any
 
 from minidense.callbacks.base import Callback
-from minidense.callbacks.monitors import Monitor
-from minidense.core.arguments import file_path, flag, nearest, whole_number
+from minidense.callbacks.monitors import Monitor, verbosity
+from minidense.core.arguments import file_path, flag, nearest, real_number, whole_number
 
 
 class ModelCheckpoint(Monitor, library=True):
     """Save the whole run to a file, from which ``fit(..., resume=path)`` resumes it to the bit.
 
-    path: may contain ``{epoch}``, the epochs completed, ``{step}``, all steps made, and metrics: ``{val_loss:.3f}``.
-    every: "epoch", "5 epochs", "step" or "100 steps"; an int means steps. save_best_only: save only when the metric
-    ``monitor`` is the best so far, by at least ``min_delta``. mode: as for EarlyStopping. keep: how many files to keep
-    if names contain ``{epoch}`` or ``{step}``, the last ones of this run; None keeps all. A file is replaced as a whole
-    or not at all, a missing folder is made, and ``md.load_model`` can load it too. Raises OSError if it cannot be
-    written; ``fit`` raises ValueError for metrics that there are not, as for EarlyStopping.
+    filepath: may contain ``{epoch}``, the epochs completed, ``{step}``, all steps made, metrics, ``{val_loss:.3f}``,
+    and after a step ``{batch}``, the steps made in the epoch. save_freq: "epoch", or a number of steps. every: instead,
+    "5 epochs", "step" or "100 steps"; an int means steps. save_best_only: save only when the metric ``monitor`` is the
+    best so far, by at least ``min_delta``, and better than ``initial_value_threshold``, if given. mode: as for
+    EarlyStopping. save_weights_only: write the files of ``model.save_weights``, which are smaller and cannot be resumed
+    from. keep: how many files to keep if names contain ``{epoch}`` or ``{step}``, the last ones of this run; None keeps
+    all. verbose: 1 says what is saved, and where. A file is replaced as a whole or not at all, a missing folder is
+    made, and ``md.load_model`` can load it too. Raises OSError if it cannot be written; ``fit`` raises ValueError for
+    metrics that there are not, as for EarlyStopping.
 
     >>> ModelCheckpoint("digits.npz", every="2 epochs")
     ModelCheckpoint('digits.npz', every='2 epochs')
@@ -40,39 +44,64 @@ class ModelCheckpoint(Monitor, library=True):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
-        every: str | int = "epoch",
-        save_best_only: bool = False,
+        filepath: str | os.PathLike[str],
         monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
         mode: str = "auto",
-        min_delta: float = 0.0,
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+        *,
+        every: str | int | None = None,
         keep: int | None = None,
+        min_delta: float = 0.0,
     ) -> None:
+        self.initial_value_threshold = initial_value_threshold
+        if initial_value_threshold is not None:
+            what = "ModelCheckpoint: initial_value_threshold"
+            self.initial_value_threshold = real_number(what, initial_value_threshold)
+            if not save_best_only:
+                raise ValueError(f"{what} needs save_best_only=True.")
         super().__init__(monitor, min_delta, 0, mode)
-        self.path = file_path("ModelCheckpoint: path", path)
+        self.filepath = file_path("ModelCheckpoint: filepath", filepath)
+        self.verbose = verbosity("ModelCheckpoint", verbose)
         self.save_best_only = flag("ModelCheckpoint: save_best_only", save_best_only)
-        self.every = every
+        self.save_weights_only = flag("ModelCheckpoint: save_weights_only", save_weights_only)
+        self.save_freq, self.every = save_freq, every
         self.keep = None if keep is None else whole_number("ModelCheckpoint: keep", keep)
-        _interval(every)
-        _check_template(self.path)
-        if keep is not None and keep > 1 and not re.search(r"\{(epoch|step)\b", self.path):
-            raise ValueError(f"ModelCheckpoint: keep={keep} needs names that differ: put {{epoch}} into {self.path!r}.")
+        if not isinstance(save_freq, str) or save_freq != "epoch":
+            whole_number("ModelCheckpoint: save_freq: other than 'epoch'", save_freq)
+            if every is not None:
+                raise ValueError("ModelCheckpoint: save_freq and every say the same: pass one of them.")
+        _interval(save_freq if every is None else every)
+        _check_template(self.filepath)
+        if keep is not None and self.save_weights_only:
+            raise ValueError("ModelCheckpoint: keep is for whole checkpoints, which say of which run they are.")
+        if keep is not None and keep > 1 and not re.search(r"\{(epoch|step)\b", self.filepath):
+            raise ValueError(
+                f"ModelCheckpoint: keep={keep} needs names that differ: put {{epoch}} into {self.filepath!r}."
+            )
         self._names, self._due = [], False
+
+    @property
+    def _first_best(self) -> float:  # type: ignore[override]
+        return math.nan if self.initial_value_threshold is None else self.initial_value_threshold
 
     @property
     def interval(self) -> int:
         """The number of epochs or steps between two files."""
-        return _interval(self.every)[0]
+        return _interval(self.save_freq if self.every is None else self.every)[0]
 
     @property
     def each_step(self) -> bool:  # type: ignore[override]
         """Whether ``interval`` counts steps."""
-        return _interval(self.every)[1]
+        return _interval(self.save_freq if self.every is None else self.every)[1]
 
     @property
     def files(self) -> list[str]:
         """The files that it has written and that are to stay, the oldest first."""
-        folder, pattern, _ = _folder_and_pattern(self.path)
+        folder, pattern, _ = _folder_and_pattern(self.filepath)
         inside = [name for name in self._names if ".." not in name.split("/")]
         return [os.path.join(folder, name) for name in inside if pattern.fullmatch(name)]  # a file may say anything
 
@@ -82,13 +111,15 @@ class ModelCheckpoint(Monitor, library=True):
             metrics, more = running, False
         if self.save_best_only:
             super().check_metrics(metrics, more)
-        names = [*metrics, *(name for _, name in _parts(self.path) if name and more)]
-        self._filled({**dict.fromkeys(names, 0.5), "epoch": 1, "step": 1})
+        names = [*metrics, *(name for _, name in _parts(self.filepath) if name and more)]
+        self._filled({**dict.fromkeys(names, 0.5), "epoch": 1, "step": 1} | ({"batch": 1} if self.each_step else {}))
 
     def on_save_point(self, run: Any) -> Callable[[], None] | None:
         if self.each_step != bool(run.step) or (run.steps_made if self.each_step else run.epoch) % self.interval:
             return None
+        before = self.best
         if self.save_best_only and not self.improved(run.logs):
+            self._say(run, f"{self.monitor} is not better than {before:.4g}")
             return None
         self._due = True
         return functools.partial(self.finish_save, run)
@@ -96,31 +127,51 @@ class ModelCheckpoint(Monitor, library=True):
     def finish_save(self, run: Any) -> None:
         if not self._due:
             return
-        path = self._filled({**run.logs, "epoch": run.epoch, "step": run.steps_made})
-        folder, *_ = _folder_and_pattern(self.path)
+        batch = {"batch": run.step} if self.each_step else {}
+        path = self._filled({**run.logs, "epoch": run.epoch, "step": run.steps_made, **batch})
+        folder, *_ = _folder_and_pattern(self.filepath)
         name, before = os.path.relpath(path, folder or ".").replace(os.sep, "/"), self._names
         self._names, self._due = [*(other for other in before if other != name), name], False  # the file contains these
         try:
-            run.save(path)
+            if self.save_weights_only:
+                run.model.save_weights(path)
+            else:
+                run.save(path)
         except BaseException:
             self._names = before
             raise
+        self._say(run, f"{self.monitor} is {self.best:.4g}, the best so far; " * self.save_best_only + f"saved {path}")
         if self.keep is not None:
             for oldest in self.files[: -self.keep]:
                 _remove_checkpoint(oldest, run.number)
             self._names = self._names[-self.keep :]
 
+    def _say(self, run: Any, what: str) -> None:
+        if self.verbose:
+            where = f"epoch {run.epoch + 1}, step {run.step}" if run.step else f"epoch {run.epoch}"
+            self._news = f"{where}: {what}"
+
     def _filled(self, known: Mapping[str, float]) -> str:
         """The path with these values."""
         try:
-            return self.path.format_map(known)
+            return self.filepath.format_map(known)
         except (LookupError, ValueError, AttributeError) as error:
             what = repr(error)
             if isinstance(error, KeyError):
                 what = f"there is no {error}{' after a step' * self.each_step}.{nearest(error.args[0], known)}"
             raise ValueError(
-                f"ModelCheckpoint: the path {self.path!r} cannot be filled in: {what} Known: {', '.join(known)}."
+                f"ModelCheckpoint: the path {self.filepath!r} cannot be filled in: {what} Known: {', '.join(known)}."
             ) from None
+
+
+class BackupAndRestore(Callback):
+    """Keras' callback, which is not needed: its constructor raises TypeError, with what to write instead."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError(
+            "BackupAndRestore: use fit(..., callbacks=[md.callbacks.ModelCheckpoint('backup/run.npz')], "
+            "resume='auto'), which goes on where it was interrupted."
+        )
 
 
 def newest_file(callbacks: Sequence[Callback]) -> str | None:
@@ -130,6 +181,12 @@ def newest_file(callbacks: Sequence[Callback]) -> str | None:
     meant, and CorruptFileError and OSError for any of its files, since each may be the newest.
     """
     found = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+    if found and all(callback.save_weights_only for callback in found):
+        raise ValueError(
+            f"resume='auto': {found[0]!r} saves only weights, and no run can be resumed from those. Leave out "
+            f"save_weights_only, or load the newest file by model.load_weights(path), and fit without resume."
+        )
+    found = [callback for callback in found if not callback.save_weights_only]
     found = [callback for callback in found if not callback.save_best_only] or found
     if len(found) != 1:
         raise ValueError(
@@ -138,7 +195,7 @@ def newest_file(callbacks: Sequence[Callback]) -> str | None:
         )
     from minidense.files.checkpoint import position
 
-    files = sorted(glob.glob(_folder_and_pattern(found[0].path)[2]))
+    files = sorted(glob.glob(_folder_and_pattern(found[0].filepath)[2]))
     positions = {path: place for path in files if (place := position(path)) is not None}
     if not positions:
         return files[0] if files else None  # reading it says that it has no run
@@ -172,9 +229,9 @@ def _check_template(path: str) -> None:
     try:
         names = [name for _, name in _parts(path) if name is not None]
     except ValueError as error:
-        raise ValueError(f"ModelCheckpoint: path: {path!r} is not a valid template: {error}.") from None
+        raise ValueError(f"ModelCheckpoint: filepath: {path!r} is not a valid template: {error}.") from None
     if not all(name.isidentifier() for name in names):
-        raise ValueError(f"ModelCheckpoint: path: expected names such as {{epoch}} in {path!r}, got {names}.")
+        raise ValueError(f"ModelCheckpoint: filepath: expected names such as {{epoch}} in {path!r}, got {names}.")
 
 
 def _interval(every: str | int) -> tuple[int, bool]:

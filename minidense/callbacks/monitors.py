@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import numpy as np
 
 from minidense.callbacks.base import Callback, Logs
-from minidense.core.arguments import flag, function_of, lookup, nearest, real_number, text, whole_number
+from minidense.core.arguments import flag, function_of, lookup, nearest, real_number, shown, text, whole_number
 from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.metrics import METRICS, Metric
@@ -36,9 +38,12 @@ class Monitor(Callback):
         self.mode = lookup("mode", mode, {"auto": "auto", "min": "min", "max": "max"})
         self.reset()
 
+    _first_best: float = math.nan
+    """What ``best`` is at first."""
+
     def reset(self) -> None:
         """Forget the best value."""
-        self.best, self.best_of, self.wait = math.nan, self.monitor, 0
+        self.best, self.best_of, self.wait = self._first_best, self.monitor, 0
 
     def check_metrics(self, metrics: Mapping[str, Any], more: bool) -> None:
         if self.monitor not in metrics and not more:
@@ -50,16 +55,18 @@ class Monitor(Callback):
         if self.monitor not in logs:
             raise self._missing(logs)
         if self.best_of != self.monitor:  # ``monitor`` has been changed
-            self.best, self.best_of = math.nan, self.monitor
+            self.best, self.best_of = self._first_best, self.monitor
         value = float(logs[self.monitor])
-        if math.isnan(value):
-            return False
-        metrics = [*self.model.metrics, *self.model.weighted_metrics] if self.model else []
-        gain = value - self.best if self._upwards(metrics) else self.best - value
-        if math.isnan(self.best) or gain > self.min_delta:
+        if self.is_better(value, self.best):
             self.best = value
             return True
         return False
+
+    def is_better(self, value: float, than: float) -> bool:
+        """Whether a value is better by more than ``min_delta``; any number is better than NaN."""
+        metrics = [*self.model.metrics, *self.model.weighted_metrics] if self.model else []
+        gain = value - than if self._upwards(metrics) else than - value
+        return not math.isnan(value) and (math.isnan(than) or gain > self.min_delta)
 
     def _missing(self, names: Iterable[str]) -> ValueError:
         unseen = self.monitor.startswith("val_") and not any(name.startswith("val_") for name in names)
@@ -91,6 +98,9 @@ class EarlyStopping(Monitor, library=True):
     monitor: the metric's name. min_delta: the smallest change that counts as an improvement. mode: "min", "max", or
     "auto": "min" for the loss, "max" for names with "acc", and otherwise what the metric's ``higher_is_better`` says.
     restore_best_weights: at the end, restore the parameters and buffers of the best epoch. NaN is never the best.
+    baseline: an improvement counts as one, so that waiting begins anew, only if it is better than this value too.
+    start_from_epoch: the first epoch, counted from 0, whose metric is looked at. verbose: 1 says why training ended
+    also where ``fit`` is silent.
     ``fit`` raises ValueError for a metric that there is not, or whose mode is unknown: before it begins or, where
     another callback may add such a metric, after the first epoch.
 
@@ -110,11 +120,17 @@ class EarlyStopping(Monitor, library=True):
         monitor: str = "val_loss",
         min_delta: float = 0.0,
         patience: int = 0,
+        verbose: int = 0,
         mode: str = "auto",
+        baseline: float | None = None,
         restore_best_weights: bool = False,
+        start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, min_delta, patience, mode)
+        self.verbose = verbosity("EarlyStopping", verbose)
+        self.baseline = None if baseline is None else real_number("EarlyStopping: baseline", baseline)
         self.restore_best_weights = flag("EarlyStopping: restore_best_weights", restore_best_weights)
+        self.start_from_epoch = whole_number("EarlyStopping: start_from_epoch", start_from_epoch, 0)
 
     def reset(self) -> None:
         super().reset()
@@ -125,12 +141,16 @@ class EarlyStopping(Monitor, library=True):
         self.reset()
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        if self.improved(logs):
-            self.wait, self.best_epoch = 0, epoch
-            if self.restore_best_weights:
-                self._kept = [vector.copy() for vector in self._vectors()]
+        if epoch < self.start_from_epoch:
             return
         self.wait += 1
+        if self.improved(logs):
+            self.best_epoch = epoch
+            if self.restore_best_weights:
+                self._kept = [vector.copy() for vector in self._vectors()]
+            if self.baseline is None or self.is_better(self.best, self.baseline):
+                self.wait = 0
+            return
         if self.wait >= max(1, self.patience):
             self.stopped_epoch = epoch
             self.model.stop_training = True
@@ -158,12 +178,14 @@ class ReduceLROnPlateau(Monitor, library=True):
     """Multiply the learning rate by ``factor`` when a metric has not improved for ``patience`` epochs.
 
     After that it waits ``cooldown`` epochs before it counts again. The rate is never reduced below ``min_lr``. The
-    other arguments are those of EarlyStopping.
+    other arguments are those of EarlyStopping. verbose: 1 says when it does so. The rate of each epoch is in History,
+    as "learning_rate".
 
     >>> ReduceLROnPlateau(factor=0.5, patience=5)
     ReduceLROnPlateau(factor=0.5, patience=5)
     """
 
+    sets_learning_rate = True
     saved = ("_resting",)
 
     _resting: int
@@ -174,12 +196,14 @@ class ReduceLROnPlateau(Monitor, library=True):
         monitor: str = "val_loss",
         factor: float = 0.1,
         patience: int = 10,
+        verbose: int = 0,
         mode: str = "auto",
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
     ) -> None:
         super().__init__(monitor, min_delta, patience, mode)
+        self.verbose = verbosity("ReduceLROnPlateau", verbose)
         self.factor = real_number("ReduceLROnPlateau: factor", factor, above=0, below=1)
         self.cooldown = whole_number("ReduceLROnPlateau: cooldown", cooldown, 0)
         self.min_lr = real_number("ReduceLROnPlateau: min_lr", min_lr, at_least=0)
@@ -201,23 +225,70 @@ class ReduceLROnPlateau(Monitor, library=True):
         self.wait += 1
         if self.wait >= max(1, self.patience):
             rate = _rate_that_can_be_set(self)
-            self.model.optimizer.learning_rate = max(rate * self.factor, min(self.min_lr, rate))
+            reduced = max(rate * self.factor, min(self.min_lr, rate))
+            self.model.optimizer.learning_rate = reduced
+            if self.verbose and reduced < rate:
+                self._news = f"epoch {epoch + 1}: the learning rate is reduced from {rate:.4g} to {reduced:.4g}"
             self._resting, self.wait = self.cooldown + (self.cooldown > 0), 0
 
 
+class TerminateOnNaN(Callback, library=True):
+    """As in Keras, and not needed: ``fit`` always ends with FloatingPointError where the loss is not finite.
+
+    The parameters are then those before that update.
+
+    >>> TerminateOnNaN()
+    TerminateOnNaN()
+    """
+
+    def on_train_begin(self, logs: Logs) -> None:
+        self._news = "TerminateOnNaN is not needed: training always ends where the loss is not finite"
+
+
 class LearningRateScheduler(Callback, library=True):
-    """Before each epoch, counted from 0, set the learning rate to ``schedule(epoch, rate)``.
+    """Before each epoch, counted from 0, set the learning rate to ``schedule(epoch, rate)``, or ``schedule(epoch)``.
+
+    verbose: 1 says so. The rate of each epoch is in History, as "learning_rate".
 
     >>> halve = LearningRateScheduler(lambda epoch, rate: rate / 2 if epoch else rate)
     """
 
     steers = True
+    sets_learning_rate = True
 
-    def __init__(self, schedule: Callable[[int, float], float]) -> None:
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.schedule = function_of("LearningRateScheduler: schedule", schedule)
+        _takes_rate(schedule)
+        self.verbose = verbosity("LearningRateScheduler", verbose)
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        self.model.optimizer.learning_rate = self.schedule(epoch, _rate_that_can_be_set(self))
+        rate = _rate_that_can_be_set(self)
+        self.model.optimizer.learning_rate = self.schedule(*[epoch, rate][: 1 + _takes_rate(self.schedule)])
+        if self.verbose:
+            self._news = f"epoch {epoch + 1}: the learning rate is {self.model.optimizer.learning_rate:.4g}"
+
+
+def _takes_rate(schedule: Callable[..., float]) -> bool:
+    """Whether it is a function of (epoch, rate), rather than of (epoch). Raises TypeError if it is neither."""
+    try:
+        signature = inspect.signature(schedule)
+    except (TypeError, ValueError):  # a function that is not written in Python
+        return True
+    for arguments in ((0, 0.1), (0,)):
+        with suppress(TypeError):
+            signature.bind(*arguments)
+            return len(arguments) == 2
+    raise TypeError(
+        f"LearningRateScheduler: schedule: expected a function of (epoch, rate) or of (epoch), got {signature}."
+    )
+
+
+def verbosity(name: str, verbose: Any) -> int:
+    """``verbose`` as 0, 1 or 2; True is 1. Raises TypeError and ValueError."""
+    level = whole_number(f"{name}: verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0)
+    if level > 2:
+        raise ValueError(f"{name}: verbose: expected 0 or 1, got {shown(verbose)}.")
+    return level
 
 
 def _rate_that_can_be_set(callback: Callback) -> float:

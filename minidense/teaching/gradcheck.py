@@ -363,13 +363,16 @@ class _LossCheck(_Check):
         if not np.array_equal(rows, self.forward(scores)):
             raise self._error("rows gives another result for the same arguments")
         gradient = gradient_of(self.row_loss, scores, self.targets)
+        counted = self.loss.counted(checked)
+        weights = np.ones(len(rows)) if counted is None else counted.astype(np.float64)
+        weighted = gradient * weights.reshape(-1, *[1] * (gradient.ndim - 1))
         for reduction in ("mean", "sum"):
             self.loss.reduction = reduction
-            n = len(rows) if reduction == "mean" else 1
-            value, expected = self._value(scores, self.y), float(rows.sum()) / n
+            n = (weights.sum() or 1) if reduction == "mean" else 1
+            value, expected = self._value(scores, self.y), float(rows @ weights) / n
             if not math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-12):
                 raise self._error(f"forward gives {value:.9g}, and the {reduction} of rows is {expected:.9g}")
-            self._same("backward", self.loss.backward(), f"the {reduction} of gradient", gradient / n)
+            self._same("backward", self.loss.backward(), f"the {reduction} of gradient", weighted / n)
         # Each row with a factor of its own: a row's loss must not depend on other rows' scores.
         factors = self._normal(rows.shape)
         scaled = gradient * factors.reshape(-1, *[1] * (gradient.ndim - 1))

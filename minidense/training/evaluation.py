@@ -90,12 +90,14 @@ class Report:
             self._rows += len(rows) if weights is None else float(weights.sum())
         if self.metrics:
             y_pred = output_of_scores(self.loss, block.scores)
-            y_true = as_column(self.loss.labels(block.y), y_pred.shape[1:])
+            y_true, weights = as_column(self.loss.labels(block.y), y_pred.shape[1:]), block.weights
+            if (counted := self.loss.counted(block.y)) is not None and weights is not None:
+                y_true, y_pred, weights = y_true[counted], y_pred[counted], weights[counted]
             for i, metric in enumerate(self.metrics):
-                if block.weights is None or i < self.unweighted:
+                if weights is None or i < self.unweighted:
                     metric.update(y_true, y_pred)
                 else:
-                    metric.update(y_true, y_pred, block.weights)
+                    metric.update(y_true, y_pred, weights)
 
     def add_value(self, value: float, rows: int) -> bool:
         """Add the loss of a batch that was computed as a whole; return whether it is finite."""

@@ -159,12 +159,21 @@ class Checks:
             if self.named_classes:
                 y = self.names.encode(as_array(y))
             y = self.loss.check_targets(y, self.output_shape)
-            check_targets(self.metrics, y, self.loss.labels, self.output_shape)
+            counted = self.loss.counted(y)
+            check_targets(self.metrics, y if counted is None else y[counted], self.loss.labels, self.output_shape)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{what}{error}") from None
         if class_weight is not None:
             labels = _one_axis(self.loss.labels(y))
-            weights = class_weights(class_weight, labels, weights, self.names.classes if self.named_classes else None)
+            names, some = (
+                self.names.classes if self.named_classes else None,
+                slice(None) if counted is None else counted,
+            )
+            by_class = class_weights(class_weight, labels[some], None if weights is None else weights[some], names)
+            weights = np.zeros(len(labels))
+            weights[some] = by_class
+        if counted is not None:
+            weights = counted.astype(np.float64) if weights is None else weights * counted
         if weights is not None and self.row_loss is None:
             raise ValueError(
                 f"sample_weight: {self.loss!r} computes whole batches; derive it from md.RowLoss to use weights."

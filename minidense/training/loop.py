@@ -112,6 +112,7 @@ class Run:
     def _train_epoch(self) -> None:
         if not self.step:
             self.callbacks.call("on_epoch_begin", self.epoch, {})
+            self.callbacks.tell_news()
             self.interrupts.check()
         order, made = None, self.steps_made
         shuffle, before = self.model.network.generators.shuffle, self._shuffle_state
@@ -178,6 +179,7 @@ class Run:
         if step.closes:
             self.callbacks.call("on_train_batch_end", self.step - 1, self._running.logs(running=True))
             self.callbacks.save_point(self, of_step=True)
+            self.callbacks.tell_news()
         return now
 
     def _reopen(self, block: Block) -> int:
@@ -200,6 +202,9 @@ class Run:
         if self.validation is not None:
             held_out = evaluate(self.model, self.row_loss, self.validation, self.callbacks)
             logs |= {f"val_{name}": value for name, value in held_out.items()}
+        if self.callbacks.sets_learning_rate:
+            assert self.model.optimizer is not None
+            logs["learning_rate"] = float(self.model.optimizer.rate)
         try:
             self.callbacks.call("on_epoch_end", self.epoch, logs)  # which may add to them
         finally:
@@ -207,6 +212,7 @@ class Run:
             part = f", step {self.step}" * (self.step < self.feed.steps_per_epoch)
             self.epoch, self.step, self._reached = self.epoch + 1, 0, f"epoch {self.epoch + 1}{part}"
         self.callbacks.save_point(self, of_step=False)
+        self.callbacks.tell_news()
 
     # ------------------------------------------------------------------ beginning and resuming
 

@@ -40,7 +40,7 @@ class Learner:
     def __init__(self, model: Sequential, row_loss: RowLoss | None, report: Report) -> None:
         self.network = network = model.network
         self.loss, self.row_loss, self.report = model.loss, row_loss, report
-        self.gradient = row_loss.gradient if row_loss is not None and row_loss._of_library else self._own_gradient
+        self.gradient = row_loss.gradient if row_loss is not None and row_loss._trusted else self._own_gradient
         self.optimizer = model.optimizer
         self.theta, self.grad = network.theta, network.grad
         parameters = list(network.parameters())

@@ -366,6 +366,7 @@ def test_every_callback_of_the_library_goes_through_its_state_dict():
         "EarlyStopping": callbacks.EarlyStopping,
         "GradientHealth": callbacks.GradientHealth,
         "LambdaCallback": callbacks.LambdaCallback,
+        "TerminateOnNaN": callbacks.TerminateOnNaN,
         "LearningRateScheduler": lambda: callbacks.LearningRateScheduler(lambda epoch, rate: rate),
         "ModelCheckpoint": lambda: callbacks.ModelCheckpoint("x.npz"),
         "ProgressBar": lambda: LIBRARY["ProgressBar"](),

@@ -202,7 +202,7 @@ def test_through_its_state_dict(names, due, best):
     one._names, one._due, one.best = names, due, best
     load_state_dict(other, state_dict(one))
     assert (other._names, other._due, other.best) == (names, due, best)
-    assert other.path == "x/{epoch}.npz"
+    assert other.filepath == "x/{epoch}.npz"
     assert all(file.startswith("x/") and ".." not in file.split("/") for file in other.files)
 
 
@@ -212,14 +212,14 @@ def test_through_its_state_dict(names, due, best):
         ({"every": "sometimes"}, "every: expected 'epoch', '5 epochs'"),
         ({"every": 0}, "at least 1, got 0"),
         ({"keep": 3}, "keep=3 needs names that differ: put {epoch} into 'x.npz'"),
-        ({"path": "x{epoch"}, "is not a valid template"),
-        ({"path": "x{}.npz"}, "expected names such as {epoch}"),
-        ({"path": "x{epoch.real}.npz"}, "expected names such as {epoch}"),
+        ({"filepath": "x{epoch"}, "is not a valid template"),
+        ({"filepath": "x{}.npz"}, "expected names such as {epoch}"),
+        ({"filepath": "x{epoch.real}.npz"}, "expected names such as {epoch}"),
     ],
 )
 def test_arguments_that_are_refused(arguments, message):
     with pytest.raises(ValueError, match="ModelCheckpoint") as caught:
-        callbacks.ModelCheckpoint(**{"path": "x.npz", **arguments})
+        callbacks.ModelCheckpoint(**{"filepath": "x.npz", **arguments})
     assert message in str(caught.value)
 
 

@@ -332,3 +332,157 @@ def test_a_metric_is_watched_by_the_name_that_compile_was_given(name):
     weighted = make().compile(weighted_metrics=[name])
     stop = callbacks.EarlyStopping(name, min_delta=9, patience=1)
     assert weighted.fit(X, Y, epochs=5, callbacks=[stop], verbose=0).epoch == [0, 1]
+
+
+# ------------------------------------------------------------------ Keras' arguments
+
+
+def stopping_epoch(losses, **options):
+    """The number of epochs that a run with these losses takes."""
+    stop = callbacks.EarlyStopping("loss", **options)
+    stop.model = type("Model", (), {"stop_training": False, "metrics": [], "weighted_metrics": []})()
+    stop.on_train_begin({})
+    for epoch, loss in enumerate(losses):
+        stop.on_epoch_end(epoch, {"loss": loss})
+        if stop.model.stop_training:
+            return epoch + 1
+    return len(losses)
+
+
+def test_baseline_and_start_from_epoch_as_in_keras():
+    """The numbers of epochs are those of Keras 3.15.1 with its EarlyStopping fed the same losses."""
+    falling_slowly, rising = [9.0, 8.0, 7.0, 7.0, 7.0, 1.0, 7.0, 7.0, 7.0], [1.0, 2, 3, 4, 5, 6, 7, 8]
+    found = [
+        stopping_epoch(falling_slowly, patience=3),
+        stopping_epoch(falling_slowly, patience=3, baseline=5.0),
+        stopping_epoch(falling_slowly, patience=5, baseline=5.0),
+        stopping_epoch(falling_slowly, patience=5, baseline=0.5),
+        stopping_epoch(rising, patience=2),
+        stopping_epoch(rising, patience=2, start_from_epoch=3),
+        stopping_epoch(rising, patience=0, start_from_epoch=6),
+    ]
+    assert found == [9, 4, 5, 5, 3, 6, 8]
+
+
+def test_positions_are_those_of_keras():
+    stop = callbacks.EarlyStopping("loss", 0.1, 2, 1, "min", 0.5, True, 3)
+    assert stop.get_config() == {
+        "monitor": "loss",
+        "min_delta": 0.1,
+        "patience": 2,
+        "verbose": 1,
+        "mode": "min",
+        "baseline": 0.5,
+        "restore_best_weights": True,
+        "start_from_epoch": 3,
+    }
+    assert list(callbacks.ReduceLROnPlateau("loss", 0.5, 3, 1, "min", 0.1, 2, 0.01).get_config().values()) == [
+        *("loss", 0.5, 3, 1, "min", 0.1, 2, 0.01)
+    ]
+    keep = callbacks.ModelCheckpoint("x.npz", "loss", 1, True, False, "min", 5, 0.5)
+    assert list(keep.get_config()) == [
+        *("filepath", "monitor", "verbose", "save_best_only", "save_weights_only", "mode", "save_freq"),
+        *("initial_value_threshold", "every", "keep", "min_delta"),
+    ]
+    assert callbacks.LearningRateScheduler(lambda epoch: 0.1, 1).verbose == 1
+    for kind in (callbacks.EarlyStopping, callbacks.ReduceLROnPlateau):
+        for wrong in (3, -1, "yes", None):
+            with pytest.raises((TypeError, ValueError), match="verbose"):
+                kind(verbose=wrong)
+
+
+def test_the_learning_rate_is_in_history_and_for_other_callbacks(tmp_path):
+    model = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(0.4))
+    log = callbacks.CSVLogger(tmp_path / "log.csv", append=True)  # before the other: it has the column all the same
+    halve = callbacks.LearningRateScheduler(lambda epoch: 0.4 / 2**epoch)
+    history = model.fit(X, Y, epochs=3, callbacks=[log, halve], validation_data=(X, Y), verbose=0).history
+    assert list(history) == ["loss", "val_loss", "learning_rate"]
+    assert history["learning_rate"] == [0.4, 0.2, 0.1]
+    assert (tmp_path / "log.csv").read_text().splitlines()[0] == "epoch,loss,val_loss,learning_rate"
+    plateau = callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=9)
+    assert model.fit(X, Y, epochs=4, callbacks=plateau, verbose=0).history["learning_rate"] == [0.1, 0.1, 0.05, 0.025]
+    model.fit(X, Y, callbacks=[halve, callbacks.EarlyStopping("learning_rate", mode="min")], verbose=0)
+    assert "learning_rate" not in model.fit(X, Y, verbose=0).history
+
+
+def test_a_schedule_takes_the_epoch_and_if_it_can_the_rate():
+    seen = []
+
+    class Schedule:
+        def __call__(self, epoch, lr):
+            seen.append((epoch, lr))
+            return lr / 2
+
+    model = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(0.4))
+    for schedule in (Schedule(), lambda epoch: seen.append(epoch) or 0.3, lambda epoch, rate=None: rate):
+        model.fit(X, Y, callbacks=[callbacks.LearningRateScheduler(schedule)], verbose=0)
+    assert seen == [(0, 0.4), 0]
+    assert model.optimizer.learning_rate == 0.3
+    for wrong in (lambda: 0.1, lambda a, b, c: 0.1):
+        with pytest.raises(TypeError, match=r"expected a function of \(epoch, rate\) or of \(epoch\), got \("):
+            callbacks.LearningRateScheduler(wrong)
+    with pytest.raises(TypeError, match="learning_rate: expected a number, got None"):
+        model.fit(X, Y, callbacks=[callbacks.LearningRateScheduler(lambda epoch: None)], verbose=0)
+
+
+def said(capsys, *watch, verbose=0, **options):
+    capsys.readouterr()
+    model = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(0.1))
+    model.fit(X, Y, callbacks=list(watch), verbose=verbose, **options)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_verbose_says_what_was_done_also_where_fit_is_silent(capsys, tmp_path):
+    stop = {"monitor": "loss", "min_delta": 9, "patience": 1, "restore_best_weights": True}
+    ending = "stopped after epoch 2: early stopping, loss has not improved for 1 epoch; weights of epoch 1 restored"
+    assert said(capsys, callbacks.EarlyStopping(**stop), epochs=5) == []
+    assert said(capsys, callbacks.EarlyStopping(**stop, verbose=1), epochs=5) == [ending]
+    lines = said(capsys, callbacks.EarlyStopping(**stop, verbose=1), epochs=5, verbose=2)
+    assert lines[2:] == [ending], "said once"
+    rates = callbacks.LearningRateScheduler(lambda epoch: 0.1 / (epoch + 1), verbose=1)
+    assert said(capsys, rates, epochs=2) == [f"epoch {n}: the learning rate is {r}" for n, r in ((1, 0.1), (2, 0.05))]
+    plateau = callbacks.ReduceLROnPlateau("loss", 0.5, 1, 1, min_delta=9, min_lr=0.04)
+    expected = ["epoch 2: the learning rate is reduced from 0.1 to 0.05"]
+    expected += ["epoch 3: the learning rate is reduced from 0.05 to 0.04"]
+    assert said(capsys, plateau, epochs=5) == expected
+    lines = said(capsys, plateau, epochs=2, verbose=2)
+    assert lines[2:] == expected[:1], "after the line of its epoch"
+    path = f"{tmp_path}/{{epoch}}.npz"
+    assert said(capsys, callbacks.ModelCheckpoint(path, verbose=1), epochs=2) == [
+        f"epoch {n}: saved {tmp_path}/{n}.npz" for n in (1, 2)
+    ]
+    best = callbacks.ModelCheckpoint(path, "loss", 1, save_best_only=True, min_delta=9)
+    first, second = said(capsys, best, epochs=2)
+    assert first.startswith("epoch 1: loss is 1.")
+    assert first.endswith(f", the best so far; saved {tmp_path}/1.npz")
+    assert second.startswith("epoch 2: loss is not better than 1.")
+    steps = callbacks.ModelCheckpoint(f"{tmp_path}/{{epoch}}-{{batch}}.npz", verbose=1, save_freq=2)
+    assert said(capsys, steps, batch_size=len(X) // 3)[0] == f"epoch 1, step 2: saved {tmp_path}/0-2.npz"
+
+
+def test_terminate_on_nan_is_accepted_and_says_that_it_is_always_on(capsys):
+    assert said(capsys, callbacks.TerminateOnNaN()) == []
+    assert (
+        "TerminateOnNaN is not needed: training always ends where"
+        in said(capsys, callbacks.TerminateOnNaN(), verbose=2)[0]
+    )
+    with pytest.raises(TypeError, match=r"BackupAndRestore: use fit\(.*ModelCheckpoint.*resume='auto'\)"):
+        callbacks.BackupAndRestore("folder")
+
+
+def test_a_resumed_run_may_be_more_or_less_verbose(tmp_path):
+    path, options = tmp_path / "run.npz", {"epochs": 2, "verbose": 0}
+
+    def watch(verbose):
+        rates = callbacks.LearningRateScheduler(halved, verbose=verbose)
+        return [callbacks.EarlyStopping("loss", patience=9, verbose=verbose), rates, callbacks.ModelCheckpoint(path)]
+
+    model = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(0.1))
+    model.fit(X, Y, callbacks=watch(0), **{**options, "epochs": 1})
+    twin = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(0.1))
+    twin.fit(X, Y, callbacks=watch(1), resume=path, **options)
+    assert twin.history.history["learning_rate"] == [0.1, 0.05]
+
+
+def halved(epoch, rate):
+    return rate / 2 if epoch else rate

@@ -25,7 +25,6 @@ FLOORS = [
     {
         "data": ["arrays", "labels", "names", "batches"],
         "datasets": ["idx", "bundled", "synthetic", "fashion_mnist", "__init__"],
-        "metrics.py": [],
         "schedules.py": [],
     },
     {
@@ -33,11 +32,12 @@ FLOORS = [
             *("initializers", "regularizers", "constraints", "guard", "base", "activations", "composite", "dense"),
             *("normalization", "noise", "shaping", "embedding", "__init__"),
         ],
+        "metrics": ["forms", "base", "means", "counts", "collected", "confusion", "names", "__init__"],
         "optimizers.py": [],
     },
     {
         "network.py": [],
-        "losses.py": [],
+        "losses": ["base", "regression", "classes", "names", "__init__"],
         "callbacks": ["base", "monitors", "checkpoint", "reporting", "__init__"],
     },
     {
@@ -124,15 +124,15 @@ def test_each_file_imports_from_floors_below_and_from_files_before_it():
 
 PLANTED = {
     "a floor above": ("core/types.py", "import minidense.network", "network.py"),
-    "the same floor, another room": ("losses.py", "from minidense.callbacks.base import Logs", "callbacks/base.py"),
+    "the same floor, another room": ("losses/base.py", "from minidense.callbacks import base", "callbacks/base.py"),
     "a file after it": ("data/arrays.py", "from minidense.data import batches", "data/batches.py"),
     "its own room as a whole": ("layers/noise.py", "from minidense.layers import Dense", "layers/__init__.py"),
     "itself": ("training/step.py", "from minidense.training import step", "training/step.py"),
     "late, a floor above": ("layers/dense.py", "def f():\n    from minidense.network import Network", "network.py"),
     "late, files, elsewhere": ("optimizers.py", "def f():\n    from minidense.files import atomic", "files/atomic.py"),
     "at once, files": ("callbacks/base.py", "from minidense.files import atomic", "files/atomic.py"),
-    "in a condition": ("metrics.py", "if True:\n    import minidense.model", "model.py"),
-    "in a class": ("metrics.py", "class C:\n    from minidense import losses", "losses.py"),
+    "in a condition": ("metrics/base.py", "if True:\n    import minidense.model", "model.py"),
+    "in a class": ("metrics/base.py", "class C:\n    from minidense import losses", "losses/__init__.py"),
     "the library": ("teaching/summary.py", "import minidense as md", "__init__.py"),
     "relatively": ("training/loop.py", "from . import history", "a relative import"),
 }  # fmt: skip

@@ -61,7 +61,8 @@ def constructors(folder):
         "y": ["a", "b"],
         "p": 2,
         "filename": f"{folder}/log.csv",
-        "path": f"{folder}/run.npz",
+        "filepath": f"{folder}/run.npz",
+        "derivative": max,
         "schedule": lambda epoch, rate: rate,
         "initial_learning_rate": 0.1,
         "first_decay_steps": 10,
@@ -77,7 +78,8 @@ def constructors(folder):
         "steps": 10,
         "value": 0.5,
     }
-    for module in (md, md.callbacks, md.schedules, md.regularizers, md.constraints, initializers):
+    modules = (md, md.callbacks, md.losses, md.metrics, md.schedules, md.regularizers, md.constraints, initializers)
+    for module in modules:
         for name in getattr(module, "__all__", dir(module)):
             kind = getattr(module, name)
             if not isinstance(kind, type) or name.startswith("_") or inspect.isabstract(kind) or name == "Initializer":
@@ -124,6 +126,13 @@ def methods(folder):
     yield "load_model", md.load_model, {"path": saved}, None
     yield "check_layer", md.check_layer, {"layer": md.Dense(3), "input_shape": 4}, None
     yield "check_loss", md.check_loss, {"loss": md.MeanSquaredError()}, None
+    yield "confusion_matrix", md.confusion_matrix, {"y_true": [0, 1, 2], "y_pred": [0, 2, 2]}, None
+    rows = {"y_true": Y, "y_pred": np.eye(3)[Y]}
+    for metric in (md.Accuracy(), md.AUC(), md.Precision(), md.metrics.CategoricalCrossentropy()):
+        yield "update_state", metric.update_state, rows, None
+    for loss in (md.losses.SparseCategoricalCrossentropy(), md.losses.CategoricalHinge()):
+        yield "__call__", loss.__call__, rows, None
+    yield "__call__", md.losses.KLDivergence().__call__, {"y_true": np.eye(3)[Y], "y_pred": np.eye(3)[Y]}, None
     labels = md.ClassLabels(["a", "b", "c"])
     yield "ClassLabels.encode", labels.encode, {"y": ["a", "c"]}, None
     yield "ClassLabels.decode", labels.decode, {"numbers": [0, 1]}, None

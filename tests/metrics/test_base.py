@@ -13,7 +13,7 @@ from strategies import seeds
 
 import minidense as md
 from minidense.core.configurable import LIBRARY, load_state_dict, state_dict
-from minidense.metrics import FunctionMetric, MeanAbsoluteErrorMetric, MeanSquaredErrorMetric, get_metric
+from minidense.metrics import FunctionMetric, get_metric
 
 
 def classes_data(rng, n, k):
@@ -40,9 +40,34 @@ METRICS = {
     "precision of outputs": (md.Precision(), binary_data),
     "auc": (md.AUC(), binary_data),
     "auc of classes": (md.AUC(), classes_data),
-    "mse": (MeanSquaredErrorMetric(), numbers),
-    "mae": (MeanAbsoluteErrorMetric(), numbers),
+    "pr auc": (md.AUC(curve="PR"), binary_data),
+    "auc of 20 thresholds": (md.AUC(20), binary_data),
+    "mse": (md.metrics.MeanSquaredError(), numbers),
+    "mae": (md.metrics.MeanAbsoluteError(), numbers),
+    "rmse": (md.metrics.RootMeanSquaredError(), numbers),
+    "mape": (md.metrics.MeanAbsolutePercentageError(), numbers),
+    "msle": (md.metrics.MeanSquaredLogarithmicError(), numbers),
+    "cosine": (md.metrics.CosineSimilarity(), numbers),
     "r2": (md.R2(), numbers),
+    "r2 score": (md.metrics.R2Score(), numbers),
+    "log loss of outputs": (md.metrics.BinaryCrossentropy(), binary_data),
+    "log loss": (md.metrics.CategoricalCrossentropy(), classes_data),
+    "sparse log loss": (md.metrics.SparseCategoricalCrossentropy(), classes_data),
+    "categorical accuracy": (md.metrics.CategoricalAccuracy(), classes_data),
+    "sparse accuracy": (md.metrics.SparseCategoricalAccuracy(), classes_data),
+    "top-2 of Keras": (md.metrics.TopKCategoricalAccuracy(2), classes_data),
+    "sparse top-2": (md.metrics.SparseTopKCategoricalAccuracy(2), classes_data),
+    "signs": (md.metrics.SignAccuracy(), binary_data),
+    "balanced": (md.metrics.BalancedAccuracy(), classes_data),
+    "balanced, of outputs": (md.metrics.BalancedAccuracy(), binary_data),
+    "true positives": (md.metrics.TruePositives(), binary_data),
+    "false positives": (md.metrics.FalsePositives(0.3), binary_data),
+    "true negatives": (md.metrics.TrueNegatives(), classes_data),
+    "false negatives": (md.metrics.FalseNegatives(), binary_data),
+    "precision of a class": (md.Precision(class_id=1), classes_data),
+    "recall of the top 2": (md.Recall(top_k=2), classes_data),
+    "recall, weighted": (md.Recall(0.3, average="weighted"), binary_data),
+    "f1 score": (md.metrics.F1Score("macro"), classes_data),
 }
 
 
@@ -97,7 +122,7 @@ def by_hand(y, p, average):
 @given(n=st.integers(1, 30), k=st.integers(2, 4), seed=seeds)
 def test_precision_recall_and_f1_are_their_definitions(average, n, k, seed):
     y, p = classes_data(np.random.default_rng(seed), n, k)
-    found = [value_of(metric(average), y, p) for metric in (md.Precision, md.Recall, md.F1)]
+    found = [value_of(metric(average=average), y, p) for metric in (md.Precision, md.Recall, md.F1)]
     np.testing.assert_allclose(found, by_hand(y, p, average), rtol=1e-12)
 
 
@@ -360,7 +385,7 @@ def test_a_metric_that_cannot_take_y_is_refused_before_anything_changes(case, we
     loss, outputs, metric, draw, message = REFUSED[case]
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(8, 4)), draw(rng)
-    monkeypatch.setattr("minidense.metrics._CHECK_ROWS", 2)
+    monkeypatch.setattr("minidense.metrics.forms._CHECK_ROWS", 2)
     model = md.Sequential([md.Dense(outputs)], rng=0)
     model.compile(md.Adam(), loss, **{"weighted_metrics" if weighted else "metrics": [metric]})
     good = np.zeros((8, outputs)) if loss not in ("softmax_crossentropy",) else y
@@ -439,7 +464,9 @@ def test_an_object_keeps_its_own_name():
 
 
 def test_whether_higher_is_better_is_said_by_the_metric_whatever_its_name():
-    expected = {"mse": False, "mae": False, "function": None}
+    lower = ["mse", "mae", "rmse", "mape", "msle", "log loss of outputs", "log loss", "sparse log loss"]
+    lower += ["false positives", "false negatives"]
+    expected = {**dict.fromkeys(lower, False), "function": None}
     for name, (metric, _) in SAVED.items():
         assert metric.higher_is_better is expected.get(name, True), name
     assert get_metric("acc").higher_is_better
@@ -574,7 +601,7 @@ def test_what_is_collected_is_merged_in_place():
         (md.Accuracy(), {"_sum": 5.0}),
         (md.Accuracy(), {"_sum": 5.0, "_weight": 1.0, "name": "loss"}),
         (md.R2(), {"_weight": 1.0, "_mean": 1.0, "_spread": np.ones(1), "_error": np.ones(1)}),
-        (md.F1(), {"_true_positives": [1], "_predicted": np.ones(1), "_actual": np.ones(1)}),
+        (md.F1(), {"_true_positives": [1], "_predicted": np.ones((1, 1)), "_actual": np.ones(1), "_rows": 1.0}),
         (md.AUC(), {"collected": None}),
         (md.AUC(), {"collected": ["x", np.ones((2, 1)), None]}),
         (md.AUC(), {"collected": [np.ones(2), np.ones((2, 1))]}),
@@ -597,9 +624,11 @@ def test_arguments_are_checked_when_set_and_metrics_without_take_none():
         f1.threshold = -1
     with pytest.raises(ValueError, match=r"unknown average 'mikro'. Did you mean 'micro'"):
         f1.average = "mikro"
-    with pytest.raises(TypeError, match=r"R2: too many positional arguments. It takes no arguments."):
+    with pytest.raises(TypeError, match=r"R2: too many positional arguments. It takes: name."):
+        md.R2("r2", 3)
+    with pytest.raises(TypeError, match=r"R2: name: expected a string, got 3."):
         md.R2(3)
-    with pytest.raises(TypeError, match=r"Accuracy takes no keyword 'k'. It takes no arguments."):
+    with pytest.raises(TypeError, match=r"Accuracy takes no keyword 'k'. It takes: name."):
         md.Accuracy(k=3)
 
 

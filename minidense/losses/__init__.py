@@ -1,0 +1,62 @@
+"""Losses: from scores and labels to one number, and to its gradient dscore, where the backward pass begins."""
+
+from minidense.losses.base import FunctionLoss, Loss, RowLoss, TargetLoss, by_rows, gradient_of, rows_of
+from minidense.losses.classes import (
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalHinge,
+    Hinge,
+    KLDivergence,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    SparseCategoricalCrossentropy,
+    SquaredHinge,
+    threshold_of,
+)
+from minidense.losses.names import LOSSES, get_loss
+from minidense.losses.regression import (
+    CosineSimilarity,
+    Huber,
+    LogCosh,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    Quantile,
+)
+
+__all__ = [
+    "LOSSES",
+    "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
+    "FunctionLoss",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
+    "Quantile",
+    "RowLoss",
+    "SigmoidCrossEntropy",
+    "SoftmaxCrossEntropy",
+    "SparseCategoricalCrossentropy",
+    "SquaredHinge",
+    "TargetLoss",
+    "by_rows",
+    "get_loss",
+    "gradient_of",
+    "rows_of",
+    "threshold_of",
+]
