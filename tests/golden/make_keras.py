@@ -10,16 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import keras_cases
 
-keras.config.set_floatx("float64")
 
-
-def losses(arrays):
+def losses(keras, arrays):
     """For each case: the mean, the sum, and the weighted mean and sum."""
     for name, arguments, y_true, y_pred in keras_cases.LOSSES:
         kind, y, p, w = getattr(keras.losses, name), arrays[y_true], arrays[y_pred], arrays["weights"]
@@ -31,7 +28,7 @@ def losses(arrays):
         ]
 
 
-def metrics(arrays):
+def metrics(keras, arrays):
     """For each case: the value after two batches, and with weights."""
     for name, arguments, y_true, y_pred in keras_cases.METRICS:
         metric, y, p, w = getattr(keras.metrics, name)(**arguments), arrays[y_true], arrays[y_pred], arrays["weights"]
@@ -45,8 +42,15 @@ def metrics(arrays):
 
 
 def main():
+    import keras
+
+    keras.config.set_floatx("float64")
     arrays = keras_cases.data()
-    found = {"keras": keras.version(), "losses": list(losses(arrays)), "metrics": list(metrics(arrays))}
+    found = {
+        "keras": keras.version(),
+        "losses": list(losses(keras, arrays)),
+        "metrics": list(metrics(keras, arrays)),
+    }
     text = json.dumps(found, indent=None, separators=(",", ":")).replace("],[", "],\n[")
     Path(__file__).with_name("keras.json").write_text(text + "\n")
     assert all(np.isfinite(value).all() for value in found["losses"])
