@@ -59,6 +59,7 @@ class Network(Chain, library=True):
         self._kept: Array = np.empty(0)
         self._shared: list[tuple[Array, Array]] = []
         self._frozen: list[slice] | None = None  # when known
+        self._parameters: list[tuple[Layer, Declaration, Piece]] | None = None  # when known
         self._simple = False
         """Whether all layers are the library's own, without children: then ``theta.size`` bounds the products."""
         self.exclusive = Exclusive()
@@ -130,13 +131,16 @@ class Network(Chain, library=True):
         path = (layer._record.path or ())[len(self._record.path or ()) :]
         return "/".join(["layers", *map(str, path), *([array] if array else [])])
 
-    def parameters(self) -> Iterator[tuple[Layer, Declaration, Piece]]:
+    def parameters(self) -> Sequence[tuple[Layer, Declaration, Piece]]:
         """Each parameter's layer, its declaration, and where it is in ``theta``; shared ones once."""
-        start = 0
-        for layer in walk(self):
-            for d in own_params(layer):
-                yield layer, d, Piece(self.name_of(layer, d.name), slice(start, start + d.size), d.shape)
-                start += d.size
+        if self._parameters is None:
+            self._parameters, start = [], 0
+            for layer in walk(self):
+                for d in own_params(layer):
+                    piece = Piece(self.name_of(layer, d.name), slice(start, start + d.size), d.shape)
+                    self._parameters.append((layer, d, piece))
+                    start += d.size
+        return self._parameters
 
     def pieces(self, wanted: Callable[[Layer, Declaration], bool] = lambda layer, d: True) -> list[Piece]:
         """The parameters for which ``wanted`` is true, and where they are in ``theta``."""
@@ -271,13 +275,13 @@ class Network(Chain, library=True):
             return place, buffer_place
 
         lay_out(self, 0, 0)
-        self._frozen = None
         for layer in layers:  # only now that nothing can fail any more
             bind(layer, views[id(layer)], gradients[id(layer)])
             if layer.draws and "rng" not in layer.__dict__:
                 layer.rng = self.generators.noise_of_layer(layer._record.path or ())
         for network, piece, buffer_piece, pairs in networks:
             network._theta, network._grad, network._buffers = theta[piece], grad[piece], buffers[buffer_piece]
+            network._frozen = network._parameters = None
             network._kept = np.empty_like(network._buffers)
             network._shared = [pair for pair in pairs if np.may_share_memory(pair[0], network._grad)]
         self._simple = all(layer._record.simple for layer in self.children)

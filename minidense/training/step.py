@@ -43,7 +43,7 @@ class Learner:
         self.gradient = row_loss.gradient if row_loss is not None and row_loss._trusted else self._own_gradient
         self.optimizer = model.optimizer
         self.theta, self.grad = network.theta, network.grad
-        parameters = list(network.parameters())
+        parameters = network.parameters()
         self.parameters = [(d, piece) for _, d, piece in parameters]
         self.penalties = network.penalties() if any(d.regularizer for d, _ in self.parameters) else []
         limits = [(d.constraint, layer, d.name) for layer, d, _ in parameters if d.constraint is not None]
@@ -67,11 +67,14 @@ class Learner:
 
     def prepare(self) -> None:
         """Tell the optimizer where each parameter is in ``theta``, whether it decays, and its rate's factor."""
-        if self.optimizer is not None:
-            self.optimizer.pieces = [piece for _, piece in self.parameters]
-            self.optimizer.decayed = [piece.slice for d, piece in self.parameters if d.decay]
-            factors = [(piece.slice, d.rate * self.optimizer.factor_of(piece.name)) for d, piece in self.parameters]
-            self.optimizer.factors = tuple((piece, factor) for piece, factor in factors if factor != 1)
+        optimizer = self.optimizer
+        if optimizer is not None:
+            decayed = [piece.slice for d, piece in self.parameters if d.decay]
+            vars(optimizer).update(pieces=[piece for _, piece in self.parameters], decayed=decayed)
+            factors = [(piece.slice, d.rate * optimizer.factor_of(piece.name)) for d, piece in self.parameters]
+            known = tuple((piece, factor) for piece, factor in factors if factor != 1)
+            if known != optimizer.factors:
+                optimizer.factors = known
 
     def backpropagate(self, step: Step) -> bool:
         """Compute ``grad`` for ``step`` and store its scores. Returns False if the loss is not finite."""
