@@ -9,6 +9,9 @@ class OnDisk:
     def __init__(self, array):
         self._array, self.shape, self.dtype, self.largest = array, array.shape, array.dtype, 0
 
+    def __len__(self):
+        return len(self._array)
+
     def __getitem__(self, rows):
         if not isinstance(rows, slice):
             assert (np.diff(rows) > 0).all(), "HDF5 wants rising indices"

@@ -124,18 +124,6 @@ def test_a_buffer_of_the_users_own_is_in_get_weights_and_in_files(tmp_path):
     assert np.array_equal(md.load_model(tmp_path / "m.npz", {"Mean": Mean}).predict(x), model.predict(x))
 
 
-def test_the_old_names_are_told_the_new_ones():
-    class Old(md.Layer):
-        def build(self, input_shape):
-            self.state("mean", input_shape)
-            return input_shape
-
-    with pytest.raises(AttributeError, match=r"self\.state\(\.\.\.\) is now called self\.buffer\(\.\.\.\)"):
-        md.Sequential([Old()]).build(3)
-    with pytest.raises(AttributeError, match=r"self\.empty\(\.\.\.\) is now called self\.workspace"):
-        md.Dense(3).empty("z", (2, 2), np.dtype("float32"))
-
-
 def test_an_add_that_fails_adds_nothing():
     class Picky(md.Layer):
         ready = False

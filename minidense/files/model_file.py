@@ -456,7 +456,7 @@ def _check_names_fit(names: Names, network: Network, loss: Loss | None) -> None:
             raise ValueError(f"it has names of {n} classes for outputs of shape {outputs}")
 
 
-def read_weights(path: str | os.PathLike[str], model: Model, skip_mismatch: bool = False) -> dict[str, Array]:
+def read_weights(path: str | os.PathLike[str], model: Model, skip_mismatch: bool) -> dict[str, Array]:
     """The parameters and buffers of a file, in the dtype of a model that has the same names and shapes.
 
     skip_mismatch: leave out the layers of which an array does not fit, and warn. Raises ValueError with all that does

@@ -438,9 +438,6 @@ class Layer(Configurable):
             return record.values[name]
         if name in ("forward", "backward"):
             hint = "A layer must define forward and backward."
-        elif name in ("state", "empty"):
-            new = {"state": "buffer", "empty": "workspace"}[name]
-            hint = f"self.{name}(...) is now called self.{new}(...)."
         elif any(name in (d.name, "d" + d.name) for d in [*record.params, *record.buffers]):
             hint = "It is declared, and exists once the model is built."
         else:

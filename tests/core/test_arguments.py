@@ -42,7 +42,13 @@ def test_a_flag_is_a_bool(value):
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("lr", "learning_rate"), ("learningrate", "learning_rate"), ("iteration", "iterations"), ("momentun", "momentum")],
+    [
+        ("lr", "learning_rate"),
+        ("learningrate", "learning_rate"),
+        ("decay", "weight_decay"),
+        ("iteration", "iterations"),
+        ("momentun", "momentum"),
+    ],
 )
 def test_an_attribute_that_is_likely_a_mistake_is_refused(name, meant):
     optimizer = md.SGD(0.1)

@@ -25,3 +25,8 @@ def test_spirals_turn_through_four_radians_with_noise_of_a_fifth():
     noise = (along + np.pi) % (2 * np.pi) - np.pi
     assert abs(noise.mean()) < 5 * 0.2 / np.sqrt(3 * n)  # five standard errors
     assert abs(noise.std() - 0.2) < 5 * 0.2 / np.sqrt(6 * n)
+
+
+def test_spirals_as_they_are_without_arguments():
+    x, y = md.datasets.make_spirals()
+    assert (x.shape, np.bincount(y).tolist()) == ((300, 2), [100, 100, 100])

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from forge import sealed, taken_apart
 from snapshots import picture
 
 import minidense as md
@@ -172,3 +173,22 @@ def test_a_path_named_auto_is_a_path(tmp_path, monkeypatch):
     assert train(resume=tmp_path / "auto").optimizer.iterations == 9
     with pytest.raises(FileNotFoundError, match="there is no checkpoint; begin with resume=None"):
         train(callbacks.ModelCheckpoint("auto"), resume="none")
+
+
+@pytest.mark.parametrize("name", ["epoch", "step"])
+def test_a_file_that_does_not_say_where_its_run_is(name, tmp_path):
+    path = tmp_path / "run.npz"
+    train(callbacks.ModelCheckpoint(path), resume=None, epochs=1)
+    manifest, arrays = taken_apart(path.read_bytes())
+    manifest["training"][name] = "two"
+    path.write_bytes(sealed(manifest, arrays))
+    with pytest.raises(ValueError, match="its record of the run is incomplete"):
+        position(path)
+
+
+def test_a_checkpoint_that_was_not_in_the_file_saves_nothing_when_the_run_is_resumed(tmp_path):
+    with pytest.raises(Killed):
+        train(callbacks.ModelCheckpoint(f"{tmp_path}/a-{{step}}.npz", every="step"), Kill(4), resume=None)
+    newest = max(tmp_path.glob("a-*.npz"), key=position)
+    train(callbacks.ModelCheckpoint(f"{tmp_path}/b-{{epoch}}-{{step}}.npz", every="9 epochs"), resume=newest)
+    assert not list(tmp_path.glob("b-*"))

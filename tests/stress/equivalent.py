@@ -2,6 +2,21 @@
 
 EXPLAINED = {
     (
+        "files/checkpoint.py",
+        "said = other[:300] if isinstance(other, str) else shown(other)",
+        "said = other[:301] if isinstance(other, str) else shown(other)",
+    ): "A bound on the length of a message.",
+    (
+        "files/model_file.py",
+        'more = [f"and {len(misfits) - _MOST_NAMES} more"] * (len(misfits) > _MOST_NAMES)',
+        'more = [f"and {len(misfits) - _MOST_NAMES} more"] * ((len(misfits) >= _MOST_NAMES))',
+    ): 'A message says "and 0 more" where there are exactly as many as it names.',
+    (
+        "files/codec.py",
+        "if not whole or max(len(words), len(spawn_key)) > _LARGEST_SEED or not 4 <= pool_size <= 64:",
+        "if not whole or (max(len(words), len(spawn_key)) >= _LARGEST_SEED) or not 4 <= pool_size <= 64:",
+    ): "A bound on memory, far above the length of any seed that a model has.",
+    (
         "callbacks/reporting.py",
         "ncols=100,",
         "ncols=101,",
