@@ -534,3 +534,21 @@ def test_a_layer_that_changes_the_number_of_rows_passes_their_weights():
     assert np.array_equal(model.theta, before)
     model.train_on_batch(x, y)  # and no weights are left behind
     md.check_layer(Folds(True), 4)
+
+
+def test_a_child_without_parameters_need_not_be_asked_for_its_backward():
+    class Shown(md.Layer):
+        """Looks at what a ReLU would make of x, and returns x."""
+
+        def build(self, input_shape):
+            return self.child("f", md.ReLU(), input_shape)
+
+        def forward(self, x, training):
+            self.share = (self.f.forward(x, training) > 0).mean()
+            return x
+
+        def backward(self, dy):
+            return dy
+
+    model = md.Sequential([Shown(), md.Dense(2)], rng=0).compile()
+    model.fit(np.eye(3), [0, 1, 0], verbose=0)

@@ -78,7 +78,7 @@ OPTIMIZERS = (
     lambda **more: md.Adam(0.1, **more),
     lambda **more: md.AdamW(md.schedules.CosineDecay(0.1, 5), epsilon=1e-300, **more),
     lambda **more: md.RMSprop(0.1, centered=True, use_ema=True, **more),
-    lambda **more: md.Nadam(0.1, clipnorm=0.1, **more),
+    lambda **more: md.Nadam(0.1, **more),
     lambda **more: md.Lion(0.1, use_ema=True, ema_overwrite_frequency=2, **more),
     lambda **more: md.RMSprop(
         md.schedules.WarmUp(md.schedules.ExponentialDecay(0.1, 1, 1e-10), 2), momentum=0.9, **more
