@@ -71,6 +71,8 @@ class KerasMethods:
                 raise ValueError(f"get_layer: expected an index below {len(self)}, got {index}.")
             return self.layers[index]
         names = {layer.name: layer for layer in self.layers}
+        if len(alike := [layer for layer in self.layers if layer.name == name]) > 1:
+            raise ValueError(f"get_layer: {len(alike)} layers are called {shown(name)}; take one by its position.")
         if name not in names:
             raise ValueError(
                 f"get_layer: there is no {shown(name)}.{nearest(name, names)} There are: {', '.join(names)}."
@@ -128,7 +130,9 @@ class KerasMethods:
 
 def split_input(layers: Any) -> tuple[Any, tuple[int, ...] | None]:
     """The items of a model without an ``Input`` at the beginning, and the shape that the first one says, if any."""
-    if not isinstance(layers, list | tuple) or not layers or not isinstance(layers[0], Layer):
+    if not isinstance(layers, list | tuple) or not layers:
         return layers, None
+    if not isinstance(layers[0], Layer):  # a model that is built knows its shape
+        return layers, getattr(layers[0], "input_shape", None) if hasattr(layers[0], "network") else None
     shape = layers[0]._record.said_shape
     return (layers[1:] if isinstance(layers[0], Input) else layers), shape

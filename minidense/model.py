@@ -478,7 +478,7 @@ class Sequential(KerasMethods):
     def evaluate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | str | None = 1024,
         verbose: int | str = 0,
         sample_weight: Any = None,
@@ -491,7 +491,7 @@ class Sequential(KerasMethods):
     def evaluate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | str | None = 1024,
         verbose: int | str = 0,
         sample_weight: Any = None,
@@ -505,7 +505,7 @@ class Sequential(KerasMethods):
     def evaluate(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         batch_size: int | str | None = 1024,
         verbose: int | str = 0,
         sample_weight: Any = None,
@@ -587,6 +587,7 @@ class Sequential(KerasMethods):
         """The number of parameters, shared ones counted once; 0 before the model is built."""
         return self.network.theta.size if self.built else 0
 
+    @known_keywords
     def summary(self) -> Summary:
         """A table of the layers, their output shapes and numbers of parameters; "?" before the model is built.
 
@@ -609,6 +610,7 @@ class Sequential(KerasMethods):
     # ------------------------------------------------------------------ saving
 
     @guarded
+    @known_keywords
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the whole model: layers, parameters, optimizer with its state, random generators, history.
 
@@ -728,6 +730,7 @@ class Sequential(KerasMethods):
 
 
 @guarded
+@known_keywords
 def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
     """Load the model that ``model.save`` or a checkpoint has written to ``path``, ready to predict and train.
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple, ParamSpec, Self, TypedDict, Unpack
 
 import numpy as np
 
+from minidense import schedules as schedules
 from minidense.core.arguments import flag, lookup, nearest, real_number, shown, text, whole_number
 from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define

@@ -18,9 +18,17 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
            [0., 0., 1.]], dtype=float32)
     """
     labels = np.asarray(x)
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
+        labels = labels.astype(int)
     if labels.dtype.kind not in "iu" or not labels.size or labels.min() < 0:
         raise ValueError(f"to_categorical: expected whole numbers of at least 0, got {shown(x)}.")
     count = int(labels.max()) + 1 if num_classes is None else num_classes
     if labels.max() >= count:
         raise ValueError(f"to_categorical: the label {labels.max()} needs more than {count} classes.")
     return np.asarray(np.eye(count, dtype="float32")[labels])
+
+
+def set_random_seed(seed: int) -> None:
+    """Raises TypeError: there is no seed for everything. Pass it to the model: ``Sequential(layers, rng=seed)``."""
+    raise TypeError(f"there is no global seed; pass it to the model: md.Sequential(layers, rng={seed!r}).")

@@ -292,3 +292,60 @@ def test_the_batch_size_of_the_validation_changes_no_result():
     assert histories[0].keys() == histories[1].keys()
     for name, values in histories[0].items():
         assert values == pytest.approx(histories[1][name], rel=1e-6)
+
+
+def test_a_source_of_batches_is_for_fit_only():
+    class Batches:
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            return X[i * 10 : i * 10 + 10], Y[i * 10 : i * 10 + 10]
+
+    model = make()
+    model.fit(Batches(), verbose=0)
+    for call in (lambda: model.predict(Batches()), lambda: model.evaluate(Batches())):
+        with pytest.raises(TypeError, match="x: expected rows, got a source of batches"):
+            call()
+
+
+def test_a_fit_that_learns_nothing_warns():
+    model = make()
+    model.trainable = False
+    with pytest.warns(UserWarning, match="all layers are frozen"):
+        model.fit(X, Y, verbose=0)
+
+
+def test_a_model_around_a_built_one_is_built():
+    inner = md.Sequential([md.Dense(3)]).build(6)
+    expected = inner.predict(X)
+    assert md.Sequential([inner, md.Softmax()]).predict(X).argmax(axis=1).tolist() == expected.argmax(axis=1).tolist()
+
+
+def test_two_layers_of_one_name():
+    model = md.Sequential([md.Dense(3, name="a"), md.Dense(3, name="a")])
+    with pytest.raises(ValueError, match="2 layers are called 'a'"):
+        model.get_layer("a")
+
+
+def test_weights_of_a_layer_are_finite():
+    layer = make()[0]
+    before = layer.get_weights()
+    with pytest.raises(ValueError, match="expected numbers that are finite in float32"):
+        layer.set_weights([np.full((6, 5), np.nan), np.zeros(5)])
+    assert np.array_equal(layer.W, before[0])
+
+
+def test_keras_modules_and_classes():
+    from minidense.constraints import MaxNorm
+    from minidense.initializers import Constant, HeNormal
+    from minidense.regularizers import l2
+
+    assert md.optimizers.schedules is md.schedules
+    layer = md.Dense(3, kernel_initializer=HeNormal(), bias_initializer=Constant(0.5), kernel_regularizer=l2(0.1))
+    assert np.array_equal(md.Sequential([layer]).build(4)[0].b, [0.5] * 3)
+    assert md.Dense(3, bias_initializer=None, kernel_constraint=MaxNorm(2.0)).units == 3
+    with pytest.raises(TypeError, match="initial values come from the model's generator"):
+        HeNormal(seed=3)
+    with pytest.raises(TypeError, match="there is no global seed"):
+        md.utils.set_random_seed(3)

@@ -313,6 +313,8 @@ class Layer(Configurable):
         shapes = [view.shape for view in targets.values()], [array.shape for array in arrays]
         if shapes[0] != shapes[1]:
             raise ValueError(f"{self._where}: weights: expected arrays of shapes {shapes[0]}, got {shapes[1]}.")
+        if not all(np.isfinite(array.astype(self.dtype)).all() for array in arrays):
+            raise ValueError(f"{self._where}: weights: expected numbers that are finite in {self.dtype}.")
         for view, array in zip(targets.values(), arrays, strict=True):
             view[...] = array
 

@@ -41,8 +41,8 @@ class Dense(Layer, library=True):
         units: int,
         activation: str | Layer | None = None,
         use_bias: bool = True,
-        kernel_initializer: str | Initializer = "glorot_uniform",
-        bias_initializer: str | Initializer = "zeros",
+        kernel_initializer: str | float | Array | Initializer | None = "glorot_uniform",
+        bias_initializer: str | float | Array | Initializer | None = "zeros",
         kernel_regularizer: str | Regularizer | None = None,
         bias_regularizer: str | Regularizer | None = None,
         activity_regularizer: None = None,
@@ -52,8 +52,10 @@ class Dense(Layer, library=True):
         self.units = whole_number("Dense: units", units)
         self.activation = None if activation is None else get_activation(activation)
         self.use_bias = flag("Dense: use_bias", use_bias)
-        self.kernel_initializer = get_initializer(kernel_initializer)
-        self.bias_initializer = get_initializer(bias_initializer)
+        self.kernel_initializer = get_initializer(
+            "glorot_uniform" if kernel_initializer is None else kernel_initializer
+        )
+        self.bias_initializer = get_initializer("zeros" if bias_initializer is None else bias_initializer)
         self.kernel_regularizer = get_regularizer(kernel_regularizer, "Dense: kernel_regularizer")
         self.bias_regularizer = get_regularizer(bias_regularizer, "Dense: bias_regularizer")
         if activity_regularizer is not None:

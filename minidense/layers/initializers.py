@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -213,3 +214,21 @@ def get_initializer(initializer: str | float | Array | Initializer) -> Initializ
     raise TypeError(
         f"initializer: expected a name, a number, an array or a callable init(rng, shape), got {shown(initializer)}."
     )
+
+
+def _by_class(init: Initializer) -> Callable[..., Initializer]:
+    def make(seed: None = None) -> Initializer:
+        """The initializer. Raises TypeError for a seed."""
+        if seed is not None:
+            raise TypeError("seed: initial values come from the model's generator: Sequential(layers, rng=seed).")
+        return init
+
+    return make
+
+
+Constant = Filled
+Zeros, Ones = _by_class(zeros), _by_class(ones)
+GlorotUniform, GlorotNormal = _by_class(glorot_uniform), _by_class(glorot_normal)
+HeUniform, HeNormal = _by_class(he_uniform), _by_class(he_normal)
+LecunUniform, LecunNormal = _by_class(lecun_uniform), _by_class(lecun_normal)
+"""Keras' classes of these names, for ``HeNormal()``."""

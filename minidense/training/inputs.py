@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidense.core.arguments import flag, listed, real_number, whole_number
+from minidense.core.arguments import flag, listed, real_number, shown, whole_number
 from minidense.core.errors import warn
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
@@ -211,6 +211,8 @@ class Checks:
         columns: Sequence[str] | None = None,
     ) -> Feed:
         """The feed for ``evaluate``, from rows as the user passed them. columns: of rows that are part of a frame."""
+        if is_source_of_batches(x):
+            raise TypeError(f"{what}x: expected rows, got a source of batches, {shown(x)}; only fit takes these for x.")
         columns = self.names.columns_of(x, what + "x") or columns
         x, y = as_rows(x, y, what)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x), what + "sample_weight")

@@ -10,9 +10,10 @@ import numpy as np
 
 from minidense.callbacks.base import Callback, CallbackList
 from minidense.callbacks.reporting import progress_callback
+from minidense.core.arguments import shown
 from minidense.core.types import Array
 from minidense.data.arrays import Rows, as_features, check_features
-from minidense.data.batches import SLICE_ROWS, check_batch_size
+from minidense.data.batches import SLICE_ROWS, check_batch_size, is_source_of_batches
 from minidense.data.labels import largest_or_above
 from minidense.losses import Loss, threshold_of
 from minidense.network import inference_steps
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 def features(model: Sequential, x: Any) -> Rows:
     """``x`` as rows that the built model takes, checked. Raises TypeError and ValueError."""
     input_shape, _ = model._built_shapes()
+    if type(x) is not np.ndarray and is_source_of_batches(x):
+        raise TypeError(f"x: expected rows, got a source of batches, {shown(x)}: call predict for each of its batches.")
     columns = None if type(x) is np.ndarray else model._names.columns_of(x)
     rows = as_features(x)
     check_features(rows, input_shape, model.dtype, names=columns)

@@ -49,7 +49,14 @@ FLOORS = [
         "aliases.py": [],
     },
     {"model.py": []},
-    {"models.py": [], "utils.py": [], "__init__.py": []},
+    {
+        "models.py": [],
+        "utils.py": [],
+        "initializers.py": [],
+        "regularizers.py": [],
+        "constraints.py": [],
+        "__init__.py": [],
+    },
 ]
 
 # A run that is saved or resumed needs files/, and files/ needs the classes of the run: one of the two must be imported
