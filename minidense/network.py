@@ -282,6 +282,7 @@ class Network(Chain, library=True):
         for network, piece, buffer_piece, pairs in networks:
             network._theta, network._grad, network._buffers = theta[piece], grad[piece], buffers[buffer_piece]
             network._frozen = network._parameters = None
+            network.parameters()
             network._kept = np.empty_like(network._buffers)
             network._shared = [pair for pair in pairs if np.may_share_memory(pair[0], network._grad)]
         self._simple = all(layer._record.simple for layer in self.children)

@@ -309,13 +309,6 @@ def test_a_source_of_batches_is_for_fit_only():
             call()
 
 
-def test_a_fit_that_learns_nothing_warns():
-    model = make()
-    model.trainable = False
-    with pytest.warns(UserWarning, match="all layers are frozen"):
-        model.fit(X, Y, verbose=0)
-
-
 def test_a_model_around_a_built_one_is_built():
     inner = md.Sequential([md.Dense(3)]).build(6)
     expected = inner.predict(X)

@@ -256,8 +256,6 @@ class Run:
         if not model.built:
             model.network.allocate()
         model.optimizer.claim(model)
-        if model.theta.size and sum(piece.stop - piece.start for piece in model.network.frozen) == model.theta.size:
-            warn("fit: all layers are frozen (trainable = False): nothing is learnt but the buffers.")
         model._names = self.names if saved is None else saved.model._names
         state = {} if saved is None else saved.state
         self.history = History() if saved is None or saved.model.history is None else saved.model.history
