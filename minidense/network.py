@@ -370,7 +370,7 @@ class Network(Chain, library=True):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        none = dict.fromkeys(("_theta", "_grad"))
+        none = dict.fromkeys(("_theta", "_grad", "_parameters"))
         return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_shared": [], "_was_built": self.built}
 
     def allocate_copy(self) -> None:
