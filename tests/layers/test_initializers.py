@@ -144,3 +144,9 @@ def test_a_callable_is_taken_as_it_is():
 def test_what_is_no_initializer(initializer, error, message):
     with pytest.raises(error, match=message):
         get_initializer(initializer)
+
+
+def test_an_identity_is_a_matrix():
+    assert np.array_equal(drawn("identity", (2, 3)), [[1, 0, 0], [0, 1, 0]])
+    with pytest.raises(ValueError, match="Identity: expected the shape of a matrix"):
+        drawn("identity", (2, 3, 4))
