@@ -342,3 +342,9 @@ def test_keras_modules_and_classes():
         HeNormal(seed=3)
     with pytest.raises(TypeError, match="there is no global seed"):
         md.utils.set_random_seed(3)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, "all"])
+def test_the_batch_size_of_the_validation_is_checked_also_without_one(wrong):
+    with pytest.raises((TypeError, ValueError), match="validation_batch_size: expected a whole number"):
+        make().fit(X, Y, validation_batch_size=wrong, verbose=0)

@@ -594,3 +594,25 @@ def test_a_forged_state_is_refused_and_changes_nothing(case):
     (found,) = CallbackList([stop]).check(states)
     assert re.search(message, found)
     assert vars(stop) == before
+
+
+def test_blocks_are_all_steps_of_an_epoch_and_params_say_what_is_run():
+    class Blocks(md.Callback):
+        def __init__(self):
+            self.steps, self.of_predict = [], None
+
+        def on_block_end(self, steps, logs=None):
+            self.steps.append(steps)
+
+        def on_predict_begin(self, logs=None):
+            self.of_predict = dict(self.params)
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(5000, 3)), rng.integers(0, 2, 5000)
+    blocks, model = Blocks(), md.Sequential([md.Dense(2)], rng=0).compile()
+    history = model.fit(x, y, batch_size=8, epochs=2, callbacks=[blocks], verbose=0)
+    assert len(blocks.steps) > 4
+    assert sum(blocks.steps) == 2 * 625
+    assert history.params == {"epochs": 2, "steps": 625, "batch_size": 8}
+    model.predict(x, batch_size=700, callbacks=[blocks])
+    assert blocks.of_predict == {"steps": 8, "batch_size": 700}
