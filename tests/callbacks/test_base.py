@@ -608,7 +608,7 @@ def test_blocks_are_all_steps_of_an_epoch_and_params_say_what_is_run():
             self.of_predict = dict(self.params)
 
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(5000, 3)), rng.integers(0, 2, 5000)
+    x, y = rng.normal(size=(5000, 60)), rng.integers(0, 2, 5000)
     blocks, model = Blocks(), md.Sequential([md.Dense(2)], rng=0).compile()
     history = model.fit(x, y, batch_size=8, epochs=2, callbacks=[blocks], verbose=0)
     assert len(blocks.steps) > 4
