@@ -70,14 +70,14 @@ class KerasMethods:
             if not -len(self) <= index < len(self):
                 raise ValueError(f"get_layer: expected an index below {len(self)}, got {index}.")
             return self.layers[index]
-        names = {layer.name: layer for layer in self.layers}
-        if len(alike := [layer for layer in self.layers if layer.name == name]) > 1:
-            raise ValueError(f"get_layer: {len(alike)} layers are called {shown(name)}; take one by its position.")
-        if name not in names:
-            raise ValueError(
-                f"get_layer: there is no {shown(name)}.{nearest(name, names)} There are: {', '.join(names)}."
-            )
-        return names[name]
+        found = [layer for layer in self.layers if layer.name == name]
+        if len(found) > 1:
+            raise ValueError(f"get_layer: {len(found)} layers are called {shown(name)}; take one by its position.")
+        if not found:
+            names = [layer.name for layer in self.layers]
+            known = ", ".join(names)
+            raise ValueError(f"get_layer: there is no {shown(name)}.{nearest(name, names)} There are: {known}.")
+        return found[0]
 
     @property
     def weights(self: Any) -> list[Array]:

@@ -61,6 +61,8 @@ class Sequential(KerasMethods):
     (2, 10)
     """
 
+    _made = False
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if own := {"forward", "backward"} & vars(cls).keys():
@@ -93,13 +95,15 @@ class Sequential(KerasMethods):
         self.weighted_metrics: list[Metric] = []
         self._rng_given = rng is not None
         self._rows_forward: int | None = None
+        self._names = Names()
+        self._made = True
+        """Whether the constructor has run: from then on, ``__setattr__`` checks the names of new attributes."""
         self._build_as_said()
 
     def _build_as_said(self) -> None:
         """Build the model if its first item said the shape of a sample."""
         if self._said_shape is not None and self.network.children:
             self.build(self._said_shape)
-        self._names = Names()
 
     def _as_layer(self) -> Network:
         """The model's network, to be used as a layer."""
@@ -120,7 +124,7 @@ class Sequential(KerasMethods):
         return facade
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if type(self) is Sequential and "history" in vars(self):
+        if self._made and type(self) is Sequential:
             check_attribute(self, name)
         object.__setattr__(self, name, value)
 

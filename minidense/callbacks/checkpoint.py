@@ -74,7 +74,7 @@ class ModelCheckpoint(Monitor, library=True):
             whole_number("ModelCheckpoint: save_freq: other than 'epoch'", save_freq)
             if every is not None:
                 raise ValueError("ModelCheckpoint: save_freq and every say the same: pass one of them.")
-        _interval(save_freq if every is None else every)
+        _ = self._between  # raises an error for what is no interval
         _check_template(self.filepath)
         if keep is not None and self.save_weights_only:
             raise ValueError("ModelCheckpoint: keep is for whole checkpoints, which say of which run they are.")
@@ -89,14 +89,18 @@ class ModelCheckpoint(Monitor, library=True):
         return math.nan if self.initial_value_threshold is None else self.initial_value_threshold
 
     @property
+    def _between(self) -> tuple[int, bool]:
+        return _interval(self.save_freq if self.every is None else self.every)
+
+    @property
     def interval(self) -> int:
         """The number of epochs or steps between two files."""
-        return _interval(self.save_freq if self.every is None else self.every)[0]
+        return self._between[0]
 
     @property
     def each_step(self) -> bool:  # type: ignore[override]
         """Whether ``interval`` counts steps."""
-        return _interval(self.save_freq if self.every is None else self.every)[1]
+        return self._between[1]
 
     @property
     def files(self) -> list[str]:
@@ -115,7 +119,8 @@ class ModelCheckpoint(Monitor, library=True):
         self._filled({**dict.fromkeys(names, 0.5), "epoch": 1, "step": 1} | ({"batch": 1} if self.each_step else {}))
 
     def on_save_point(self, run: Any) -> Callable[[], None] | None:
-        if self.each_step != bool(run.step) or (run.steps_made if self.each_step else run.epoch) % self.interval:
+        interval, each_step = self._between
+        if each_step != bool(run.step) or (run.steps_made if each_step else run.epoch) % interval:
             return None
         before = self.best
         if self.save_best_only and not self.improved(run.logs):

@@ -212,9 +212,7 @@ _ELSEWHERE = {
     "learning_rate": ("optimizer.learning_rate",),
     "decay": ("weight_decay",),
     "p": ("rate",),
-    "kernel": ("W",),
     "weight": ("W",),
-    "bias": ("b",),
     "requires_grad": ("trainable",),
 }
 """What Keras or PyTorch call an attribute, and what it is called here."""

@@ -260,7 +260,7 @@ class Layer(Configurable):
     # ------------------------------------------------------------------ what users read
 
     name = _FromRecord(lambda layer: _default_name(layer))
-    weights = _FromRecord(lambda layer: [*_arrays(layer).values()])
+    weights = _FromRecord(lambda layer: _arrays(layer))
     input_shape = _FromRecord(lambda layer: layer._record.input_shape)
     output_shape = _FromRecord(lambda layer: layer._record.output_shape)
     dtype = _FromRecord(lambda layer: layer._record.dtype)
@@ -305,17 +305,17 @@ class Layer(Configurable):
 
     def get_weights(self) -> list[Array]:
         """Copies of the layer's parameters and buffers, in the order of ``weights``, with those of its children."""
-        return [array.copy() for array in _arrays(self).values()]
+        return [array.copy() for array in _arrays(self)]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy ``weights``, in the order of ``get_weights``, into the layer. Raises ValueError for other shapes."""
         targets, arrays = _arrays(self), [np.array(array) for array in items("weights", weights)]
-        shapes = [view.shape for view in targets.values()], [array.shape for array in arrays]
+        shapes = [view.shape for view in targets], [array.shape for array in arrays]
         if shapes[0] != shapes[1]:
             raise ValueError(f"{self._where}: weights: expected arrays of shapes {shapes[0]}, got {shapes[1]}.")
         if not all(np.isfinite(array.astype(self.dtype)).all() for array in arrays):
             raise ValueError(f"{self._where}: weights: expected numbers that are finite in {self.dtype}.")
-        for view, array in zip(targets.values(), arrays, strict=True):
+        for view, array in zip(targets, arrays, strict=True):
             view[...] = array
 
     def __init_subclass__(cls, library: bool = False, **kwargs: Any) -> None:
@@ -497,14 +497,13 @@ def walk(layer: Layer) -> Iterator[Layer]:
         yield from walk(child)
 
 
-def _arrays(layer: Layer) -> dict[tuple[int, str], Array]:
+def _arrays(layer: Layer) -> list[Array]:
     """The parameters and buffers of a layer and its children, without shared ones. RuntimeError before it is built."""
-    found = {}
+    found = []
     for part in walk(layer):
         if part._record.params and not part._record.arrays:
             raise RuntimeError(f"{layer._where} has no weights yet: build the model first, model.build(input_shape).")
-        for d in [*own_params(part), *part._record.buffers]:
-            found[id(part), d.name] = part._record.arrays[d.name]
+        found += [part._record.arrays[d.name] for d in [*own_params(part), *part._record.buffers]]
     return found
 
 
