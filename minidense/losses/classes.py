@@ -166,10 +166,19 @@ class _OfProbabilities(RowLoss):
 
     from_logits: bool | None
 
-    def _accept(self, from_logits: bool | None, axis: int) -> None:
-        name = type(self).__name__
-        self.from_logits = None if from_logits is None else flag(f"{name}: from_logits", from_logits)
-        self.axis = last_axis(name, axis)
+    def __init__(
+        self,
+        from_logits: bool | None = None,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+        reduction: str = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        # Of the two bases, the cross-entropy comes next.
+        super().__init__(reduction, label_smoothing, name)  # type: ignore[call-arg, arg-type]
+        kind = type(self).__name__
+        self.from_logits = None if from_logits is None else flag(f"{kind}: from_logits", from_logits)
+        self.axis = last_axis(kind, axis)
 
     def check_included(self, skipped: bool) -> None:
         if self.from_logits is None or self.from_logits is not skipped:
@@ -196,17 +205,6 @@ class CategoricalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, library=Tru
     0.1054
     """
 
-    def __init__(
-        self,
-        from_logits: bool | None = None,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str = "sum_over_batch_size",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(reduction, label_smoothing, name)
-        self._accept(from_logits, axis)
-
 
 class SparseCategoricalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, library=True):
     """SoftmaxCrossEntropy with Keras' arguments. from_logits: need not be given; it is checked against the model.
@@ -225,8 +223,7 @@ class SparseCategoricalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, libra
         axis: int = -1,
         name: str | None = None,
     ) -> None:
-        super().__init__(reduction, name=name)
-        self._accept(from_logits, axis)
+        super().__init__(from_logits, 0.0, axis, reduction, name)
         self.ignore_class = ignore_class
         if ignore_class is not None:
             whole_number("SparseCategoricalCrossentropy: ignore_class", ignore_class, at_least=-(2**63))
@@ -259,17 +256,6 @@ class BinaryCrossentropy(_OfProbabilities, SigmoidCrossEntropy, library=True):
     0.1054
     """
 
-    def __init__(
-        self,
-        from_logits: bool | None = None,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str = "sum_over_batch_size",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(reduction, label_smoothing, name)
-        self._accept(from_logits, axis)
-
 
 class CategoricalFocalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, library=True):
     """``L_i = -sum_j alpha_j (1 - p_ij)**gamma t_ij log p_ij`` with ``p = softmax(scores)`` (Lin et al., 2017).
@@ -291,8 +277,7 @@ class CategoricalFocalCrossentropy(_OfProbabilities, SoftmaxCrossEntropy, librar
         reduction: str = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
-        super().__init__(reduction, label_smoothing, name)
-        self._accept(from_logits, axis)
+        super().__init__(from_logits, label_smoothing, axis, reduction, name)
         what = "CategoricalFocalCrossentropy: alpha"
         several = isinstance(alpha, list | tuple | np.ndarray)
         for factor in items(what, alpha) if several else [alpha]:
@@ -344,8 +329,7 @@ class BinaryFocalCrossentropy(_OfProbabilities, SigmoidCrossEntropy, library=Tru
         reduction: str = "sum_over_batch_size",
         name: str | None = None,
     ) -> None:
-        super().__init__(reduction, label_smoothing, name)
-        self._accept(from_logits, axis)
+        super().__init__(from_logits, label_smoothing, axis, reduction, name)
         what = "BinaryFocalCrossentropy: "
         self.apply_class_balancing = flag(f"{what}apply_class_balancing", apply_class_balancing)
         self.alpha = real_number(f"{what}alpha", alpha, at_least=0, below=1)
