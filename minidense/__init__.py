@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minidense import callbacks, losses, metrics, schedules
+from minidense import callbacks, constraints, initializers, losses, metrics, regularizers, schedules
 from minidense.callbacks.base import Callback
 from minidense.core.errors import CorruptFileError
 from minidense.core.version import __version__ as __version__
@@ -49,9 +49,6 @@ from minidense.layers import (
     Softplus,
     Softsign,
     Tanh,
-    constraints,
-    initializers,
-    regularizers,
 )
 from minidense.losses import (
     FunctionLoss,

@@ -1,6 +1,7 @@
 """What users of Keras expect of a model besides: a function, a sequence of layers, a configuration."""
 
 import copy
+import importlib
 import json
 
 import numpy as np
@@ -335,6 +336,9 @@ def test_keras_modules_and_classes():
     from minidense.regularizers import l2
 
     assert md.optimizers.schedules is md.schedules
+    assert md.initializers is importlib.import_module("minidense.initializers")  # whatever was imported before
+    assert md.regularizers is importlib.import_module("minidense.regularizers")
+    assert md.constraints is importlib.import_module("minidense.constraints")
     layer = md.Dense(3, kernel_initializer=HeNormal(), bias_initializer=Constant(0.5), kernel_regularizer=l2(0.1))
     assert np.array_equal(md.Sequential([layer]).build(4)[0].b, [0.5] * 3)
     assert md.Dense(3, bias_initializer=None, kernel_constraint=MaxNorm(2.0)).units == 3

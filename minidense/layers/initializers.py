@@ -16,6 +16,35 @@ from minidense.core.configurable import Configurable
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features
 
+__all__ = [
+    "INITIALIZERS",
+    "Constant",
+    "Filled",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "Initializer",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "Zeros",
+    "get_initializer",
+    "glorot_normal",
+    "glorot_uniform",
+    "he_normal",
+    "he_uniform",
+    "lecun_normal",
+    "lecun_uniform",
+    "ones",
+    "zeros",
+]
+
 
 class Initializer(Protocol):
     """A callable ``init(rng, shape)`` that returns an array of that shape."""

@@ -48,13 +48,10 @@ FLOORS = [
         "files": ["atomic", "archive", "codec", "behaviour", "model_file", "checkpoint", "numpy_export"],
         "aliases.py": [],
     },
-    {"model.py": []},
+    {"model.py": [], "initializers.py": [], "regularizers.py": [], "constraints.py": []},
     {
         "models.py": [],
         "utils.py": [],
-        "initializers.py": [],
-        "regularizers.py": [],
-        "constraints.py": [],
         "__init__.py": [],
     },
 ]
