@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tied import Transposed
 
 import minidense as md
 from minidense.layers.base import walk
@@ -203,29 +204,10 @@ def test_a_model_cannot_be_added_to_itself():
         around.build(4)
 
 
-class Tied(md.Layer):
-    """y = x W^T, with the W of another layer."""
-
-    def __init__(self, encoder):
-        self.encoder = encoder
-
-    def build(self, input_shape):
-        self.param("W", shared=(self.encoder, "W"))
-        return self.encoder.input_shape
-
-    def forward(self, x):
-        self.x = x
-        return x @ self.W.T
-
-    def backward(self, dy):
-        self.dW = dy.T @ self.x
-        return dy @ self.W
-
-
 def test_a_model_within_a_model_computes_the_whole_gradient():
     x = np.random.default_rng(0).normal(size=(7, 6))
     encoder = md.Dense(3)
-    inner = md.Sequential([encoder, Tied(encoder), md.BatchNormalization()]).compile("sgd", "mse")
+    inner = md.Sequential([encoder, Transposed(encoder), md.BatchNormalization()]).compile("sgd", "mse")
     outer = md.Sequential([inner], rng=0, dtype="float64").compile("sgd", "mse")
     with pytest.raises(RuntimeError, match="part of another one, which is not built"):
         inner.loss_and_grad(x, x)

@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+from tied import Transposed
 
 import minidense as md
 from minidense.layers.regularizers import L1, L1L2, L2, OrthogonalRegularizer, get_regularizer
@@ -134,22 +135,6 @@ def test_a_frozen_layer_is_penalized_and_does_not_move():
 
 
 def test_a_shared_parameter_is_penalized_once():
-    class Transposed(md.Layer):
-        def __init__(self, other):
-            self.other = other
-
-        def build(self, input_shape):
-            self.param("W", shared=(self.other, "W"))
-            return self.other.input_shape
-
-        def forward(self, x):
-            self.x = x
-            return x @ self.W.T
-
-        def backward(self, dy):
-            self.dW = dy.T @ self.x
-            return dy @ self.W
-
     def tied(regularizer):
         dense = md.Dense(3, kernel_regularizer=regularizer)
         return md.Sequential([dense, Transposed(dense)], rng=0, dtype="float64").compile(loss="mse").build(5)

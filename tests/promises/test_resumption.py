@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tied import Transposed
 
 import minidense as md
 from minidense import callbacks, schedules
@@ -166,25 +167,6 @@ class Gate(md.Layer):
         return self.g.backward(dy * self.by_f) + self.f.backward(dy * self.by_g)
 
 
-class Transposed(md.Layer):
-    """y = x W^T with the W of another layer."""
-
-    def __init__(self, other):
-        self.other = other
-
-    def build(self, input_shape):
-        self.param("W", shared=(self.other, "W"))
-        return self.other.input_shape
-
-    def forward(self, x):
-        self.x = x
-        return x @ self.W.T
-
-    def backward(self, dy):
-        self.dW = dy.T @ self.x
-        return dy @ self.W
-
-
 def tied():
     dense = md.Dense(6)
     return [dense, md.Tanh(), Transposed(dense), md.Dense(4)]
@@ -329,6 +311,7 @@ def test_resumed_from_a_run_that_was_resumed_itself(tmp_path):
 
 KILLED = """
     import os, signal, sys
+    sys.path.append("..")
     import minidense as md
     from test_resumption import X, Y, Counting, network, options
 
