@@ -16,9 +16,10 @@ from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data import batches
 from minidense.data.arrays import Rows, as_array, as_features, check_features, check_weights, part
-from minidense.data.batches import BatchFeed, Feed, as_batch, check_batch_size, is_source_of_batches
+from minidense.data.batches import Feed, check_batch_size
 from minidense.data.labels import class_weights
 from minidense.data.names import Names
+from minidense.data.sources import BatchFeed, as_batch, is_source_of_batches
 from minidense.losses import Loss, RowLoss, by_rows
 from minidense.metrics import check_targets
 

@@ -13,8 +13,9 @@ from minidense.callbacks.reporting import progress_callback
 from minidense.core.arguments import shown
 from minidense.core.types import Array
 from minidense.data.arrays import Rows, as_features, check_features
-from minidense.data.batches import SLICE_ROWS, check_batch_size, is_source_of_batches
+from minidense.data.batches import SLICE_ROWS, check_batch_size
 from minidense.data.labels import largest_or_above
+from minidense.data.sources import is_source_of_batches
 from minidense.losses import Loss, threshold_of
 from minidense.network import inference_steps
 from minidense.numerics.helpers import each

@@ -23,7 +23,7 @@ FLOORS = [
     {"core": ["types", "version", "errors", "arguments", "configurable", "exclusive", "interrupts", "rng"]},
     {"numerics": ["blas", "helpers", "functional"]},
     {
-        "data": ["arrays", "labels", "names", "batches"],
+        "data": ["arrays", "labels", "names", "batches", "sources"],
         "datasets": ["idx", "bundled", "synthetic", "fashion_mnist", "__init__"],
         "schedules.py": [],
     },
