@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, Self, overload
 
@@ -20,6 +20,7 @@ from minidense.core.interrupts import current, guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features, check_features, check_weights
+from minidense.data.batches import DefaultRows
 from minidense.data.names import Names
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Pass, expanded
@@ -31,7 +32,7 @@ from minidense.teaching.summary import Summary, summary
 from minidense.training import prediction
 from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
-from minidense.training.inputs import Checks, as_rows, prepared
+from minidense.training.inputs import Checks, HeldOut, as_rows, prepared
 from minidense.training.loop import Run, SavedRun
 from minidense.training.results import Results
 from minidense.training.step import learning
@@ -272,19 +273,21 @@ class Sequential(KerasMethods):
         self,
         x: Any,
         y: Any = None,
-        batch_size: int | str | None = 32,
+        batch_size: int | str | None = DefaultRows(32),
         epochs: int = 1,
         verbose: int | str = "auto",
         callbacks: Sequence[Callback] | Callback | None = (),
         validation_split: float = 0.0,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: Any = None,
         shuffle: bool = True,
         class_weight: Mapping[Any, float] | str | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
-        *,
+        validation_steps: int | None = None,
         validation_batch_size: int | str | None = None,
+        validation_freq: int | Collection[int] = 1,
+        *,
         validation_shuffle: bool = False,
         gradient_accumulation_steps: int = 1,
         resume: str | os.PathLike[str] | None = None,
@@ -296,14 +299,17 @@ class Sequential(KerasMethods):
         if there are none yet, and all data frames from then on must have them, in that order; arrays have no names.
         y: the n labels or targets that the loss takes; with a cross-entropy, also strings, the names of the classes, as
         many as the model has outputs, or two for one output. In sorted order they become ``class_names``, and 0, 1, 2,
-        ... for the loss and the metrics; a model that has learned names takes no numbers, and the reverse. Or, instead
-        of both, a generator of batches (x, y) or (x, y, sample_weight), or an object with Keras' PyDataset protocol
-        (``__len__``, ``__getitem__``, ``on_epoch_end``); steps_per_epoch is then the number of batches per epoch.
+        ... for the loss and the metrics; a model that has learned names takes no numbers, and the reverse.
+        Instead of both, x may be a source of batches (x, y) or (x, y, sample_weight): an object with Keras' PyDataset
+        protocol (``__len__``, ``__getitem__``, ``on_epoch_end``), something that each epoch iterates anew, such as
+        PyTorch's DataLoader, or a generator, which is read on. steps_per_epoch: the number of its batches per epoch, by
+        default all; a generator without it lasts for one epoch.
 
         batch_size: rows per update, by default 32; 1 for single-sample updates, "full" for all rows at once.
         epochs: the number of the last epoch; initial_epoch: that of the first one, where earlier calls have made some.
-        validation_data: (x, y) or (x, y, sample_weight), evaluated after each epoch, validation_batch_size rows at a
-        time.
+        validation_data: (x, y), (x, y, sample_weight), or a source of these, of validation_steps batches. It is
+        evaluated after each epoch, validation_batch_size rows at a time, by default 1,024. validation_freq: after every
+        so many epochs, or after those of a list, counted from 1; in the others its values in the History are NaN.
         validation_split: instead, the fraction of x and y, their last rows, to keep out of training; with
         validation_shuffle, random rows, for which the data is copied.
         shuffle: draw a new order of the rows for each epoch, from the model's own random generator.
@@ -331,20 +337,20 @@ class Sequential(KerasMethods):
         listed = CallbackList(callbacks, progress_callback(verbose))
         path = newest_file(listed.given) if isinstance(resume, str) and resume == "auto" else resume
         saved = None if path is None else self._saved_run(path)
-        generators = (self if saved is None else saved.model).network.generators
+        held_out = HeldOut(
+            *(validation_data, validation_split, validation_shuffle),
+            *(validation_batch_size, validation_steps, validation_freq),
+        )
         with (
             self._exclusively(own="fit"),
             prepared(
                 self,
                 x,
                 y,
-                generators=generators,
-                batch_size=32 if batch_size is None else batch_size,
+                generators=(self if saved is None else saved.model).network.generators,
+                batch_size=batch_size,
                 gradient_accumulation_steps=gradient_accumulation_steps,
-                validation_data=validation_data,
-                validation_batch_size=1024 if validation_batch_size is None else validation_batch_size,
-                validation_split=validation_split,
-                validation_shuffle=validation_shuffle,
+                held_out=held_out,
                 sample_weight=sample_weight,
                 class_weight=class_weight,
                 steps_per_epoch=steps_per_epoch,
@@ -435,26 +441,27 @@ class Sequential(KerasMethods):
     def predict(
         self,
         x: Any,
-        batch_size: int | str | None = 1024,
+        batch_size: int | str | None = DefaultRows(1024),
         verbose: int | str = 0,
+        steps: int | None = None,
         callbacks: Sequence[Callback] | Callback | None = (),
     ) -> Array:
         """The model's output for ``x``: (n, k), a new array of the model's dtype. Pure, and safe in any thread.
 
         Rows are computed in fixed chunks of ``batch_size``, each by one BLAS thread, so that the bits do not depend on
         the number of cores or on other threads; if there are many chunks, several are computed at a time. With a final
-        Softmax the results are probabilities, without it scores. callbacks: their ``on_predict_...`` are called.
+        Softmax the results are probabilities, without it scores. x may be a source of batches, as in ``fit``, of x or
+        (x, y), each of which is a chunk; steps: how many of them. callbacks: their ``on_predict_...`` are called.
         verbose: 0, or 1 or 2 to print the number of rows and the seconds.
         Raises ValueError or TypeError for wrong input, and RuntimeError before the model is built.
         """
-        size = 1024 if batch_size is None else batch_size
         if type(verbose) is int and not verbose:
-            return prediction.predict(self, x, size, callbacks)
-        return prediction.told(lambda: prediction.predict(self, x, size, callbacks), verbose)
+            return prediction.predict(self, x, batch_size, steps, callbacks)
+        return prediction.told(lambda: prediction.predict(self, x, batch_size, steps, callbacks), verbose)
 
     @quiet
     @known_keywords
-    def predict_classes(self, x: Any, *, batch_size: int | str = 1024) -> Array:
+    def predict_classes(self, x: Any, *, batch_size: int | str | None = DefaultRows(1024)) -> Array:
         """The class of each row of ``x``, (n,): its name, if the model was trained on names, or its number.
 
         It is the class with the largest output; with binary_crossentropy, the second one if its probability is above
@@ -471,7 +478,7 @@ class Sequential(KerasMethods):
 
     @quiet
     @known_keywords
-    def activations(self, x: Any, *, batch_size: int | str = 1024) -> list[Array]:
+    def activations(self, x: Any, *, batch_size: int | str | None = DefaultRows(1024)) -> list[Array]:
         """The output of each layer for ``x``, first to last: new arrays (n, ...) of the model's dtype.
 
         The last one is what ``predict`` returns, to the bit. Pure, and safe in any thread. Raises as ``predict`` does.
@@ -483,26 +490,28 @@ class Sequential(KerasMethods):
         self,
         x: Any,
         y: Any = None,
-        batch_size: int | str | None = 1024,
+        batch_size: int | str | None = DefaultRows(1024),
         verbose: int | str = 0,
         sample_weight: Any = None,
-        *,
-        class_weight: Mapping[Any, float] | str | None = None,
+        steps: int | None = None,
         callbacks: Sequence[Callback] | Callback | None = (),
         return_dict: Literal[False] = False,
+        *,
+        class_weight: Mapping[Any, float] | str | None = None,
     ) -> Results: ...
     @overload
     def evaluate(
         self,
         x: Any,
         y: Any = None,
-        batch_size: int | str | None = 1024,
+        batch_size: int | str | None = DefaultRows(1024),
         verbose: int | str = 0,
         sample_weight: Any = None,
-        *,
-        class_weight: Mapping[Any, float] | str | None = None,
+        steps: int | None = None,
         callbacks: Sequence[Callback] | Callback | None = (),
+        *,
         return_dict: Literal[True],
+        class_weight: Mapping[Any, float] | str | None = None,
     ) -> Logs: ...
     @guarded
     @known_keywords
@@ -510,27 +519,28 @@ class Sequential(KerasMethods):
         self,
         x: Any,
         y: Any = None,
-        batch_size: int | str | None = 1024,
+        batch_size: int | str | None = DefaultRows(1024),
         verbose: int | str = 0,
         sample_weight: Any = None,
-        *,
-        class_weight: Mapping[Any, float] | str | None = None,
+        steps: int | None = None,
         callbacks: Sequence[Callback] | Callback | None = (),
         return_dict: bool = False,
+        *,
+        class_weight: Mapping[Any, float] | str | None = None,
     ) -> Results | Logs:
         """The loss, as the mean over the rows, and the metrics. Pure, and safe in any thread.
 
         Returns Results: ``loss, accuracy = ...``, or ``[1]``, or ``["accuracy"]``. return_dict: return a dict instead.
+        x may be a source of batches, as in ``fit``; steps: how many of them.
         sample_weight: (n,), a number of copies of each row, for the loss and the weighted metrics. class_weight: as
         for ``fit``. callbacks: their ``on_test_...`` are called. verbose: 0, or 1 or 2 to print the results.
         Raises as ``predict`` does, ValueError or TypeError for a wrong ``y``, and RuntimeError before ``compile``.
         """
         self._compiled()
         checks = Checks(self, self._built_shapes()[1])
-        size, told = 1024 if batch_size is None else batch_size, progress_callback(verbose)
-        feed = checks.evaluation_feed(x, y, sample_weight, class_weight, size)
-        return_dict = flag("return_dict", return_dict)
+        told, return_dict = progress_callback(verbose), flag("return_dict", return_dict)
         listed = CallbackList(callbacks)
+        feed = checks.evaluation_feed(x, y, sample_weight, class_weight, batch_size, steps)
         listed.attach(self, {"steps": feed.steps_per_epoch, "batch_size": feed.batch_rows})
         with current().breakable():
             logs = evaluate(self, checks.row_loss, feed, listed)

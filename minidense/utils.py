@@ -1,4 +1,4 @@
-"""Keras' module of that name: helpers for labels."""
+"""Keras' module of that name: helpers for labels and batches."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import numpy as np
 
 from minidense.core.arguments import shown
 from minidense.core.types import Array
+from minidense.data.sources import PyDataset
+
+Sequence = PyDataset
+"""Its name in older versions of Keras."""
+
+__all__ = ["PyDataset", "Sequence", "set_random_seed", "to_categorical"]
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Array:

@@ -295,21 +295,6 @@ def test_the_batch_size_of_the_validation_changes_no_result():
         assert values == pytest.approx(histories[1][name], rel=1e-6)
 
 
-def test_a_source_of_batches_is_for_fit_only():
-    class Batches:
-        def __len__(self):
-            return 2
-
-        def __getitem__(self, i):
-            return X[i * 10 : i * 10 + 10], Y[i * 10 : i * 10 + 10]
-
-    model = make()
-    model.fit(Batches(), verbose=0)
-    for call in (lambda: model.predict(Batches()), lambda: model.evaluate(Batches())):
-        with pytest.raises(TypeError, match="x: expected rows, got a source of batches"):
-            call()
-
-
 def test_a_model_around_a_built_one_is_built():
     inner = md.Sequential([md.Dense(3)]).build(6)
     expected = inner.predict(X)

@@ -40,6 +40,8 @@ class Monitor(Callback):
 
     _first_best: float = math.nan
     """What ``best`` is at first."""
+    _of_validation: bool = False
+    """Whether the metric is one of the validation of this run."""
 
     def reset(self) -> None:
         """Forget the best value."""
@@ -49,6 +51,11 @@ class Monitor(Callback):
         if self.monitor not in metrics and not more:
             raise self._missing(metrics)
         self._upwards(metrics.values())
+        self._of_validation = self.monitor.startswith("val_") and self.monitor in metrics
+
+    def absent(self, logs: Logs) -> bool:
+        """Whether the metric is missing only because this epoch was not validated (``validation_freq``)."""
+        return self._of_validation and not any(name.startswith("val_") for name in logs)
 
     def improved(self, logs: Logs) -> bool:
         """Whether the metric is better than the best so far; if so, it becomes the best. NaN is never better."""
@@ -141,7 +148,7 @@ class EarlyStopping(Monitor, library=True):
         self.reset()
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        if epoch < self.start_from_epoch:
+        if epoch < self.start_from_epoch or self.absent(logs):
             return
         self.wait += 1
         if self.improved(logs):
@@ -217,6 +224,8 @@ class ReduceLROnPlateau(Monitor, library=True):
         _rate_that_can_be_set(self)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        if self.absent(logs):
+            return
         improved = self.improved(logs)
         self._resting = max(0, self._resting - 1)
         if improved or self._resting:

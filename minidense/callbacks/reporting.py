@@ -211,7 +211,7 @@ class ProgressBar(ProgressLines, library=True):
             initial=self.params["initial_step"],
             total=self.params["steps"],
             desc=self._name_of(min(self.params["initial_epoch"], self.params["epochs"] - 1)),
-            bar_format="{desc} {percentage:3.0f}%|{bar:10}| {remaining} left{postfix}",  # what is too long is cut off
+            bar_format=self._format(self.params["steps"]),
             dynamic_ncols=stream.isatty(),
             ncols=100,
             file=stream,
@@ -223,7 +223,15 @@ class ProgressBar(ProgressLines, library=True):
         super().on_epoch_begin(epoch, logs)
         self._bar.set_postfix_str("", refresh=False)
         self._bar.set_description_str(self._name_of(epoch), refresh=False)
-        self._bar.reset()
+        steps = self.model.history.params["steps"]  # of some sources not known before the first epoch's end
+        self._bar.bar_format = self._format(steps)
+        self._bar.reset(steps)
+
+    def _format(self, steps: int | None) -> str:
+        """What tqdm shows; it cuts off what is too long."""
+        if steps is None:
+            return "{desc} step {n_fmt}{postfix}"
+        return "{desc} {percentage:3.0f}%|{bar:10}| {remaining} left{postfix}"
 
     def on_block_end(self, steps: int, logs: Logs) -> None:
         self._bar.set_postfix_str(_text_of(logs), refresh=False)

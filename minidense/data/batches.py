@@ -28,6 +28,10 @@ SLICE_ROWS = 2048
 processor's cache."""
 
 
+class DefaultRows(int):
+    """A default number of rows, which can be told from the same number passed by the user."""
+
+
 def check_batch_size(batch_size: int | str, n: int, what: str = "batch_size") -> int:
     """The number of rows of a batch: ``batch_size``, but at most ``n``; ``n`` for "full"."""
     if isinstance(batch_size, str):
@@ -136,6 +140,9 @@ class Feed:
 
     def skip(self, epochs: int, batches: int) -> None:
         """Nothing to do: rows are read by index."""
+
+    def check_epochs(self, epochs: int) -> None:
+        """Nothing to check: the rows are there in each epoch."""
 
     def blocks(self, order: Array | None = None, skip: int = 0) -> Iterator[Block]:
         """The blocks of one epoch, rows in ``order`` or as they are, without the steps of the first ``skip`` batches.

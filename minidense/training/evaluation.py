@@ -16,9 +16,11 @@ from minidense.core.errors import Problems
 from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Block, Feed
+from minidense.data.sources import BatchFeed
 from minidense.losses import Loss, RowLoss, rows_of
 from minidense.metrics import Metric, as_column
 from minidense.network import inference
+from minidense.numerics import blas
 from minidense.numerics.helpers import each
 
 if TYPE_CHECKING:
@@ -131,11 +133,11 @@ class Report:
         return logs
 
 
-def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed, callbacks: CallbackList) -> Logs:
-    """The loss and the metrics over all rows of ``feed``, which is ``lasting``. Does not change the model.
+def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed | BatchFeed, callbacks: CallbackList) -> Logs:
+    """The loss and the metrics over all rows of ``feed``. Does not change the model.
 
-    Blocks are computed by several threads, and added to the report in order; by this thread alone if callbacks see
-    each batch.
+    The blocks of a Feed, which is ``lasting``, are computed by several threads, and added to the report in order. This
+    thread alone computes them if callbacks see each batch, and those of a source, which may use its arrays again.
     """
     assert model.loss is not None
     loss, row_loss = copy.deepcopy(model.loss), row_loss and copy.deepcopy(row_loss)
@@ -163,29 +165,38 @@ def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed, callbacks:
             interrupts.hold()
         interrupts.check()
 
-    running, size = report.of_running(), feed.batch_rows
-    watched, shown = callbacks.wants("on_test_batch_begin", "on_test_batch_end"), 0
+    running, batch = report.of_running(), 0
+    watched = callbacks.wants("on_test_batch_begin", "on_test_batch_end")
 
     def show(block: Block) -> None:
         """Call the hooks of the batches, or of the part of a batch, that are in the block."""
-        nonlocal shown
-        start, shown = shown, shown + len(block.scores)
-        for batch in range(start // size, -(-shown // size)):
-            first, end = max(start, batch * size), min(shown, batch * size + size)
-            if first == batch * size:
+        nonlocal batch
+        end = 0
+        for step in block.steps:
+            start, end = end, end + len(step.scores)
+            if step.opens:
                 callbacks.call("on_test_batch_begin", batch, {})
-            running.add(block.part(first - start, end - start))
+            running.add(block.part(start, end))
             running.take_values(report)
-            if end == min(feed.n, batch * size + size):
+            if step.closes:
                 callbacks.call("on_test_batch_end", batch, running.logs(running=True))
+                batch += 1
 
     interrupts, logs = current(), Logs()
-    helpers = 0 if watched else model.network.helpers_for(feed.n, -(-feed.n // feed.block_rows))
     blocks = (block._replace(steps=list(block.steps)) for block in feed.blocks())
     with callbacks.spanning("test", lambda: dict(logs)):
-        interrupts.hold()  # Ctrl-C raises between blocks only, as other threads work on them
         try:
-            each(blocks, worker, add, helpers=helpers)
+            if isinstance(feed, Feed):
+                helpers = 0 if watched else model.network.helpers_for(feed.n, -(-feed.n // feed.block_rows))
+                interrupts.hold()  # Ctrl-C raises between blocks only, as other threads work on them
+                each(blocks, worker, add, helpers=helpers)
+            else:
+                compute = worker()
+                for block in blocks:
+                    with blas.one_thread():
+                        compute(block)
+                    add(block)
+                    interrupts.release()
         finally:
             interrupts.release()
         logs |= report.logs()

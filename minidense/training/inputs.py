@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minidense.core.arguments import flag, listed, real_number, shown, whole_number
+from minidense.core.arguments import flag, listed, real_number, whole_number
 from minidense.core.errors import warn
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data import batches
 from minidense.data.arrays import Rows, as_array, as_features, check_features, check_weights, part
-from minidense.data.batches import Feed, check_batch_size
+from minidense.data.batches import DefaultRows, Feed, check_batch_size
 from minidense.data.labels import class_weights
 from minidense.data.names import Names
-from minidense.data.sources import BatchFeed, as_batch, is_source_of_batches
+from minidense.data.sources import BatchFeed, Source, as_batch, is_source_of_batches
 from minidense.losses import Loss, RowLoss, by_rows
 from minidense.metrics import check_targets
 
@@ -32,13 +32,27 @@ class Data:
     """The training and validation data of a run, checked."""
 
     feed: Feed | BatchFeed
-    validation: Feed | None
+    validation: Feed | BatchFeed | None
     row_loss: RowLoss | None
     """The loss, if it is computed row by row."""
     batch_size: int
-    """The number of rows of a batch, as requested."""
+    """The number of rows of a batch, as requested; of a source, those of the first batch."""
     names: Names
     """The names that the model has once it is trained on these data."""
+    validation_freq: int | Collection[int]
+    """After how many epochs, or after which ones, it is validated."""
+
+
+@dataclass
+class HeldOut:
+    """What ``fit`` was told of its validation, in the order and by the names of its arguments."""
+
+    data: Any
+    split: float
+    shuffle: bool
+    batch_size: int | str | None
+    steps: int | None
+    freq: int | Collection[int]
 
 
 @contextmanager
@@ -48,12 +62,9 @@ def prepared(
     y: Any,
     *,
     generators: Generators,
-    batch_size: int | str,
+    batch_size: int | str | None,
     gradient_accumulation_steps: int,
-    validation_data: Any,
-    validation_batch_size: int | str,
-    validation_split: float,
-    validation_shuffle: bool,
+    held_out: HeldOut,
     sample_weight: Any,
     class_weight: Any,
     steps_per_epoch: int | None,
@@ -62,42 +73,42 @@ def prepared(
 
     generators: for a shuffled validation split. Raises TypeError and ValueError.
     """
-    held_out = _check_split(validation_data, validation_split, validation_shuffle)
+    share = _check_split(held_out)
     together = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
     if isinstance(batch_size, str) and batch_size == "full" and together > 1:
         raise ValueError("gradient_accumulation_steps needs a batch_size in rows; 'full' is one batch of all rows.")
     if is_source_of_batches(x):
-        of_arrays = {"y": y, "sample_weight": sample_weight, "class_weight": class_weight}
-        for name, value in {**of_arrays, "validation_split": held_out or None}.items():
-            if value is not None:
-                raise ValueError(f"fit: {name} is for arrays only; a source of batches yields (x, y, sample_weight).")
-        source = BatchFeed(x, steps_per_epoch, together)
+        of_arrays = {"y": y, "sample_weight": sample_weight, "class_weight": class_weight, "batch_size": batch_size}
+        not_with_a_source("fit: ", **of_arrays, validation_split=share or None)
+        feed: Feed | BatchFeed
+        source = Source(x, steps_per_epoch)
         x, y = as_batch(source.first)[:2]
         columns = model._names.columns_of(x)
         first, _ = as_rows(x, y)
         with model.network.building(first.shape[1:]) as output_shape:
             checks = Checks(model, output_shape, columns)
-            checks.prepare(source)
-            validation = checks.validation(validation_data, validation_batch_size)
-            yield Data(source, validation, checks.row_loss, len(first), checks.names)
+            feed = checks.source_feed(source, together)
+            if checks.names.classes is None:  # then the labels of the first batch are numbers
+                checks.learn(as_batch(source.first)[1])
+            validation = checks.validation(held_out.data, held_out)
+            yield Data(feed, validation, checks.row_loss, len(first), checks.names, held_out.freq)
         return
-    if steps_per_epoch is not None:
-        raise ValueError("steps_per_epoch is for sources of batches only; with arrays, an epoch is all rows.")
+    only_with_a_source("steps_per_epoch", steps_per_epoch)
     columns = model._names.columns_of(x)
     x, y = as_rows(x, y)
     weights = None if sample_weight is None else check_weights(sample_weight, len(x))
     with model.network.building(x.shape[1:]) as output_shape:
         checks = Checks(model, output_shape, columns)
         y = checks.learn(y)
-        split = held_out > 0 and validation_data is None
+        data, split = held_out.data, share > 0 and held_out.data is None
         if split:
-            order = generators.split_order(len(x)) if validation_shuffle else None
-            x, y, weights, validation_data = _split(x, y, weights, held_out, order, model.loss)
+            order = generators.split_order(len(x)) if held_out.shuffle else None
+            x, y, weights, data = _split(x, y, weights, share, order, model.loss)
         x, y, weights = checks.rows(x, y, weights, class_weight, columns=columns)
-        size = check_batch_size(batch_size, len(x))
+        size = check_batch_size(32 if batch_size is None else batch_size, len(x))
         feed = checks.feed(x, y, weights, size, together)
-        validation = checks.validation(validation_data, validation_batch_size, columns if split else None)
-        yield Data(feed, validation, checks.row_loss, size, checks.names)
+        validation = checks.validation(data, held_out, columns if split else None)
+        yield Data(feed, validation, checks.row_loss, size, checks.names, held_out.freq)
 
 
 def as_rows(x: Any, y: Any, what: str = "") -> tuple[Rows, Any]:
@@ -207,43 +218,53 @@ class Checks:
         y: Any,
         sample_weight: Any,
         class_weight: Any,
-        batch_size: int | str,
+        batch_size: int | str | None,
+        steps: int | None,
         what: str = "",
         columns: Sequence[str] | None = None,
-    ) -> Feed:
-        """The feed for ``evaluate``, from rows as the user passed them. columns: of rows that are part of a frame."""
+    ) -> Feed | BatchFeed:
+        """The feed for ``evaluate``, from what the user passed. columns: of rows that are part of a frame."""
+        name = "validation_steps" if what else "steps"
         if is_source_of_batches(x):
-            raise TypeError(f"{what}x: expected rows, got a source of batches, {shown(x)}; only fit takes these for x.")
+            of_arrays = {"y": y, "sample_weight": sample_weight, "class_weight": class_weight, "batch_size": batch_size}
+            not_with_a_source(what or "evaluate: ", **of_arrays)
+            return self.source_feed(Source(x, steps, name), what=what)
+        only_with_a_source(name, steps)
         columns = self.names.columns_of(x, what + "x") or columns
         x, y = as_rows(x, y, what)
         weights = None if sample_weight is None else check_weights(sample_weight, len(x), what + "sample_weight")
         rows = self.rows(x, y, weights, class_weight, what, columns)
-        return self.feed(*rows, check_batch_size(batch_size, len(x)), lasting=True)
+        size = check_batch_size(1024 if batch_size is None else batch_size, len(x))
+        return self.feed(*rows, size, lasting=True)
 
-    def validation(
-        self, data: Sequence[Any] | None, batch_size: int | str, columns: Sequence[str] | None = None
-    ) -> Feed | None:
+    def validation(self, data: Any, held_out: HeldOut, columns: Sequence[str] | None = None) -> Feed | BatchFeed | None:
         """The feed of the validation data. columns: those of the frame that it is part of."""
-        check_batch_size(batch_size, 1, "validation_batch_size")
+        batch_size, steps, freq = held_out.batch_size, held_out.steps, held_out.freq
+        if batch_size is not None:
+            check_batch_size(batch_size, 1, "validation_batch_size")
         if data is None:
+            given = {"batch_size": batch_size, "steps": steps, "freq": freq if freq != 1 else None}
+            for name, value in given.items():
+                if value is not None:
+                    raise ValueError(f"validation_{name} needs validation_data, or validation_split.")
             return None
-        x, y, *weights = data
+        x, y, *weights = (data, None) if is_source_of_batches(data) else data
         weight, what = weights[0] if weights else None, "validation_data: "
-        return self.evaluation_feed(x, y, weight, None, batch_size, what, columns)
+        return self.evaluation_feed(x, y, weight, None, batch_size, steps, what, columns)
 
-    def prepare(self, source: BatchFeed) -> None:
-        """Let the source check each batch as rows are checked; the first one is checked now."""
+    def source_feed(self, source: Source, together: int = 1, what: str = "") -> BatchFeed:
+        """The feed of a source, each of whose batches is checked as rows are; the first one is checked now."""
 
         def check(x: Any, y: Any, weights: Any) -> tuple[Rows, Any, Array | None]:
-            columns = self.names.columns_of(x)
-            x, y = as_rows(x, y)
-            weights = None if weights is None else check_weights(weights, len(x), all_zero=True)
-            return self.rows(x, y, weights, columns=columns)
+            columns = self.names.columns_of(x, what + "x")
+            x, y = as_rows(x, y, what)
+            if weights is not None:
+                weights = check_weights(weights, len(x), what + "sample_weight", all_zero=True)
+            return self.rows(x, y, weights, what=what, columns=columns)
 
-        mean = self.loss.reduction == "mean"
-        source.prepare(check, dtype=self.dtype, output_shape=self.output_shape, encode=self._encode, shares=mean)
-        if self.names.classes is None:  # then the labels of the first batch are numbers
-            self.learn(as_batch(source.first)[1])
+        feed, mean = BatchFeed(source, together), self.loss.reduction == "mean"
+        feed.prepare(check, dtype=self.dtype, output_shape=self.output_shape, encode=self._encode, shares=mean)
+        return feed
 
     @property
     def _encode(self) -> Callable[[Any, Array], Array]:
@@ -251,15 +272,29 @@ class Checks:
         return self.loss.encode if self.row_loss is not None else functools.partial(Loss.encode, self.loss)
 
 
-def _check_split(validation_data: Any, validation_split: float, validation_shuffle: bool) -> float:
+def only_with_a_source(name: str, steps: int | None) -> None:
+    """Raise ValueError if a number of batches is given for rows."""
+    if steps is not None:
+        raise ValueError(f"{name} is for sources of batches only; with arrays, an epoch is all rows.")
+
+
+def not_with_a_source(what: str, **of_arrays: Any) -> None:
+    """Raise ValueError if one of these is given besides a source of batches."""
+    for name, value in of_arrays.items():
+        if not (value is None or isinstance(value, DefaultRows)):
+            raise ValueError(f"{what}{name} is for arrays only; a source of batches yields (x, y, sample_weight).")
+
+
+def _check_split(held_out: HeldOut) -> float:
     """The share of rows to hold out."""
-    split = real_number("validation_split", validation_split, at_least=0, below=1)
-    if flag("validation_shuffle", validation_shuffle) and not split:
+    data, split = held_out.data, real_number("validation_split", held_out.split, at_least=0, below=1)
+    if flag("validation_shuffle", held_out.shuffle) and not split:
         raise ValueError("validation_shuffle needs validation_split, the share of rows to hold out.")
-    pair = isinstance(validation_data, tuple | list) and len(validation_data) in (2, 3)
-    if validation_data is not None and not pair:
+    pair = isinstance(data, tuple | list) and len(data) in (2, 3)
+    if not (data is None or pair or is_source_of_batches(data)):
         raise TypeError(
-            f"validation_data: expected a pair (x, y) or (x, y, sample_weight), got {_shortly(validation_data)}."
+            f"validation_data: expected a pair (x, y) or (x, y, sample_weight), or a source of these, got "
+            f"{_shortly(data)}."
         )
     return split
 

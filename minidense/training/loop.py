@@ -13,7 +13,7 @@ from minidense.core.arguments import flag, shown, whole_number
 from minidense.core.errors import Problems, warn
 from minidense.core.interrupts import current
 from minidense.core.types import Array
-from minidense.data.batches import Block, Step
+from minidense.data.batches import Block, Feed, Step
 from minidense.layers.base import walk
 from minidense.numerics import blas
 from minidense.training.evaluation import Report, evaluate
@@ -59,6 +59,9 @@ class Run:
         self.initial_epoch = whole_number("initial_epoch", initial_epoch, 0)
         if self.initial_epoch > self.epochs:
             raise ValueError(f"epochs: the last epoch is to be number {epochs}, and the first one {initial_epoch}.")
+        self.validation_freq = data.validation_freq
+        self.validated = _validated(self.validation_freq, range(self.initial_epoch, self.epochs))
+        """The epochs after which the validation data are evaluated, counted from 1."""
         self.shuffled = flag("shuffle", shuffle) and self.feed.batch_rows < self.feed.n
         self.row_loss, self.batch_size, self.names = data.row_loss, data.batch_size, data.names
         assert model.loss is not None
@@ -199,7 +202,7 @@ class Run:
         self.report.reset()
         self._running.reset()
         self.learner.check_epoch(logs, f"epoch {self.epoch + 1}")
-        if self.validation is not None:
+        if self.validation is not None and self.epoch + 1 in self.validated:
             held_out = evaluate(self.model, self.row_loss, self.validation, self.callbacks)
             logs |= {f"val_{name}": value for name, value in held_out.items()}
         if self.callbacks.sets_learning_rate:
@@ -209,7 +212,8 @@ class Run:
             self.callbacks.call("on_epoch_end", self.epoch, logs)  # which may add to them
         finally:
             self.history.append(self.epoch, logs)
-            part = f", step {self.step}" * (self.step < self.feed.steps_per_epoch)
+            self.history.params["steps"] = self.feed.steps_per_epoch  # some sources say it only now
+            part = f", step {self.step}" * (self.step != self.feed.steps_per_epoch)
             self.epoch, self.step, self._reached = self.epoch + 1, 0, f"epoch {self.epoch + 1}{part}"
         self.callbacks.save_point(self, of_step=False)
         self.callbacks.tell_news()
@@ -221,6 +225,9 @@ class Run:
 
         Changes nothing.
         """
+        self.feed.check_epochs(self.epochs - self.initial_epoch)
+        if self.validation is not None:
+            self.validation.check_epochs(len(self.validated))
         metrics = {"loss": None, **{metric.name: metric for metric in self.report.metrics}}
         held_out = {f"val_{name}": metric for name, metric in metrics.items()} if self.validation is not None else {}
         self.callbacks.check_metrics({**metrics, **held_out})
@@ -248,6 +255,8 @@ class Run:
         self.model.optimizer.check_rates(piece.name for piece in self.model.network.pieces())
         if saved is not None:  # last, for it reads on in a source of the user's
             self.feed.skip(saved.state["epoch"] - self.initial_epoch, saved.state["step"])
+            if self.validation is not None:
+                self.validation.skip(sum(epoch <= saved.state["epoch"] for epoch in self.validated), 0)
 
     def _begin(self) -> None:
         """Allocate the parameters; to resume, load the saved model into the user's objects."""
@@ -319,9 +328,15 @@ class Run:
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
         """What a resumed run must have in common with this one."""
-        rows = self.validation.n if self.validation is not None else 0
-        later = {"initial epoch": self.initial_epoch} if self.initial_epoch else {}
-        return {**self.feed.facts(), "shuffle": self.shuffled, "validation rows": rows, **later}
+        later: dict[str, Any] = {"initial epoch": self.initial_epoch} if self.initial_epoch else {}
+        if self.validation_freq != 1:
+            later["validation_freq"] = str(self.validation_freq)
+        held_out: dict[str, Any] = {"validation rows": 0}
+        if isinstance(self.validation, Feed):
+            held_out = {"validation rows": self.validation.n}
+        elif self.validation is not None:
+            held_out = {"validation batches": self.validation.source.steps}
+        return {**self.feed.facts(), "shuffle": self.shuffled, **held_out, **later}
 
     @functools.cached_property
     def _blas(self) -> str:
@@ -363,6 +378,8 @@ class Run:
     def _wrong_place(self, state: dict[str, Any]) -> list[str]:
         epoch, step, made, all_steps = state["epoch"], state["step"], state["steps_made"], self.feed.steps_per_epoch
         counts = all(type(n) is int and 0 <= n < 2**63 for n in (state["number"], epoch, step, made))
+        if all_steps is None:  # of a source that does not say its length
+            all_steps = 2**63
         if not counts or step > all_steps or not step <= made <= (epoch - self.initial_epoch) * all_steps + step:
             return [f"its position, epoch {shown(epoch)}, step {shown(step)} of {shown(made)}, is not in this run"]
         if epoch + (step > 0) > self.epochs:
@@ -403,6 +420,15 @@ _PARTS = [
     "callbacks",
 ]
 """What ``Run.state`` has, in its order."""
+
+
+def _validated(freq: Any, epochs: range) -> frozenset[int]:
+    """The epochs, counted from 1, after which a run of ``epochs``, counted from 0, evaluates its validation data."""
+    if isinstance(freq, list | tuple | set | frozenset | range):
+        chosen = {whole_number("validation_freq", epoch) for epoch in freq}
+        return frozenset(epoch + 1 for epoch in epochs if epoch + 1 in chosen)
+    every = whole_number("validation_freq", freq)
+    return frozenset(epoch + 1 for epoch in epochs if not (epoch + 1) % every)
 
 
 def permutation(rng: np.random.Generator, n: int) -> Array:

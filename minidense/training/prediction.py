@@ -10,15 +10,15 @@ import numpy as np
 
 from minidense.callbacks.base import Callback, CallbackList
 from minidense.callbacks.reporting import progress_callback
-from minidense.core.arguments import shown
 from minidense.core.types import Array
 from minidense.data.arrays import Rows, as_features, check_features
-from minidense.data.batches import SLICE_ROWS, check_batch_size
+from minidense.data.batches import SLICE_ROWS, DefaultRows, check_batch_size, read_only
 from minidense.data.labels import largest_or_above
-from minidense.data.sources import is_source_of_batches
+from minidense.data.sources import Source, features_of, is_source_of_batches
 from minidense.losses import Loss, threshold_of
 from minidense.network import inference_steps
 from minidense.numerics.helpers import each
+from minidense.training.inputs import not_with_a_source, only_with_a_source
 
 if TYPE_CHECKING:
     from minidense.model import Sequential
@@ -28,7 +28,7 @@ def features(model: Sequential, x: Any) -> Rows:
     """``x`` as rows that the built model takes, checked. Raises TypeError and ValueError."""
     input_shape, _ = model._built_shapes()
     if type(x) is not np.ndarray and is_source_of_batches(x):
-        raise TypeError(f"x: expected rows, got a source of batches, {shown(x)}: call predict for each of its batches.")
+        raise TypeError(f"x: expected rows, got a source of batches, {type(x).__name__}; pass its batches one by one.")
     columns = None if type(x) is np.ndarray else model._names.columns_of(x)
     rows = as_features(x)
     check_features(rows, input_shape, model.dtype, names=columns)
@@ -36,20 +36,44 @@ def features(model: Sequential, x: Any) -> Rows:
 
 
 def predict(
-    model: Sequential, x: Any, batch_size: int | str, callbacks: Sequence[Callback] | Callback | None = ()
+    model: Sequential,
+    x: Any,
+    batch_size: int | str | None = DefaultRows(1024),
+    steps: int | None = None,
+    callbacks: Sequence[Callback] | Callback | None = (),
 ) -> Array:
-    """The output for each row of ``x``, a new array.
+    """The output for each row of ``x``, or of the batches of a source, a new array.
 
     Batches are computed by several threads; by this thread alone if callbacks see each batch.
     """
+    if type(x) is not np.ndarray and is_source_of_batches(x):
+        not_with_a_source("predict: ", batch_size=batch_size)
+        return _of_source(model, Source(x, steps, "steps"), CallbackList(callbacks))
+    only_with_a_source("steps", steps)
     x = features(model, x)
-    size = check_batch_size(batch_size, len(x))
+    size = _size(batch_size, len(x))
     rows = _rows_at_a_time(model, size)
     if rows == len(x) and isinstance(x, np.ndarray) and type(callbacks) is tuple and not callbacks:
         with model.network.one_thread(rows):
             y = model.network.inference()(np.ascontiguousarray(x, model.dtype))
         return y if y is not x and y.flags.owndata and model.network.children[-1]._of_library else y.copy()
     return _in_batches(model, x, size, rows, CallbackList(callbacks))
+
+
+def _of_source(model: Sequential, source: Source, callbacks: CallbackList) -> Array:
+    """The output for each row of the batches, each computed as a whole."""
+    outputs: list[Array] = []
+    callbacks.attach(model, {"steps": source.steps, "batch_size": None})
+    with callbacks.spanning("predict"):
+        for number, batch in enumerate(source.batches()):
+            callbacks.call("on_predict_batch_begin", number, {})
+            try:
+                outputs.append(predict(model, features_of(batch), "full"))
+            except (TypeError, ValueError) as error:
+                error.add_note(f"in the batch of step {number + 1}")
+                raise
+            callbacks.call("on_predict_batch_end", number, {"outputs": read_only(outputs[-1])})
+    return np.concatenate(outputs)
 
 
 def told(compute: Callable[[], Array], verbose: int | str) -> Array:
@@ -84,9 +108,7 @@ def _in_batches(model: Sequential, x: Rows, size: int, rows: int, callbacks: Cal
             if start >= first:
                 callbacks.call("on_predict_batch_begin", batch, {})
             if end <= last:
-                outputs = y[start:end]
-                outputs.flags.writeable = False
-                callbacks.call("on_predict_batch_end", batch, {"outputs": outputs})
+                callbacks.call("on_predict_batch_end", batch, {"outputs": read_only(y[start:end])})
 
     starts = range(0, n, rows)
     pieces = ((start, x[start : start + rows]) for start in starts)  # a source is read by one thread at a time
@@ -97,7 +119,7 @@ def _in_batches(model: Sequential, x: Rows, size: int, rows: int, callbacks: Cal
     return y
 
 
-def predict_classes(model: Sequential, loss: Loss, x: Any, batch_size: int | str) -> Array:
+def predict_classes(model: Sequential, loss: Loss, x: Any, batch_size: int | str | None) -> Array:
     """The class of each row under that loss: its name, or its number if the classes have no names."""
     _, output_shape = model._built_shapes()
     threshold = threshold_of(loss, model.network.children[-1])
@@ -106,10 +128,10 @@ def predict_classes(model: Sequential, loss: Loss, x: Any, batch_size: int | str
     return labels if names is None else np.asarray(np.array(names)[labels])
 
 
-def activations(model: Sequential, x: Any, batch_size: int | str) -> list[Array]:
+def activations(model: Sequential, x: Any, batch_size: int | str | None) -> list[Array]:
     """The output of each layer for each row, new arrays; in the chunks of ``predict``."""
     x, layers = features(model, x), model.network.children
-    size = _rows_at_a_time(model, check_batch_size(batch_size, len(x)))
+    size = _rows_at_a_time(model, _size(batch_size, len(x)))
     outputs = [np.empty((len(x), *(layer._record.output_shape or ())), model.dtype) for layer in layers]
     steps = inference_steps(layers)
     for start in range(0, len(x), size):
@@ -118,6 +140,11 @@ def activations(model: Sequential, x: Any, batch_size: int | str) -> list[Array]
             for step, output in zip(steps, outputs, strict=True):
                 rows = output[start : start + size] = step(rows)
     return outputs
+
+
+def _size(batch_size: int | str | None, n: int) -> int:
+    """The number of rows of a batch."""
+    return check_batch_size(1024 if batch_size is None else batch_size, n)
 
 
 def _rows_at_a_time(model: Sequential, batch_rows: int) -> int:

@@ -486,3 +486,17 @@ def test_a_resumed_run_may_be_more_or_less_verbose(tmp_path):
 
 def halved(epoch, rate):
     return rate / 2 if epoch else rate
+
+
+def test_epochs_without_validation_do_not_count():
+    stop = callbacks.EarlyStopping(patience=2, restore_best_weights=True)
+    reduce = callbacks.ReduceLROnPlateau(factor=0.5, patience=1, min_delta=0)
+    model = make()
+    history = model.fit(
+        X, Y, epochs=40, validation_data=(X, 1 - Y), validation_freq=3, callbacks=[stop, reduce], verbose=0
+    )
+    validated = [epoch for epoch, value in enumerate(history.history["val_loss"]) if not math.isnan(value)]
+    assert validated == list(range(2, len(history.epoch), 3))
+    assert stop.stopped_epoch == stop.best_epoch + 6  # two validations later
+    rates = history.history["learning_rate"]
+    assert [epoch for epoch in range(1, len(rates)) if rates[epoch] != rates[epoch - 1]] == [stop.best_epoch + 4]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from on_disk import OnDisk
 
-from minidense.data.sources import BatchFeed, as_batch, is_source_of_batches
+from minidense.data.sources import BatchFeed, PyDataset, Source, as_batch, features_of, is_source_of_batches
 
 
 def encode(y, out):
@@ -31,12 +31,40 @@ class Dataset:
         self.log.append("end")
 
 
+class Again:
+    """The same batches, to be iterated again and again; it does not say how many."""
+
+    def __init__(self, length=4):
+        self.dataset, self.log = Dataset(length), []
+
+    def __iter__(self):
+        self.log.append("iter")
+        return (self.dataset[i] for i in range(self.dataset.length))
+
+    def on_epoch_begin(self):
+        self.log.append("begin")
+
+    def on_epoch_end(self):
+        self.log.append("end")
+
+
+class Loader(Again):
+    """One that says its length."""
+
+    def __init__(self, length=4, said=4):
+        super().__init__(length)
+        self.said = said
+
+    def __len__(self):
+        return self.said
+
+
 def generated(epochs=9):
     yield from (Dataset()[i % 4] for i in range(4 * epochs))
 
 
 def prepared(source, steps=None, together=1, **options):
-    feed = BatchFeed(source, steps, together)
+    feed = BatchFeed(Source(source, steps), together)
     options = {"dtype": np.dtype("float32"), "output_shape": (1,), "encode": encode, "shares": True} | options
     feed.prepare(lambda x, y, w: (x, y, w), **options)
     return feed
@@ -133,7 +161,47 @@ def test_a_generator_is_read_on_from_epoch_to_epoch_and_loses_no_batch():
     assert [values(feed.blocks()) for _ in range(3)] == [[0, 10, 20], [30, 0, 10], [20, 30, 0]]
 
 
-@pytest.mark.parametrize("source", [Dataset, generated])
+@pytest.mark.parametrize("source", [Again, Loader])
+def test_what_can_be_iterated_again_begins_anew_in_each_epoch(source):
+    feed = prepared(source())
+    assert feed.steps_per_epoch == (4 if source is Loader else None)
+    assert [values(feed.blocks()) for _ in range(3)] == [[0, 10, 20, 30]] * 3
+    assert feed.steps_per_epoch == 4
+    given = feed.source.given
+    assert given.log == ["iter", "begin", "end"] + ["begin", "iter", "end"] * 2  # the first one is begun to look ahead
+    assert [values(prepared(source(), 3).blocks()) for _ in range(2)] == [[0, 10, 20]] * 2
+    feed.check_epochs(99)
+
+
+def test_a_generator_without_a_number_of_batches_lasts_for_one_epoch():
+    feed = prepared(generated(1))
+    feed.check_epochs(1)
+    with pytest.raises(ValueError, match=r"steps_per_epoch: a generator is read once, .* left for epoch 2 of 3\."):
+        feed.check_epochs(3)
+    prepared(generated(1), 2).check_epochs(3)
+    assert values(feed.blocks()) == [0, 10, 20, 30]
+
+
+@pytest.mark.parametrize(("length", "said"), [(4, 5), (4, 3)])
+def test_a_length_that_is_not_true(length, said):
+    feed = prepared(Loader(length, said))
+    with pytest.raises(ValueError, match=rf"Loader says that it has {said} batches, and gave {length} in epoch 1\."):
+        values(feed.blocks())
+
+
+def test_an_iterable_that_becomes_shorter_says_where_it_ended():
+    source = Again()
+    feed = prepared(source, 4)
+    values(feed.blocks())
+    source.dataset.length = 3
+    with pytest.raises(ValueError, match="the Again ended before epoch 2, step 4; it must give 4 batches"):
+        values(feed.blocks())
+    source.dataset.length = 0
+    with pytest.raises(ValueError, match="the Again ended before epoch 1, step 1; it must give at least one batch"):
+        Source(source)
+
+
+@pytest.mark.parametrize("source", [Dataset, generated, Again, Loader])
 @given(epochs=st.integers(0, 2), done=st.integers(0, 4))
 def test_a_source_that_is_skipped_is_where_it_was(source, epochs, done):
     whole, resumed = prepared(source(), 4), prepared(source(), 4)
@@ -143,10 +211,10 @@ def test_a_source_that_is_skipped_is_where_it_was(source, epochs, done):
     resumed.skip(epochs, done)
     assert values(resumed.blocks(skip=done)) == expected
     assert values(resumed.blocks()) == values(whole.blocks())
-    assert resumed.epoch == whole.epoch
+    assert resumed.source.epoch == whole.source.epoch
     if source is Dataset:
-        assert resumed.source.log.count("end") == whole.source.log.count("end")
-        assert len(resumed.source.log) == 1 + epochs + (4 - done + 1) + (4 + 1)  # skipped batches are not made
+        assert resumed.source.given.log.count("end") == whole.source.given.log.count("end")
+        assert len(resumed.source.given.log) == 1 + epochs + (4 - done + 1) + (4 + 1)  # skipped batches are not made
 
 
 def test_a_source_that_ends_or_fails_says_where():
@@ -161,7 +229,7 @@ def test_a_source_that_ends_or_fails_says_where():
     with pytest.raises(ValueError, match=r"ended before epoch 2, step 2; .*These batches are skipped to resume"):
         prepared(generated(1), 3).skip(1, 2)
     with pytest.raises(ValueError, match=r"the generator ended before epoch 1, step 1"):
-        BatchFeed(iter([]), 1)
+        Source(iter([]), 1)
     with pytest.raises(RuntimeError, match=r"failed in epoch 1, step 2: OSError\('the disk is gone'\)") as caught:
         values(prepared(fails(), 2).blocks())
     assert isinstance(caught.value.__cause__, OSError)
@@ -173,7 +241,7 @@ def test_a_batch_that_the_check_refuses_is_named():
             raise ValueError("refused")
         return x, y, w
 
-    feed = BatchFeed(Dataset(), None)
+    feed = BatchFeed(Source(Dataset()))
     feed.prepare(check, dtype=np.dtype("float32"), output_shape=(1,), encode=encode, shares=True)
     with pytest.raises(ValueError, match="refused") as caught:
         values(feed.blocks())
@@ -188,12 +256,11 @@ def test_a_batch_that_the_check_refuses_is_named():
         (Dataset(), 5, "there are 4 batches, fewer than 5"),
         (Dataset(), 0, "steps_per_epoch"),
         (Dataset(0), None, "Dataset: number of batches"),
-        (generated(), None, "a generator has no length; pass the number of batches per epoch"),
     ],
 )
 def test_wrong_numbers_of_steps(source, steps, message):
     with pytest.raises(ValueError, match=message):
-        BatchFeed(source, steps)
+        Source(source, steps)
 
 
 # ------------------------------------------------------------------ what is a batch, and what gives batches
@@ -207,7 +274,31 @@ def test_as_batch():
             as_batch(wrong)
 
 
+def test_the_features_of_a_batch():
+    x = np.ones((2, 3))
+    for batch in (x, (x,), [x, 1], (x, 1, 2)):
+        assert features_of(batch) is x
+    assert features_of((x, x, x, x)) == (x, x, x, x)
+
+
 def test_what_gives_batches_and_what_is_rows():
-    assert all(map(is_source_of_batches, (generated(), iter([]), Dataset())))
-    rows = [np.ones(3), OnDisk(np.ones(3)), [1], (1, 2), "ab", {"a": 1}, 3, None]
+    assert all(map(is_source_of_batches, (generated(), iter([]), Dataset(), Again(), zip([1], [2], strict=True))))
+    rows = [np.ones(3), OnDisk(np.ones(3)), [1], (1, 2), "ab", b"ab", {"a": 1}, {1}, 3, None, Dataset, generated]
     assert not any(map(is_source_of_batches, rows))
+
+
+def test_keras_base_class():
+    class Halves(PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            return np.full((2, 1), i), np.full(2, i), np.array([1.0, 3.0])
+
+    assert values(prepared(Halves()).blocks()) == [0, 1]
+    with pytest.raises(ValueError, match="Halves: batches are made by the thread that trains; leave out workers"):
+        Halves(workers=4)
+    with pytest.raises(RuntimeError, match="write __getitem__"):
+        Source(type("Empty", (PyDataset,), {"__len__": lambda self: 2})())
+    with pytest.raises(NotImplementedError, match="PyDataset: write __len__"):
+        Source(PyDataset())

@@ -247,15 +247,52 @@ class Dataset:
         self.rng.shuffle(self.order)
 
 
-@pytest.mark.parametrize("together", [1, 2])
-@pytest.mark.parametrize("source", ["generator", "dataset"])
-def test_with_sources_of_batches(source, together, tmp_path):
-    def data():
-        return (batches(30) if source == "generator" else Dataset()), None
+class Loader:
+    """As PyTorch's DataLoader: each epoch is another iterator, over the rows in another order."""
 
+    def __init__(self):
+        self.dataset = Dataset()
+
+    def __iter__(self):
+        self.dataset.on_epoch_end()
+        return (self.dataset[i] for i in range(5))
+
+
+SOURCES = {"generator": lambda: batches(30), "dataset": Dataset, "iterable": Loader}
+
+
+@pytest.mark.parametrize("together", [1, 2])
+@pytest.mark.parametrize("source", SOURCES)
+def test_with_sources_of_batches(source, together, tmp_path):
     steps = {"steps_per_epoch": 5 if source == "generator" else None, "gradient_accumulation_steps": together}
-    whole = assert_resumes(lambda: network(md.Adam()), tmp_path, data=data, epochs=3, **steps)
+    given = {"batch_size": None, "epochs": 3, **steps}
+    whole = assert_resumes(lambda: network(md.Adam()), tmp_path, data=lambda: (SOURCES[source](), None), **given)
     assert whole.optimizer.iterations == {1: 15, 2: 9}[together]
+
+
+@pytest.mark.parametrize("freq", [1, 2, [1, 3]])
+@pytest.mark.parametrize("source", SOURCES)
+def test_validated_on_a_source_of_batches(source, freq, tmp_path):
+    """The batches of a generator, or an order of its own, go on from one validation to the next."""
+
+    def run(*added, **resume):
+        model = network(md.Adam())
+        steps = {"validation_steps": 3 if source == "generator" else None, "validation_freq": freq}
+        given = options(epochs=4, callbacks=added, **steps, **resume) | {"validation_data": SOURCES[source]()}
+        model.fit(X, Y, **given)
+        return model
+
+    whole = run()
+    known = freq if isinstance(freq, list) else [*range(freq, 5, freq)]
+    values = whole.history.history["val_loss"]
+    assert [epoch for epoch, value in enumerate(values, 1) if value == value] == known
+    assert len({value for value in values if value == value}) == len(known)
+    run(each_step(tmp_path, "7 steps"))
+    for path in sorted(tmp_path.iterdir()):
+        assert_same(run(resume=path), whole)
+    freq = 3
+    with pytest.raises(ValueError, match=r"validation_freq: .* in the file, 3 here"):
+        run(resume=path)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -531,7 +568,9 @@ def test_a_stopped_run_asks_its_source_for_nothing_more(tmp_path):
             self.model.stop_training = True
 
     data = lambda: (iter([(X[:20], Y[:20])]), None)  # noqa: E731
-    assert_resumes(lambda: plain(["auc"]), tmp_path, watch=lambda: [Stop()], data=data, steps_per_epoch=5)
+    assert_resumes(
+        lambda: plain(["auc"]), tmp_path, watch=lambda: [Stop()], data=data, steps_per_epoch=5, batch_size=None
+    )
 
 
 def test_saving_makes_no_callbacks(tmp_path):

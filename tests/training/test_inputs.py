@@ -460,7 +460,16 @@ def test_a_source_that_fails_keeps_the_steps_before(kind, error, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: m.fit(batches()), "a generator has no length"),
+        (lambda m: m.fit(batches(), epochs=2), "a generator is read once, so .* left for epoch 2 of 2"),
+        (lambda m: m.fit(batches(), steps_per_epoch=3, batch_size=32), "fit: batch_size is for arrays only"),
+        (lambda m: m.fit(X, Y, validation_data=batches(), epochs=2), "validation_steps: a generator is read once"),
+        (lambda m: m.fit(X, Y, validation_data=(X, Y), validation_steps=2), "validation_steps is for sources"),
+        (lambda m: m.fit(X, Y, validation_steps=2), "validation_steps needs validation_data"),
+        (lambda m: m.fit(X, Y, validation_batch_size=2), "validation_batch_size needs validation_data"),
+        (lambda m: m.fit(X, Y, validation_freq=2), "validation_freq needs validation_data"),
+        (lambda m: m.fit(X, Y, validation_data=(X, Y), validation_freq=0), "validation_freq"),
+        (lambda m: m.fit(X, Y, validation_data=(X, Y), validation_freq=[1, "a"]), "validation_freq"),
+        (lambda m: m.fit(X, Y, validation_data=Dataset(), validation_batch_size=2), "validation_data: batch_size is"),
         (lambda m: m.fit(batches(), Y, steps_per_epoch=3), "y is for arrays only"),
         (lambda m: m.fit(batches(), steps_per_epoch=3, validation_split=0.5), "validation_split is for arrays only"),
         (lambda m: m.fit(batches(), steps_per_epoch=3, class_weight="balanced"), "class_weight is for arrays only"),
