@@ -28,7 +28,8 @@ def main(arguments: list[str] | None = None) -> float:
     model = md.Sequential([md.Dense(100), md.ReLU(), md.Dense(10), md.Softmax()], rng=options.seed)
     model.compile(md.SGD(learning_rate), md.SoftmaxCrossEntropy(), metrics=["accuracy"])
     model.build(64)
-    print(model.summary(), "\n")
+    model.summary()
+    print()
 
     history = model.fit(x_train, y_train, batch_size=batch_size, epochs=epochs, verbose=1)
 

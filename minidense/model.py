@@ -15,7 +15,16 @@ from minidense.aliases import KerasMethods, split_input
 from minidense.callbacks.base import Callback, CallbackList, Logs
 from minidense.callbacks.checkpoint import newest_file
 from minidense.callbacks.reporting import progress_callback
-from minidense.core.arguments import check_attribute, file_path, flag, items, known_keywords, lookup, whole_numbers
+from minidense.core.arguments import (
+    check_attribute,
+    file_path,
+    flag,
+    function_of,
+    items,
+    known_keywords,
+    lookup,
+    whole_numbers,
+)
 from minidense.core.interrupts import current, guarded, quiet
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
@@ -602,19 +611,20 @@ class Sequential(KerasMethods):
         return self.network.theta.size if self.built else 0
 
     @known_keywords
-    def summary(self) -> Summary:
-        """A table of the layers, their output shapes and numbers of parameters; "?" before the model is built.
+    def summary(self, *, print_fn: Callable[[str], Any] | None = None) -> Summary:
+        """Show a table of the layers, their output shapes and numbers of parameters; "?" before the model is built.
 
-        It is a string, displayed without quotes, and as a table in Jupyter.
+        A script prints it, Jupyter shows a table. print_fn: called with each line instead. Returns it, as a string.
 
         >>> import minidense as md
-        >>> md.Sequential([md.Dense(10)], name="linear").build(64).summary()
+        >>> _ = md.Sequential([md.Dense(10)], name="linear").build(64).summary()
         linear
         layer       output shape    parameters
         Dense(10)   (n, 10)                650
         650 parameters, 2,600 bytes (float32)
         """
-        return summary(self.network, self.name or "Sequential")
+        function = None if print_fn is None else function_of("summary: print_fn", print_fn)
+        return summary(self.network, self.name or "Sequential").show(function)
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.network.children))

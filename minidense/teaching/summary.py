@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Self
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 from minidense.layers.base import Layer, own_params
 from minidense.layers.composite import Chain
@@ -26,11 +27,41 @@ class Summary(str):
         self.html = f"<table><caption>{escape(title)}</caption>{body}</table><p>{escape(totals)}</p>"
         return self
 
+    _shown_in: int | None = None
+    """The number of the cell in which IPython has shown it already."""
+
+    def show(self, print_fn: Callable[[str], Any] | None = None) -> Self:
+        """Show the table, once: print it in a script, display it in IPython; Python's prompt shows what is returned.
+
+        print_fn: a function that is called with each line instead.
+        """
+        if print_fn is not None:
+            for line in self.splitlines():
+                print_fn(line)
+        elif (shell := _ipython()) is not None:
+            self._ipython_display_()
+            self._shown_in = shell.execution_count
+        elif not hasattr(sys, "ps1"):
+            print(self)
+        return self
+
     def __repr__(self) -> str:
         return str(self)
 
     def _repr_html_(self) -> str:
         return self.html
+
+    def _ipython_display_(self) -> None:
+        """What IPython calls to display the value of a cell; not a second time in the same cell."""
+        shell = _ipython()
+        if shell.execution_count != self._shown_in:
+            shell.display_pub.publish({"text/plain": str(self), "text/html": self.html})
+
+
+def _ipython() -> Any:
+    """The running IPython or Jupyter; None if there is none."""
+    module = sys.modules.get("IPython")
+    return None if module is None else module.get_ipython()
 
 
 def summary(network: Network, title: str) -> Summary:

@@ -1,5 +1,10 @@
 """The table of a model, as text and as HTML."""
 
+import sys
+import types
+
+import pytest
+
 import minidense as md
 
 
@@ -23,3 +28,37 @@ def test_summary_is_also_html():
     assert repr(summary) == str(summary)
     assert "<td>Dense(2)</td><td>(n, 2)</td><td>8</td>" in summary._repr_html_()
     assert "&lt;b&gt;" in summary._repr_html_()
+
+
+def test_a_script_prints_it_once_and_it_is_returned(capsys, monkeypatch):
+    model = md.Sequential([md.Dense(2)], name="net").build(3)
+    table = model.summary()
+    assert capsys.readouterr().out == table + "\n"
+    lines = []
+    assert model.summary(print_fn=lines.append) == table
+    assert lines == table.splitlines()
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)  # there the value of the line is shown
+    assert model.summary() == table
+    assert capsys.readouterr().out == ""
+    with pytest.raises(TypeError, match="summary: print_fn: expected a function"):
+        model.summary(print_fn=3)
+
+
+def test_ipython_shows_it_once_a_cell(monkeypatch):
+    class Shell:
+        execution_count, shown = 1, []
+
+        @property
+        def display_pub(self):
+            return self
+
+        def publish(self, data):
+            self.shown.append((self.execution_count, *data))
+
+    shell = Shell()
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    table = md.Sequential([md.Dense(2)]).build(3).summary()
+    table._ipython_display_()  # as the value of the cell
+    shell.execution_count = 2
+    table._ipython_display_()
+    assert shell.shown == [(1, "text/plain", "text/html"), (2, "text/plain", "text/html")]
