@@ -561,7 +561,8 @@ class Sequential(KerasMethods):
     def forward(self, x: Array, training: bool = False) -> Array:
         """The forward pass: the output of the last layer. Each layer caches what its ``backward`` needs."""
         rows = prediction.features(self, x)
-        y = Pass(self.network.children, flag("training", training)).forward(rows[:].astype(self.dtype, copy=False))
+        x = rows[:].astype(self.network.input_dtype, copy=False)
+        y = Pass(self.network.children, flag("training", training)).forward(x)
         self._rows_forward = len(rows)
         return y.copy() if self.network.root.exclusive.busy else y  # while fit runs, layers reuse their arrays
 
@@ -600,7 +601,7 @@ class Sequential(KerasMethods):
         for i, (array, (name, view)) in enumerate(zip(arrays, targets.items(), strict=True)):
             if array.shape != view.shape:
                 raise ValueError(f"weights[{i}]: expected shape {view.shape} for {name}, got {array.shape}.")
-            check_features(np.atleast_2d(array), np.atleast_2d(array).shape[1:], self.dtype, f"weights[{i}]")
+            check_features(np.atleast_2d(array), np.atleast_2d(array).shape[1:], view.dtype, f"weights[{i}]")
         with self._exclusively(within=True):
             for array, view in zip(arrays, targets.values(), strict=True):
                 view[...] = array

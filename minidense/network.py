@@ -56,7 +56,9 @@ class Network(Chain, library=True):
         self._theta: Array | None = None
         self._grad: Array | None = None
         self._buffers: Array = np.empty(0)
-        self._kept: Array = np.empty(0)
+        self._of_other_dtype: list[Array] = []
+        self._kept: list[Array] = []
+        self._input_dtype: np.dtype[Any] | None = None  # when built
         self._shared: list[tuple[Array, Array]] = []
         self._frozen: list[slice] | None = None  # when known
         self._parameters: list[tuple[Layer, Declaration, Piece]] | None = None  # when known
@@ -92,8 +94,23 @@ class Network(Chain, library=True):
 
     @property
     def buffers(self) -> Array:
-        """All buffers as one vector."""
+        """All buffers of the model's dtype as one vector."""
         return self._buffers
+
+    @property
+    def all_buffers(self) -> list[Array]:
+        """Arrays with all buffers: that vector, and those of another dtype."""
+        return [self._buffers, *self._of_other_dtype]
+
+    @property
+    def input_dtype(self) -> np.dtype[Any]:
+        """The dtype of x as the first layer is given it."""
+        if self._input_dtype is not None:
+            return self._input_dtype
+        first: Layer = self
+        while isinstance(first, Chain) and first.children:
+            first = first.children[0]
+        return np.dtype("float64") if first.float64_input else self._record.dtype
 
     def _vectors(self) -> tuple[Array, Array]:
         if self._theta is None or self._grad is None:
@@ -240,7 +257,8 @@ class Network(Chain, library=True):
             for name, child in layer._record.children.items():
                 child._record.path = (*(layer._record.path or ()), int(name) if name.isdigit() else name)
         theta = np.empty(sum(d.size for layer in layers for d in own_params(layer)), dtype)
-        buffers = np.empty(sum(d.size for layer in layers for d in layer._record.buffers), dtype)
+        flat = [d for layer in layers for d in layer._record.buffers if d.dtype in (None, dtype.name)]
+        buffers = np.empty(sum(d.size for d in flat), dtype)
         grad = np.zeros_like(theta)
         views: dict[int, dict[str, Array]] = {}
         gradients: dict[int, dict[str, Array]] = {}
@@ -264,8 +282,11 @@ class Network(Chain, library=True):
                     mine[d.name], mine_d["d" + d.name] = views[id(owner)][name], np.zeros(d.shape, dtype)
                     shared.append((gradients[id(owner)]["d" + name], mine_d["d" + d.name]))
             for d in layer._record.buffers:
-                piece, buffer_place = slice(buffer_place, buffer_place + d.size), buffer_place + d.size
-                mine[d.name] = buffers[piece].reshape(d.shape)
+                if d.dtype in (None, dtype.name):
+                    piece, buffer_place = slice(buffer_place, buffer_place + d.size), buffer_place + d.size
+                    mine[d.name] = buffers[piece].reshape(d.shape)
+                else:
+                    mine[d.name] = np.empty(d.shape, d.dtype)
                 mine[d.name][...] = self._starting_values(layer, d, values, start)
             for child in layer._record.children.values():
                 place, buffer_place = lay_out(child, place, buffer_place)
@@ -283,7 +304,15 @@ class Network(Chain, library=True):
             network._theta, network._grad, network._buffers = theta[piece], grad[piece], buffers[buffer_piece]
             network._frozen = network._parameters = None
             network.parameters()
-            network._kept = np.empty_like(network._buffers)
+            network._of_other_dtype = [
+                views[id(layer)][d.name]
+                for layer in walk(network)
+                for d in layer._record.buffers
+                if d.dtype not in (None, dtype.name)
+            ]
+            network._kept = [np.empty_like(array) for array in network.all_buffers]
+            network._input_dtype = None
+            network._input_dtype = network.input_dtype
             network._shared = [pair for pair in pairs if np.may_share_memory(pair[0], network._grad)]
         self._simple = all(layer._record.simple for layer in self.children)
 
@@ -330,14 +359,16 @@ class Network(Chain, library=True):
 
     def snapshot_buffers(self) -> None:
         """Before a step, in which layers change the buffers: keep a copy for ``restore_buffers``."""
-        np.copyto(self._kept, self._buffers)
+        for kept, array in zip(self._kept, self.all_buffers, strict=True):
+            np.copyto(kept, array)
 
     def restore_buffers(self) -> None:
         """Set the buffers to what they were at the last ``snapshot_buffers``."""
-        np.copyto(self._buffers, self._kept)
+        for kept, array in zip(self._kept, self.all_buffers, strict=True):
+            np.copyto(array, kept)
 
-    def buffers_before(self) -> Array:
-        """The buffers at the last ``snapshot_buffers``."""
+    def buffers_before(self) -> list[Array]:
+        """``all_buffers`` at the last ``snapshot_buffers``."""
         return self._kept
 
     def inference(self, workspaces: bool = False) -> Callable[[Array], Array]:
@@ -370,8 +401,9 @@ class Network(Chain, library=True):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        none = dict.fromkeys(("_theta", "_grad", "_parameters"))
-        return state | none | {"_buffers": np.empty(0), "_kept": np.empty(0), "_shared": [], "_was_built": self.built}
+        none = dict.fromkeys(("_theta", "_grad", "_parameters", "_input_dtype"))
+        empty = {"_buffers": np.empty(0), "_of_other_dtype": [], "_kept": [], "_shared": []}
+        return state | none | empty | {"_was_built": self.built}
 
     def allocate_copy(self) -> None:
         """Allocate the vectors of a copy, with the values that its layers were copied with."""

@@ -120,7 +120,7 @@ class EarlyStopping(Monitor, library=True):
     stopped_epoch: int | None
     best_epoch: int | None
     _kept: list[Array] | None
-    """The parameters and the buffers of the best epoch, each one vector."""
+    """The parameters and the buffers of the best epoch."""
 
     def __init__(
         self,
@@ -177,8 +177,8 @@ class EarlyStopping(Monitor, library=True):
             interrupts.release()
         self.outcome = "; ".join(said)
 
-    def _vectors(self) -> tuple[Array, Array]:
-        return self.model.theta, self.model.network.buffers
+    def _vectors(self) -> list[Array]:
+        return [self.model.theta, *self.model.network.all_buffers]
 
 
 class ReduceLROnPlateau(Monitor, library=True):

@@ -79,6 +79,7 @@ class Feed:
     """The rows of ``x`` and ``y`` in a given order, as blocks of steps.
 
     batch_rows: the rows of a batch. micro_rows: the rows of one pass; a batch has one or several passes.
+    dtype: of targets and scores, and of x, unless x_dtype is another one.
     encode(y, out) writes the targets of labels ``y`` to ``out``, (rows, *output_shape). weights: (n,), or None; with
     ``shares``, a step gets its rows' weights divided by their sum over the batch, otherwise the weights themselves.
     All arrays are allocated once and reused, so a step is valid until the next one is taken; with ``lasting``, each
@@ -93,6 +94,7 @@ class Feed:
         micro_rows: int,
         *,
         dtype: np.dtype[Any],
+        x_dtype: np.dtype[Any] | None = None,
         output_shape: Shape,
         encode: Callable[[Array, Array], Array],
         weights: Array | None = None,
@@ -103,8 +105,9 @@ class Feed:
         self.weights, self.shares, self.lasting = weights, shares, lasting
         self.n, self.batch_rows, self.micro_rows = len(x), batch_rows, micro_rows
         self.dtype, self.output_shape = dtype, output_shape
-        self.direct = isinstance(x, np.ndarray) and x.dtype == dtype and x.flags.c_contiguous
-        fitting = GATHER_BYTES // max(1, dtype.itemsize * math.prod(x.shape[1:]))
+        self.x_dtype = x_dtype or dtype
+        self.direct = isinstance(x, np.ndarray) and x.dtype == self.x_dtype and x.flags.c_contiguous
+        fitting = GATHER_BYTES // max(1, self.x_dtype.itemsize * math.prod(x.shape[1:]))
         gathered = _whole_batches(max(micro_rows, fitting), micro_rows)
         # How many rows are gathered, and reported, at a time: whole batches, or whole micro-batches of one.
         self.gather_rows = _whole_batches(gathered, batch_rows)
@@ -192,7 +195,7 @@ class Feed:
         if order is None and self.direct:
             return read_only(self.x[start:stop])
         if self._x is None or self.lasting:
-            self._x = np.empty((min(self.n, self.gather_rows), *self.x.shape[1:]), self.dtype)
+            self._x = np.empty((min(self.n, self.gather_rows), *self.x.shape[1:]), self.x_dtype)
         block = self._x[: stop - start]
         if order is None:
             block[...] = self.x[start:stop]

@@ -214,6 +214,7 @@ class BatchFeed:
         check: Callable[..., tuple[Rows, Any, Array | None]],
         *,
         dtype: np.dtype[Any],
+        x_dtype: np.dtype[Any] | None = None,
         output_shape: Shape,
         encode: Callable[[Any, Array], Array],
         shares: bool,
@@ -223,7 +224,8 @@ class BatchFeed:
         check(x, y, weights) returns the three in the form the model takes, or raises an error. The other arguments
         are those of ``Feed``.
         """
-        self.check, self.dtype, self.output_shape, self.encode, self.shares = check, dtype, output_shape, encode, shares
+        self.check, self.dtype, self.x_dtype = check, dtype, x_dtype or dtype
+        self.output_shape, self.encode, self.shares = output_shape, encode, shares
         check(*as_batch(self.source.first))
 
     @property
@@ -263,7 +265,7 @@ class BatchFeed:
                 error.add_note(f"in the batch of {where}; the steps before are kept")
                 raise
             if self.together > 1:  # a source may reuse its arrays for the next batch
-                x, y = np.array(x[:], self.dtype), np.array(y)
+                x, y = np.array(x[:], self.x_dtype), np.array(y)
             group.append((x, y, weights))
             if len(group) == self.together:
                 yield self._block(group)
@@ -285,7 +287,7 @@ class BatchFeed:
         for (x, _, _), stop in zip(batches, stops, strict=True):
             part = slice(stop - len(x), stop)
             of_part = None if shares is None else shares[part]
-            features = np.asarray(x[:], self.dtype)
+            features = np.asarray(x[:], self.x_dtype)
             steps.append(Step(features, targets[part], scores[part], n, part.start == 0, stop == n, of_part))
         return Block(y, targets, scores, steps, weights)
 

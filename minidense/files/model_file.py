@@ -470,12 +470,12 @@ def read_weights(path: str | os.PathLike[str], model: Model, skip_mismatch: bool
         arrays = {name: array for name, array in arrays.items() if name.rpartition("/")[0] not in skipped}
     if not (skip_mismatch and arrays):
         problems.found += misfits.values()
-    dtype, rounded = network._record.dtype, {}
+    targets, rounded = network.named_arrays(), {}
     for name, array in arrays.items() if not problems.found else ():
         with np.errstate(all="ignore"):
-            rounded[name] = array.astype(dtype)
+            rounded[name] = array.astype(targets[name].dtype)
         if np.isinf(rounded[name]).sum() > np.isinf(array).sum():
-            problems.found.append(f"{name} has numbers that overflow {dtype}")
+            problems.found.append(f"{name} has numbers that overflow {targets[name].dtype}")
     problems.raise_if_any(f"{archive.path} does not fit the model")
     if misfits:
         more = [f"and {len(misfits) - _MOST_NAMES} more"] * (len(misfits) > _MOST_NAMES)
@@ -486,18 +486,18 @@ def read_weights(path: str | os.PathLike[str], model: Model, skip_mismatch: bool
 
 def _misfits(network: Network, found: Mapping[str, Array], exactly: bool = False) -> Iterator[tuple[str, str]]:
     """The names of arrays that are not those that the network declares, or ``exactly`` not of its dtype, and why."""
-    declared = {network.name_of(layer, d.name): (layer, d.shape) for layer, d in network.declarations()}
+    declared = {network.name_of(layer, d.name): (layer, d) for layer, d in network.declarations()}
     yield from ((name, f"{name[:200]} is not in the model") for name in found if name not in declared)
-    for name, (layer, shape) in declared.items():
-        array = found.get(name)
+    for name, (layer, d) in declared.items():
+        array, dtype = found.get(name), d.dtype or network._record.dtype
         if array is None:
             yield name, f"{name} is missing in the file"
-        elif array.shape != shape:
-            yield name, f"{name} has shape {array.shape} in the file, and {shape} in {layer._where}"
+        elif array.shape != d.shape:
+            yield name, f"{name} has shape {array.shape} in the file, and {d.shape} in {layer._where}"
         elif array.dtype.kind != "f":
             yield name, f"{name} is of dtype {array.dtype}, not of floating numbers"
-        elif exactly and array.dtype != network._record.dtype:
-            yield name, f"{name} is of dtype {array.dtype}, not {network._record.dtype}"
+        elif exactly and array.dtype != dtype:
+            yield name, f"{name} is of dtype {array.dtype}, not {dtype}"
 
 
 def _is_weight(name: str) -> bool:

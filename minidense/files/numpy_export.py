@@ -69,7 +69,7 @@ def predict(x, batch_size=1024):
         raise ValueError(f"x: expected shape (n, {d}), got {{x.shape}}.")
     starts = range(0, len(x), batch_size)
     with _one_blas_thread():
-        return np.concatenate([layers(np.ascontiguousarray(x[i : i + batch_size], "{dtype}")) for i in starts])
+        return np.concatenate([layers(np.ascontiguousarray(x[i : i + batch_size], "{x_dtype}")) for i in starts])
 
 
 {predict_classes}{functions}def _blas_threads():
@@ -134,6 +134,7 @@ def export_numpy(path: str | os.PathLike[str], model: Model) -> None:
         title=_harmless(model.name or "A model"),
         version=__version__,
         dtype=dtype,
+        x_dtype=network.input_dtype,
         input_shape=network._record.input_shape,
         d=", ".join(map(str, network._record.input_shape or ())),
         k=", ".join(map(str, network._record.output_shape or ())),
@@ -304,7 +305,7 @@ def _compare(network: Network, namespace: dict[str, Any], names: Mapping[int, st
         namespace[name] = beside(layer, namespace[name])
     rows = network._examples(np.random.default_rng(0), 3)
     with np.errstate(all="ignore"), one_thread():
-        _outcome(namespace["predict"], rows.astype(network.theta.dtype))
+        _outcome(namespace["predict"], rows.astype(network.input_dtype))
     if problems:  # the first: a child is compared before its parent
         advice = "The lines must compute what forward does at inference, and leave the x they are given as it is."
         raise TypeError(f"{problems[0]}. {advice}")

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from minidense.core.arguments import check_attribute, flag, items, real_number, text, whole_numbers
+from minidense.core.arguments import check_attribute, flag, items, lookup, real_number, text, whole_numbers
 from minidense.core.configurable import Configurable
 from minidense.core.types import Array, Shape
 from minidense.layers.constraints import Constraint, check_constraint, get_constraint
@@ -40,6 +40,8 @@ class Declaration:
     rate: float = 1.0
     regularizer: Regularizer | None = None
     constraint: Constraint | None = None
+    dtype: str | None = None
+    """Of a buffer that does not have the model's."""
     owner: tuple[Layer, str] | None = None
     """For a shared parameter: the layer that owns it, and its name there."""
 
@@ -147,6 +149,9 @@ class Layer(Configurable):
     draws: ClassVar[bool] = False
     """Whether ``forward`` draws random numbers: the network then gives the layer a generator, ``self.rng``."""
 
+    float64_input: ClassVar[bool] = False
+    """Whether, as the first layer of a model, it is given x in float64, before x is rounded to the model's dtype."""
+
     trainable: bool = True
     """If False, training does not change the parameters of this layer and its children, from the next step on."""
 
@@ -211,16 +216,21 @@ class Layer(Configurable):
         declared = Declaration(name, shape, get_initializer(initializer), decay, rate, penalty, limit)
         self._record.params.append(declared)
 
-    def buffer(self, name: str, shape: int | Shape, initializer: str | Initializer = "zeros") -> None:
+    def buffer(
+        self, name: str, shape: int | Shape, initializer: str | Initializer = "zeros", *, dtype: str | None = None
+    ) -> None:
         """Declare the buffer ``self.<name>``, a saved array that is not trained; call it in ``build``.
 
         An example is a moving average. Like a parameter, it exists once the network is built. In training, ``forward``
         may change it, by ``self.<name> = ...`` or in place; the change is kept if the update of that step is made, and
-        undone otherwise. A buffer is copied and saved with the layer. Raises what ``param`` raises.
+        undone otherwise. A buffer is copied and saved with the layer. dtype: "float32" or "float64"; None is that of
+        the model. Raises what ``param`` raises.
         """
         shape = whole_numbers(f"{type(self).__name__}: shape of {name}", shape)
+        if dtype is not None:
+            lookup(f"{type(self).__name__}: dtype of {name}", dtype, {"float32": 0, "float64": 0})
         self._check_name(name)
-        self._record.buffers.append(Declaration(name, shape, get_initializer(initializer)))
+        self._record.buffers.append(Declaration(name, shape, get_initializer(initializer), dtype=dtype))
 
     def child(self, name: str, layer: Any, input_shape: int | Shape) -> Shape:
         """Declare ``layer`` (a Layer or a Sequential) as ``self.<name>``, and build it; call it in ``build``.

@@ -234,8 +234,8 @@ class Normalization(Layer, library=True):
     """``y = (x - mean) / sqrt(variance)`` for each feature, with a fixed mean and variance of the training data.
 
     ``adapt(x)`` computes them, in float64; or pass both. A feature that is constant becomes 0. It has no parameters:
-    mean and variance are buffers, in the model's dtype. For large numbers that differ little, such as timestamps,
-    subtract a round number first: float32 keeps seven digits.
+    mean and deviation are buffers, in float64. As the first layer it is given x in float64, whatever the model's dtype,
+    so that large numbers that differ little, such as timestamps, are not rounded before the mean is subtracted.
 
     axis: -1, one mean for each feature of the last axis; None, one for all. invert: ``y = x * sqrt(variance) + mean``.
     Raises RuntimeError in ``build`` if it has neither adapted nor been given them.
@@ -248,6 +248,7 @@ class Normalization(Layer, library=True):
     """
 
     rowwise = True
+    float64_input = True
 
     location: Array
     """The mean, (d,)."""
@@ -288,15 +289,17 @@ class Normalization(Layer, library=True):
             if values.shape not in ((features,), (1,)):
                 raise ValueError(f"{self._where}: {name}: expected {features} values, got shape {values.shape}.")
         deviation = np.sqrt(self.variance)
-        self.buffer("location", features, lambda rng, shape: np.broadcast_to(self.mean, shape))
-        self.buffer("spread", features, lambda rng, shape: np.broadcast_to(np.where(deviation, deviation, 1.0), shape))
+        spread, wide = np.where(deviation, deviation, 1.0), "float64"
+        self.buffer("location", features, lambda rng, shape: np.broadcast_to(self.mean, shape), dtype=wide)
+        self.buffer("spread", features, lambda rng, shape: np.broadcast_to(spread, shape), dtype=wide)
         return input_shape
 
     def as_numpy(self) -> str:
         return "x = x * spread + location" if self.invert else "x = (x - location) / spread"
 
     def forward(self, x: Array) -> Array:
-        return x * self.spread + self.location if self.invert else (x - self.location) / self.spread
+        y = x * self.spread + self.location if self.invert else (x - self.location) / self.spread
+        return y.astype(self.dtype, copy=False)
 
     def backward(self, dy: Array) -> Array:
-        return dy * self.spread if self.invert else dy / self.spread
+        return (dy * self.spread if self.invert else dy / self.spread).astype(self.dtype, copy=False)

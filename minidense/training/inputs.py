@@ -138,7 +138,7 @@ class Checks:
     def __init__(self, model: Sequential, output_shape: Shape, columns: tuple[str, ...] | None = None) -> None:
         assert model.loss is not None
         self.loss, self.metrics = model.loss, [*model.metrics, *model.weighted_metrics]
-        self.dtype = model.dtype
+        self.dtype, self.x_dtype = model.dtype, model.network.input_dtype
         self.input_shape, self.output_shape = model.network.children[0]._record.input_shape or (), output_shape
         self.row_loss = by_rows(model.loss)
         self.rowwise = model.network.rowwise
@@ -166,7 +166,7 @@ class Checks:
 
         columns: the names of the features, for errors.
         """
-        check_features(x, self.input_shape, self.dtype, what + "x", columns)
+        check_features(x, self.input_shape, self.x_dtype, what + "x", columns)
         try:
             if self.named_classes:
                 y = self.names.encode(as_array(y))
@@ -205,6 +205,7 @@ class Checks:
             min(batch_rows * together, len(x)),
             min(batch_rows, batches.SLICE_ROWS) if splittable else batch_rows,
             dtype=self.dtype,
+            x_dtype=self.x_dtype,
             output_shape=self.output_shape,
             encode=self._encode,
             weights=weights,
@@ -262,8 +263,15 @@ class Checks:
                 weights = check_weights(weights, len(x), what + "sample_weight", all_zero=True)
             return self.rows(x, y, weights, what=what, columns=columns)
 
-        feed, mean = BatchFeed(source, together), self.loss.reduction == "mean"
-        feed.prepare(check, dtype=self.dtype, output_shape=self.output_shape, encode=self._encode, shares=mean)
+        feed = BatchFeed(source, together)
+        feed.prepare(
+            check,
+            dtype=self.dtype,
+            x_dtype=self.x_dtype,
+            output_shape=self.output_shape,
+            encode=self._encode,
+            shares=self.loss.reduction == "mean",
+        )
         return feed
 
     @property

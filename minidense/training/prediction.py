@@ -31,7 +31,7 @@ def features(model: Sequential, x: Any) -> Rows:
         raise TypeError(f"x: expected rows, got a source of batches, {type(x).__name__}; pass its batches one by one.")
     columns = None if type(x) is np.ndarray else model._names.columns_of(x)
     rows = as_features(x)
-    check_features(rows, input_shape, model.dtype, names=columns)
+    check_features(rows, input_shape, model.network.input_dtype, names=columns)
     return rows
 
 
@@ -55,7 +55,7 @@ def predict(
     rows = _rows_at_a_time(model, size)
     if rows == len(x) and isinstance(x, np.ndarray) and type(callbacks) is tuple and not callbacks:
         with model.network.one_thread(rows):
-            y = model.network.inference()(np.ascontiguousarray(x, model.dtype))
+            y = model.network.inference()(np.ascontiguousarray(x, model.network.input_dtype))
         return y if y is not x and y.flags.owndata and model.network.children[-1]._of_library else y.copy()
     return _in_batches(model, x, size, rows, CallbackList(callbacks))
 
@@ -87,8 +87,8 @@ def told(compute: Callable[[], Array], verbose: int | str) -> Array:
 
 def _in_batches(model: Sequential, x: Rows, size: int, rows: int, callbacks: CallbackList) -> Array:
     """The output for checked rows in batches of ``size``, of which ``rows`` are computed at a time."""
-    n, network, dtype = len(x), model.network, model.dtype
-    y = np.empty((n, *(model.output_shape or ())), dtype)
+    n, network, dtype = len(x), model.network, model.network.input_dtype
+    y = np.empty((n, *(model.output_shape or ())), model.dtype)
     watched = callbacks.wants("on_predict_batch_begin", "on_predict_batch_end")
 
     def worker() -> Callable[[tuple[int, Array]], None]:
@@ -135,7 +135,7 @@ def activations(model: Sequential, x: Any, batch_size: int | str | None) -> list
     outputs = [np.empty((len(x), *(layer._record.output_shape or ())), model.dtype) for layer in layers]
     steps = inference_steps(layers)
     for start in range(0, len(x), size):
-        rows = np.ascontiguousarray(x[start : start + size], model.dtype)
+        rows = np.ascontiguousarray(x[start : start + size], model.network.input_dtype)
         with model.network.one_thread(len(rows)):
             for step, output in zip(steps, outputs, strict=True):
                 rows = output[start : start + size] = step(rows)

@@ -56,14 +56,17 @@ class Learner:
         self.layers = network.trunk(model.loss.includes if model.loss else None)
         self.chain = Pass(self.layers, training=True, for_input=False)
         self.drawing = [layer for layer in walk(network) if layer.draws]
-        self.holds, self.has_shared = bool(network.buffers.size or self.drawing), network.has_shared
+        self.holds, self.has_shared = (
+            bool(any(array.size for array in network.all_buffers) or self.drawing),
+            network.has_shared,
+        )
         self.interrupts = current()
         self.under_way = False
         """Whether a batch has begun, which changes buffers and random generators, and has not ended with an update."""
         self._rows_checked = False
         self._states: list[Any] = []
         self._gradient_so_far = np.empty(0)
-        self._moved, self._weight = np.empty(0), 0.0
+        self._moved, self._weight = list[Array](), 0.0
 
     def prepare(self) -> None:
         """Tell the optimizer where each parameter is in ``theta``, whether it decays, and its rate's factor."""
@@ -213,19 +216,20 @@ class Learner:
         """The gradient of a batch is the sum of its micro-batches'; a buffer's change is the mean over the rows."""
         network = self.network
         share = len(step.x) / step.batch_rows if step.weights is None else float(step.weights.sum())
-        change = share * (network.buffers - network.buffers_before())
+        both = zip(network.all_buffers, network.buffers_before(), strict=True)
+        change = [share * (now - before) for now, before in both]
         network.restore_buffers()
         if step.opens:
             self._gradient_so_far, self._moved, self._weight = self.grad.copy(), change, share
         else:
             self._gradient_so_far += self.grad
-            self._moved += change
+            self._moved = [moved + more for moved, more in zip(self._moved, change, strict=True)]
             self._weight += share
         if step.closes:
             np.copyto(self.grad, self._gradient_so_far)
-            if step.weights is not None:
-                self._moved /= self._weight or 1
-            np.add(network.buffers, self._moved, out=network.buffers)
+            weight = 1.0 if step.weights is None else self._weight or 1
+            for array, moved in zip(network.all_buffers, self._moved, strict=True):
+                array += moved / weight
 
     def diverged(self, step: Step, when: str) -> FloatingPointError:
         """The error for a loss that is not finite, with the first layer whose output is not."""

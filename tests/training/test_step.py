@@ -177,6 +177,43 @@ def test_over_micro_batches_a_buffer_moves_by_the_mean_weighted_by_rows():
     np.testing.assert_allclose(model.layers[0].rows, [expected], rtol=1e-15)
 
 
+class Summing(md.Layer):
+    """Adds up its inputs in float64."""
+
+    def build(self, input_shape):
+        self.buffer("total", 1, dtype="float64")
+        self.buffer("calls", 1)
+        return input_shape
+
+    def forward(self, x, training=False):
+        if training:
+            self.total += np.float64(len(x)) / 3
+            self.calls = self.calls + 1
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+def test_a_buffer_of_another_dtype_moves_and_is_undone_as_the_others(tmp_path):
+    model = md.Sequential([Summing(), md.Dense(3)], rng=0).compile("sgd").build(6)
+    layer = model.layers[0]
+    assert (layer.total.dtype, layer.calls.dtype) == (np.float64, np.float32)
+    model.train_on_batch(X, Y)
+    assert layer.total.tolist() == [50 / 3]
+    model.loss_and_grad(X, Y)
+    assert (layer.total.tolist(), layer.calls.tolist()) == ([50 / 3], [1])
+    model.fit(X, Y, batch_size=25, gradient_accumulation_steps=2, verbose=0)
+    np.testing.assert_allclose(layer.total, [50 / 3 + 25 / 3], rtol=1e-15)
+    model.save(tmp_path / "model.npz")
+    assert md.load_model(tmp_path / "model.npz", {"Summing": Summing}).layers[0].total.tolist() == layer.total.tolist()
+    stop = md.callbacks.EarlyStopping("loss", patience=1, min_delta=1e9, restore_best_weights=True)
+    model.fit(X, Y, batch_size=50, epochs=5, callbacks=stop, verbose=0)
+    np.testing.assert_allclose(layer.total, [50 / 3 + 25 / 3 + 50 / 3], rtol=1e-15)
+    with pytest.raises(ValueError, match="dtype of total"):
+        type("Wrong", (Summing,), {"build": lambda self, shape: self.buffer("total", 1, dtype="int8")})().build((3,))
+
+
 def test_a_step_that_fails_leaves_the_buffers_of_the_step_before():
     class Fails(md.Layer):
         def __init__(self, after):
