@@ -6,6 +6,7 @@ import datetime
 import math
 import numbers
 from collections.abc import Sequence
+from types import FunctionType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -79,6 +80,8 @@ def as_features(x: Any, what: str = "x") -> Rows:
         raise TypeError(
             f"{what}: expected a dense array, got {type(x).__name__}; use x.toarray() if it fits in memory."
         )
+    if isinstance(x, FunctionType):
+        raise TypeError(f"{what}: expected rows, got the function {x.__name__}; call it: {x.__name__}().")
     lazy = not isinstance(x, np.ndarray | np.generic) and not hasattr(x, "to_numpy") and hasattr(x, "__getitem__")
     array: Rows
     if isinstance(x, Blockwise):

@@ -166,6 +166,7 @@ class Sparse:
         ([["a"]], TypeError, r"x: expected real numbers, got strings \(dtype <U1\)"),
         ([[b"a"]], TypeError, "got bytes"),
         ([[1j]], TypeError, r"got complex numbers \(dtype complex128\)"),
+        (test_lists_and_scalars_become_arrays, TypeError, r"got the function test_\w+; call it: test_\w+\(\)\."),
         ([[None]], TypeError, r"got objects \(dtype object\)"),
         (np.array(["2020-01-01"], "datetime64[D]"), TypeError, r"got dates \(dtype datetime64"),
         (np.ma.array([[1.0]], mask=[[True]]), TypeError, "expected an array without a mask"),
