@@ -56,7 +56,7 @@ def main(arguments=None):
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
     )
-    print(model.summary())
+    model.summary()
     model.fit(train_images, train_labels, epochs=5 if options.short else 10, verbose=2)
     test_loss, test_accuracy = model.evaluate(test_images, test_labels, verbose=0)
     print(f"test accuracy {test_accuracy:.3f}, loss {test_loss:.3f}")

@@ -20,22 +20,20 @@ def make_payments(n, seed=0):
     """Payments (n, 8), and for each whether it is a fraud, 0 or 1: frauds are large, far away and at night."""
     rng = np.random.default_rng(seed)
     fraud = (rng.random(n) < 0.01).astype(int)
-    amount = np.exp(rng.normal(3 + 2 * fraud, 1))
-    kilometres = np.exp(rng.normal(2 + 2 * fraud, 1.5))
+    log_amount = rng.normal(3 + 2 * fraud, 1)
+    log_kilometres = rng.normal(2 + 2 * fraud, 1.5)
     hour = np.where(rng.random(n) < 0.4 * fraud, rng.uniform(0, 6, n), rng.uniform(6, 24, n))
     others = rng.normal(0, 1, (n, 5)) + fraud[:, None] * [1, -1, 0.5, 0, 0]
-    return np.column_stack([np.log(amount), np.log(kilometres), hour, others]), fraud
+    return np.column_stack([log_amount, log_kilometres, hour, others]), fraud
 
 
-def make_model(n_features, output_bias=None):
-    if output_bias is not None:
-        output_bias = keras.initializers.Constant(output_bias)
+def make_model(n_features, output_bias=0.0):
     model = keras.Sequential(
         [
             keras.Input(shape=(n_features,)),
             layers.Dense(16, activation="relu"),
             layers.Dropout(0.5),
-            layers.Dense(1, activation="sigmoid", bias_initializer=output_bias),
+            layers.Dense(1, activation="sigmoid", bias_initializer=keras.initializers.Constant(output_bias)),
         ],
         rng=0,
     )

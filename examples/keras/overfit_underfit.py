@@ -91,13 +91,14 @@ def main(arguments=None):
     for name, model in make_networks(width).items():
         history = histories[name] = compile_and_fit(model, train, validation, max_epochs, patience)
         values = history.history["val_binary_crossentropy"]
+        parameters = sum(array.size for array in model.get_weights())
         results[name] = {
-            "parameters": model.count_params,
+            "parameters": parameters,
             "training": history.history["binary_crossentropy"][-1],
             "validation": values[-1],
             "best": min(values),
         }
-        counts = f"{model.count_params:10,} {len(values):8}"
+        counts = f"{parameters:10,} {len(values):8}"
         print("{:>21}  {} {training:10.3f} {validation:12.3f} {best:17.3f}".format(name, counts, **results[name]))
     if options.plot:
         plot(histories, options.plot)

@@ -88,7 +88,7 @@ def save_and_load(folder, epochs):
     # 3. Whole models.
     model.save(os.path.join(folder, "my_model.keras"))
     new_model = keras.models.load_model(os.path.join(folder, "my_model.keras"))
-    print(new_model.summary())
+    new_model.summary()
     report("whole model, loaded", new_model)
     equal = np.array_equal(new_model.predict(test_images), model.predict(test_images))
     print(f"the predictions are equal, to the last bit: {equal}")

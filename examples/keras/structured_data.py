@@ -9,6 +9,8 @@ of the Palmer penguins (A. M. Horst, A. P. Hill, K. B. Gorman), licence CC0.
 
 import argparse
 import csv
+import os
+import tempfile
 from importlib import resources
 
 import numpy as np
@@ -94,10 +96,15 @@ def main(arguments=None):
     model.compile(optimizer=keras.optimizers.Adam(0.01), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     epochs = 30 if options.short else 100
     model.fit(x_train, y_train, epochs=epochs, batch_size=32, validation_data=(x_val, y_val), verbose=0)
-    print(model.summary())
+    model.summary()
     loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
     majority = np.mean(y_test == np.bincount(y_train).argmax())
     print(f"test accuracy {accuracy:.3f}, loss {loss:.3f}; always the commonest species: {majority:.3f}")
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "penguins.keras")
+        model.save(path)
+        reloaded = keras.models.load_model(path, custom_objects={"Columns": Columns})
 
     sample = {
         "bill_depth_mm": "15.0",
@@ -107,10 +114,10 @@ def main(arguments=None):
         "sex": "NA",
         "island": "Biscoe",
     }
-    probabilities = model.predict(prepare([sample], medians, vocabularies))[0]
-    sure = probabilities.max()
-    print(f"{sample}\nis, with a probability of {100 * sure:.1f} %: {species[np.argmax(probabilities)]}")
-    return {"accuracy": accuracy, "majority": majority, "sample": species[np.argmax(probabilities)], "gaps": gaps}
+    probabilities = reloaded.predict(prepare([sample], medians, vocabularies))[0]
+    guess = species[np.argmax(probabilities)]
+    print(f"{sample}\nis, with a probability of {100 * probabilities.max():.1f} %: {guess}")
+    return {"accuracy": accuracy, "majority": majority, "sample": guess, "gaps": gaps}
 
 
 if __name__ == "__main__":
