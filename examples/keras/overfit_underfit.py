@@ -82,7 +82,7 @@ def main(arguments=None):
     parser.add_argument("--short", action="store_true", help="narrower networks, fewer epochs")
     parser.add_argument("--plot", metavar="FILE", help="write the curves to this image file")
     options = parser.parse_args(arguments)
-    width, max_epochs, patience = (96, 50, 30) if options.short else (256, 200, 60)
+    width, max_epochs, patience = (80, 50, 30) if options.short else (256, 200, 60)
 
     rng = np.random.default_rng(0)
     train, validation = make_data(1000, rng), make_data(1000, rng)

@@ -106,18 +106,15 @@ def main(arguments=None):
         model.save(path)
         reloaded = keras.models.load_model(path, custom_objects={"Columns": Columns})
 
-    sample = {
-        "bill_depth_mm": "15.0",
-        "flipper_length_mm": "217",
-        "body_mass_g": "NA",
-        "year": "2009",
-        "sex": "NA",
-        "island": "Biscoe",
-    }
-    probabilities = reloaded.predict(prepare([sample], medians, vocabularies))[0]
-    guess = species[np.argmax(probabilities)]
-    print(f"{sample}\nis, with a probability of {100 * probabilities.max():.1f} %: {guess}")
-    return {"accuracy": accuracy, "majority": majority, "sample": guess, "gaps": gaps}
+    print("\nthe same penguin, of unknown sex, if it were found on")
+    sample = {"bill_depth_mm": "19.0", "flipper_length_mm": "200", "body_mass_g": "3700", "year": "2009", "sex": "NA"}
+    by_island = {}
+    for island in vocabularies["island"]:
+        probabilities = reloaded.predict(prepare([sample | {"island": island}], medians, vocabularies))[0]
+        by_island[island] = dict(zip(species, probabilities, strict=True))
+        shown = ", ".join(f"{name} {100 * p:.1f} %" for name, p in by_island[island].items())
+        print(f"{island:>10}: {shown}")
+    return {"accuracy": accuracy, "majority": majority, "by island": by_island, "gaps": gaps}
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def test_structured_data():
     found = run("structured_data")
     assert found["gaps"] == 11 + 3 * 2  # 11 penguins of unknown sex, 2 of which have no measurements
     assert found["accuracy"] > found["majority"] + 0.3
-    assert found["sample"] == "Gentoo"  # the only species with flippers of 217 mm
+    chinstrap = {island: species["Chinstrap"] for island, species in found["by island"].items()}
+    assert chinstrap["Dream"] > 0.3 > 0.05 > max(chinstrap["Biscoe"], chinstrap["Torgersen"])  # they live on Dream only
 
 
 def test_overfit_underfit(tmp_path):
@@ -88,7 +89,9 @@ def test_save_load(tmp_path, capsys):
         assert accuracy[name] == accuracy["trained"]
     assert accuracy["untrained"] < accuracy["weights of the first epoch"] < accuracy["trained"]
     assert found["files"] == [f"cp-{epoch:04d}.weights.npz" for epoch in range(5)]
+    for file in found["files"]:  # no optimizer, whose vectors are twice as large as the weights
+        assert (tmp_path / "training" / file).stat().st_size < 2 * 4 * (64 * 128 + 128 + 128 * 10 + 10)
     assert found["equal"]
     assert found["equal later"]
-    assert found["best"][0] == pytest.approx(found["best"][1])
+    assert found["best"]["saved"] == pytest.approx(found["best"]["lowest"])  # which is seldom the last epoch's
     assert "epoch 1: saved" in capsys.readouterr().out
