@@ -75,7 +75,7 @@ class Sequential(KerasMethods):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if own := {"forward", "backward"} & vars(cls).keys():
+        if own := {"forward", "backward", "call", "train_step", "test_step", "predict_step"} & vars(cls).keys():
             raise TypeError(
                 f"{cls.__name__}: fit and predict would not call its {min(own)}. Write a Layer, which has its layers "
                 f"as self.child(...), and put that into a Sequential."
@@ -230,6 +230,8 @@ class Sequential(KerasMethods):
         Raises ValueError if a layer cannot take the output of the one before it, or if the model is already built for
         another shape.
         """
+        if isinstance(input_shape, tuple | list) and len(input_shape) > 1 and input_shape[0] is None:
+            input_shape = tuple(input_shape[1:])  # Keras' way to write the batch axis
         shape = whole_numbers("input_shape", input_shape)
         if self.built:
             if shape != self.input_shape:

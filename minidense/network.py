@@ -178,6 +178,12 @@ class Network(Chain, library=True):
             self._frozen = [piece.slice for piece in self.pieces(lambda layer, d: not layer.trainable)]
         return self._frozen
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether there are parameters, and all of them belong to layers with ``trainable = False``."""
+        frozen = [piece.stop - piece.start for piece in self.frozen]
+        return bool(frozen) and sum(frozen) == self.theta.size
+
     # ------------------------------------------------------------------ building
 
     def build(self, input_shape: Shape) -> Shape:

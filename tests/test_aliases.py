@@ -337,3 +337,22 @@ def test_keras_modules_and_classes():
 def test_the_batch_size_of_the_validation_is_checked_also_without_one(wrong):
     with pytest.raises((TypeError, ValueError), match="validation_batch_size: expected a whole number"):
         make().fit(X, Y, validation_batch_size=wrong, verbose=0)
+
+
+def test_hdf5_is_refused_with_the_name_to_use(tmp_path):
+    model = trained()
+    for call in (
+        lambda: model.save(tmp_path / "m.h5"),
+        lambda: model.save_weights(tmp_path / "m.weights.h5"),
+        lambda: md.callbacks.ModelCheckpoint(tmp_path / "m-{epoch}.HDF5"),
+    ):
+        with pytest.raises(ValueError, match=r"no HDF5 is written here, but NumPy's format: use '.*m.*\.npz'\."):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shape_with_kerass_batch_axis():
+    assert md.Sequential([md.Dense(3)]).build((None, 4)).input_shape == (4,)
+    assert md.Sequential([md.Flatten(), md.Dense(3)]).build([None, 2, 4]).input_shape == (2, 4)
+    with pytest.raises(TypeError, match="input_shape"):
+        md.Sequential([md.Dense(3)]).build((4, None))

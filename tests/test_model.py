@@ -609,7 +609,7 @@ def test_what_is_left_out_is_what_keras_takes():
     assert defaults(md.Sequential.evaluate)["batch_size"] == 1024
 
 
-@pytest.mark.parametrize("method", ["forward", "backward"])
+@pytest.mark.parametrize("method", ["forward", "backward", "call", "train_step"])
 def test_a_pass_of_ones_own_that_nothing_would_call_is_refused(method):
     with pytest.raises(TypeError, match=rf"^Twice: fit and predict would not call its {method}. Write a Layer"):
         type("Twice", (md.Sequential,), {method: lambda self, x: 2 * x})

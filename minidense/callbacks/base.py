@@ -69,6 +69,14 @@ class Callback(Configurable):
                     f"{', '.join(hooks)}. Give a method of your own another name, such as _{name}."
                 )
 
+    def set_model(self, model: Any) -> None:
+        """Called before all hooks, with the model that they are about."""
+        self.model = model
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Called before all hooks, with what is known of the call: epochs, steps (of an epoch) and batch_size."""
+        self.params = params
+
     def on_train_begin(self, logs: Logs) -> None:
         """Before the first epoch; in a resumed run, before the attributes named in ``saved`` are set."""
 
@@ -213,7 +221,8 @@ class CallbackList:
     def attach(self, model: Any, params: Mapping[str, Any]) -> None:
         """Set ``model`` and ``params`` of the callbacks."""
         for callback in self._all:
-            callback.model, callback.params = model, params
+            callback.set_model(model)
+            callback.set_params(params)
 
     def check_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Raise ValueError if a callback needs a metric that is not among these, and that no callback may add."""

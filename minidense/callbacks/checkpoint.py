@@ -14,7 +14,7 @@ from typing import Any
 
 from minidense.callbacks.base import Callback
 from minidense.callbacks.monitors import Monitor, verbosity
-from minidense.core.arguments import file_path, flag, nearest, real_number, whole_number
+from minidense.core.arguments import flag, nearest, path_to_write, real_number, whole_number
 
 
 class ModelCheckpoint(Monitor, library=True):
@@ -64,7 +64,7 @@ class ModelCheckpoint(Monitor, library=True):
             if not save_best_only:
                 raise ValueError(f"{what} needs save_best_only=True.")
         super().__init__(monitor, min_delta, 0, mode)
-        self.filepath = file_path("ModelCheckpoint: filepath", filepath)
+        self.filepath = path_to_write("ModelCheckpoint: filepath", filepath)
         self.verbose = verbosity("ModelCheckpoint", verbose)
         self.save_best_only = flag("ModelCheckpoint: save_best_only", save_best_only)
         self.save_weights_only = flag("ModelCheckpoint: save_weights_only", save_weights_only)

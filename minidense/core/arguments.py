@@ -147,6 +147,21 @@ def file_path(name: str, value: Any) -> str:
     return text(name, os.fsdecode(value))
 
 
+def path_to_write(name: str, value: Any) -> str:
+    """``file_path``, of a file to be written. Raises ValueError for one that is named as HDF5.
+
+    >>> path_to_write("path", "model.weights.h5")
+    Traceback (most recent call last):
+    ...
+    ValueError: path: no HDF5 is written here, but NumPy's format: use 'model.weights.npz'.
+    """
+    path = file_path(name, value)
+    stem, dot, ending = path.rpartition(".")
+    if dot and ending.lower() in ("h5", "hdf5"):
+        raise ValueError(f"{name}: no HDF5 is written here, but NumPy's format: use {stem + '.npz'!r}.")
+    return path
+
+
 def items(name: str, value: Any) -> list[Any]:
     """The items of a list, a tuple or an array. Raises TypeError for anything else.
 

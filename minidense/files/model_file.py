@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.random  # which is imported where it is used first, too
 
-from minidense.core.arguments import checked, shown
+from minidense.core.arguments import checked, path_to_write, shown
 from minidense.core.configurable import load_state_dict, state_dict
 from minidense.core.errors import CorruptFileError, Problems, warn
 from minidense.core.rng import Generators
@@ -63,12 +63,13 @@ def write_model(path: str | os.PathLike[str], model: Model, training: dict[str, 
 
     Raises ValueError, naming all of it, for what could not be loaded again, and OSError.
     """
+    path = path_to_write("path", path)
     write_archive(path, *encoded(model, training))
 
 
 def write_weights(path: str | os.PathLike[str], model: Model) -> None:
     """Save the parameters and buffers, and nothing else."""
-    write_archive(path, _manifest(None, None), model.network.named_arrays())
+    write_archive(path_to_write("path", path), _manifest(None, None), model.network.named_arrays())
 
 
 def check_savable(model: Model, training: dict[str, Any] | None = None) -> None:

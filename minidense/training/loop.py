@@ -90,6 +90,8 @@ class Run:
                 self.learner.prepare()
                 with self.interrupts.breakable(), self.callbacks.spanning("train", self._logs_of_last_epoch):
                     self._resume()
+                    if self.model.network.is_frozen:
+                        self.callbacks.tell("all layers with parameters are frozen: nothing is trained", of=[])
                     while self.epoch < self.epochs and not (self.model.stop_training and not self.step):
                         self._train_epoch()
                         self.interrupts.check()

@@ -616,3 +616,22 @@ def test_blocks_are_all_steps_of_an_epoch_and_params_say_what_is_run():
     assert history.params == {"epochs": 2, "steps": 625, "batch_size": 8}
     model.predict(x, batch_size=700, callbacks=[blocks])
     assert blocks.of_predict == {"steps": 8, "batch_size": 700}
+
+
+def test_keras_setters_are_called_before_the_hooks():
+    seen = []
+
+    class Own(md.Callback):
+        def set_model(self, model):
+            super().set_model(model)
+            seen.append("model")
+
+        def set_params(self, params):
+            self.mine = params
+            seen.append("params")
+
+        def on_train_begin(self, logs):
+            seen.append(("begin", self.mine["epochs"], self.model.built))
+
+    make().fit(X, Y, callbacks=[Own()], verbose=0)
+    assert seen == ["model", "params", ("begin", 1, True)]

@@ -253,3 +253,19 @@ def test_equal_runs_write_equal_checkpoints(digits_like, tmp_path, monkeypatch):
     assert len(files[0]) >= 2
     assert files[1] == files[0]
     assert files[2] == files[0]
+
+
+def test_a_run_that_trains_nothing_says_so(capsys):
+    model = md.Sequential([md.Dense(3, "softmax"), md.Dense(3, "softmax")], rng=0).compile().build(2)
+    x, y = np.eye(2), [0, 1]
+    for layer in model.layers[:-2]:
+        layer.trainable = False
+    model.fit(x, y, verbose=2)
+    assert "nothing is trained" not in capsys.readouterr().out
+    model.layers[2].trainable = False
+    model.fit(x, y, verbose=2)
+    assert capsys.readouterr().out.startswith("all layers with parameters are frozen: nothing is trained\n")
+    model.fit(x, y, verbose=0)
+    assert capsys.readouterr().out == ""
+    md.Sequential([md.Softmax()]).compile().fit(x, y, verbose=2)
+    assert "nothing is trained" not in capsys.readouterr().out
