@@ -74,7 +74,7 @@ from minidense.metrics import (
     confusion_matrix,
 )
 from minidense.model import Sequential, load_model
-from minidense.optimizers import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Nadam, Optimizer, RMSprop
+from minidense.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Nadam, Optimizer, RMSprop
 from minidense.training.history import History
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ __all__ = [
     "ELU",
     "F1",
     "GELU",
+    "LBFGS",
     "R2",
     "SELU",
     "SGD",

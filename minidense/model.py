@@ -36,13 +36,14 @@ from minidense.layers.composite import Pass, expanded
 from minidense.losses import Loss, get_loss
 from minidense.metrics import Metric, get_metrics
 from minidense.network import Network
-from minidense.optimizers import Optimizer, get_optimizer
+from minidense.optimizers import LBFGS, Optimizer, get_optimizer
 from minidense.teaching.summary import Summary, summary
 from minidense.training import prediction
 from minidense.training.evaluation import Report, evaluate
 from minidense.training.history import History
 from minidense.training.inputs import Checks, HeldOut, as_rows, prepared
-from minidense.training.loop import Run, SavedRun
+from minidense.training.lbfgs import run_of
+from minidense.training.loop import SavedRun
 from minidense.training.results import Results
 from minidense.training.step import learning
 
@@ -316,7 +317,7 @@ class Sequential(KerasMethods):
         PyTorch's DataLoader, or a generator, which is read on. steps_per_epoch: the number of its batches per epoch, by
         default all; a generator without it lasts for one epoch.
 
-        batch_size: rows per update, by default 32; 1 for single-sample updates, "full" for all rows at once.
+        batch_size: rows per update, by default 32, with LBFGS all; 1 for single-sample updates, "full" for all at once.
         epochs: the number of the last epoch; initial_epoch: that of the first one, where earlier calls have made some.
         validation_data: (x, y), (x, y, sample_weight), or a source of these, of validation_steps batches. It is
         evaluated after each epoch, validation_batch_size rows at a time, by default 1,024. validation_freq: after every
@@ -367,7 +368,7 @@ class Sequential(KerasMethods):
                 steps_per_epoch=steps_per_epoch,
             ) as data,
         ):
-            run = Run(self, data, listed, epochs=epochs, initial_epoch=initial_epoch, shuffle=shuffle, saved=saved)
+            run = run_of(self, data, listed, epochs=epochs, initial_epoch=initial_epoch, shuffle=shuffle, saved=saved)
             return run.train()
 
     def _saved_run(self, path: str | os.PathLike[str]) -> SavedRun:
@@ -393,6 +394,8 @@ class Sequential(KerasMethods):
         """
         optimizer, _ = self._compiled()
         optimizer.check_owner(self)
+        if isinstance(optimizer, LBFGS):
+            raise optimizer.of_fit_only("train_on_batch")
         return_dict = flag("return_dict", return_dict)
         with self._exclusively(own="train_on_batch"):
             logs = self._backpropagate(x, y, sample_weight, update=True).logs()
@@ -407,11 +410,10 @@ class Sequential(KerasMethods):
         scipy.optimize. update_buffers: keep the changes of the layers' buffers, such as the moving averages of a batch
         normalization; a training loop needs that. Raises as ``fit`` does.
         """
-        _, loss = self._compiled()
         update_buffers = flag("update_buffers", update_buffers)
         with self._exclusively():
             report = self._backpropagate(x, y, sample_weight, update_buffers=update_buffers)
-        return report.loss_sum + report.penalty if loss.reduction == "sum" else report.logs()["loss"]
+        return report.objective
 
     def _backpropagate(
         self, x: Any, y: Any, sample_weight: Any, update: bool = False, update_buffers: bool = False

@@ -13,7 +13,7 @@ import numpy as np
 
 from minidense import schedules as schedules
 from minidense.core.arguments import flag, lookup, nearest, real_number, shown, text, whole_number
-from minidense.core.configurable import Configurable
+from minidense.core.configurable import Configurable, signature_of
 from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
 from minidense.numerics.blas import AddScaled
@@ -772,8 +772,77 @@ class Lion(Optimizer, library=True):
         self._add_scaled(1 - self.beta_2, grad, m)
 
 
+class LBFGS(Optimizer, library=True):
+    """The limited-memory BFGS method, L-BFGS-B of SciPy (Byrd et al., 1995; Zhu et al., 1997), without bounds.
+
+    For small data and networks, on all rows at once. Needs SciPy: ``pip install "minidense[scipy]"``.
+
+    ``fit`` minimizes the loss of all rows with its penalties. Each of SciPy's iterations is an epoch, whose loss and
+    metrics are those of the point that it reached; the line search may evaluate the loss several times for it. Where
+    the method ends before ``epochs``, so does ``fit``: History is shorter, and ``message`` has what SciPy says of it.
+
+    memory: how many earlier iterations the curvature is estimated from (SciPy's maxcor). ftol: converged if an
+    iteration reduces the loss by at most ``ftol * max(|loss before|, |loss after|, 1)``. gtol: converged if no element
+    of the gradient is larger. max_evaluations: of loss and gradient in one ``fit`` (maxfun); max_line_search: in one
+    iteration (maxls). Raises ValueError and TypeError for others.
+
+    The loss must be one function of theta: layers that draw random numbers are refused; so are constraints, learning
+    rates, a batch_size below the number of rows, generators, and ``train_on_batch``. A batch normalization updates its
+    moving averages once an iteration. Frozen layers stay as they are. Each ``fit`` begins with an empty memory, and so
+    does one whose callbacks change parameters or freeze layers, from there on. A resumed run makes the iterations of
+    the checkpoint again, without callbacks, and goes on to the same bits, with the same data, SciPy and BLAS. SciPy
+    computes in float64, of which a float32 model takes the nearest numbers: its line search ends where the loss no
+    longer changes by more than float32's rounding. dtype="float64" converges further.
+
+    >>> LBFGS(memory=20)
+    LBFGS(memory=20)
+    """
+
+    _learning_rate = 1.0
+
+    message: str = ""
+    """Why the last ``fit`` ended, in SciPy's words; "" if a callback or an error ended it."""
+
+    def __init__(
+        self,
+        memory: int = 10,
+        ftol: float = 2.220446049250313e-09,
+        gtol: float = 1e-5,
+        max_evaluations: int = 15000,
+        max_line_search: int = 20,
+        *,
+        name: str | None = None,
+    ) -> None:
+        self.memory = whole_number("LBFGS: memory", memory)
+        self.ftol = real_number("LBFGS: ftol", ftol, at_least=0)
+        self.gtol = real_number("LBFGS: gtol", gtol, at_least=0)
+        self.max_evaluations = whole_number("LBFGS: max_evaluations", max_evaluations)
+        self.max_line_search = whole_number("LBFGS: max_line_search", max_line_search)
+        self.name = "lbfgs" if name is None else text("LBFGS: name", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "name" and name in signature_of(Optimizer).parameters:
+            raise AttributeError(f"LBFGS has no {name}: a line search finds how far each iteration goes.")
+        super().__setattr__(name, value)
+
+    def options(self) -> dict[str, float]:
+        """Its arguments by SciPy's names."""
+        limits = {"maxfun": self.max_evaluations, "maxls": self.max_line_search}
+        return {"maxcor": self.memory, "ftol": self.ftol, "gtol": self.gtol, **limits}
+
+    def step(self, theta: Array, grad: Array, eta: float) -> None:
+        raise self.of_fit_only("update")
+
+    def of_fit_only(self, method: str) -> TypeError:
+        """The error of a method that makes one update from one gradient."""
+        return TypeError(
+            f"{method}: LBFGS makes no single updates: its line search evaluates the loss of all rows at several "
+            f"points. Use model.fit(x, y, epochs=...)."
+        )
+
+
 OPTIMIZERS: dict[str, type[Optimizer]] = {
-    kind.__name__.lower(): kind for kind in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, Lion)
+    kind.__name__.lower(): kind for kind in (SGD, Adam, AdamW, Nadam, Adamax, RMSprop, Adagrad, Adadelta, Lion, LBFGS)
 }
 
 

@@ -117,6 +117,15 @@ class Report:
         """The mean of the penalties over the rows."""
         return self._penalties / self._penalized_rows if self._penalized_rows else 0.0
 
+    @property
+    def objective(self) -> float:
+        """The loss that is minimized: the mean or the sum over the rows, as its reduction says, with penalties."""
+        return (self.loss_sum if self.loss.reduction == "sum" else self._mean) + self.penalty
+
+    @property
+    def _mean(self) -> float:
+        return self.loss_sum / self._rows if self._rows else 0.0
+
     def take_values(self, other: Report) -> None:
         """Copy penalties, and losses of whole batches, that were added to another report of the same run."""
         self._penalized_rows, self._penalties = other._penalized_rows, other._penalties
@@ -128,7 +137,7 @@ class Report:
 
         running: leave out the metrics that are expensive, or meaningful for all rows only.
         """
-        logs = {"loss": (self.loss_sum / self._rows if self._rows else 0.0) + self.penalty}
+        logs = {"loss": self._mean + self.penalty}
         logs.update({metric.name: metric.result() for metric in self.metrics if metric.running or not running})
         return logs
 

@@ -22,6 +22,7 @@ from minidense.data.names import Names
 from minidense.data.sources import BatchFeed, Source, as_batch, is_source_of_batches
 from minidense.losses import Loss, RowLoss, by_rows
 from minidense.metrics import check_targets
+from minidense.optimizers import LBFGS
 
 if TYPE_CHECKING:
     from minidense.model import Sequential
@@ -75,6 +76,10 @@ def prepared(
     """
     share = _check_split(held_out)
     together = whole_number("gradient_accumulation_steps", gradient_accumulation_steps)
+    if isinstance(model.optimizer, LBFGS):
+        if is_source_of_batches(x):
+            raise ValueError("fit: LBFGS evaluates all rows again and again; pass arrays x and y, not batches.")
+        batch_size = "full" if batch_size is None or isinstance(batch_size, DefaultRows) else batch_size
     if isinstance(batch_size, str) and batch_size == "full" and together > 1:
         raise ValueError("gradient_accumulation_steps needs a batch_size in rows; 'full' is one batch of all rows.")
     if is_source_of_batches(x):

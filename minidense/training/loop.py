@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -39,6 +39,23 @@ class Run:
 
     The constructor checks whether it can resume from ``saved``, and whether its callbacks could save it.
     """
+
+    parts: ClassVar[list[str]] = [
+        "number",
+        "epoch",
+        "step",
+        "steps_made",
+        "order_from",
+        "words",
+        "facts",
+        "BLAS",
+        "stopped",
+        "report",
+        "running",
+        "unreported",
+        "callbacks",
+    ]
+    """What ``state`` has, in its order."""
 
     history: History
 
@@ -92,9 +109,7 @@ class Run:
                     self._resume()
                     if self.model.network.is_frozen:
                         self.callbacks.tell("all layers with parameters are frozen: nothing is trained", of=[])
-                    while self.epoch < self.epochs and not (self.model.stop_training and not self.step):
-                        self._train_epoch()
-                        self.interrupts.check()
+                    self._train_epochs()
                     if self.steps_made:
                         self.learner.finish()
         except KeyboardInterrupt:
@@ -114,11 +129,19 @@ class Run:
             what = f"{what} after {self._reached or f'epoch {self.epoch}'}" if self.epoch else f"{what} before epoch 1"
         return ": ".join(filter(None, [what, "; ".join(outcomes)]))
 
+    def _train_epochs(self) -> None:
+        while self.epoch < self.epochs and not (self.model.stop_training and not self.step):
+            self._train_epoch()
+            self.interrupts.check()
+
+    def _begin_epoch(self) -> None:
+        self.callbacks.call("on_epoch_begin", self.epoch, {})
+        self.callbacks.tell_news()
+        self.interrupts.check()
+
     def _train_epoch(self) -> None:
         if not self.step:
-            self.callbacks.call("on_epoch_begin", self.epoch, {})
-            self.callbacks.tell_news()
-            self.interrupts.check()
+            self._begin_epoch()
         order, made = None, self.steps_made
         shuffle, before = self.model.network.generators.shuffle, self._shuffle_state
         try:
@@ -367,7 +390,7 @@ class Run:
 
     def _differences(self, state: dict[str, Any]) -> list[str]:
         """The reasons why this run cannot resume from ``state``; none if it can."""
-        if list(state) != _PARTS or not isinstance(state["facts"], dict) or not isinstance(state["BLAS"], str):
+        if list(state) != self.parts or not isinstance(state["facts"], dict) or not isinstance(state["BLAS"], str):
             return ["its record of the run is incomplete"]
         there, here = state["facts"], self.facts
         found = [
@@ -404,24 +427,6 @@ class Run:
         if history is None or not past:
             return not past and (history is None or not history.history)
         return len(history.epoch) == len(past) and history.epoch == list(past)
-
-
-_PARTS = [
-    "number",
-    "epoch",
-    "step",
-    "steps_made",
-    "order_from",
-    "words",
-    "facts",
-    "BLAS",
-    "stopped",
-    "report",
-    "running",
-    "unreported",
-    "callbacks",
-]
-"""What ``Run.state`` has, in its order."""
 
 
 def _validated(freq: Any, epochs: range) -> frozenset[int]:

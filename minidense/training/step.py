@@ -23,7 +23,7 @@ from minidense.layers.composite import Pass
 from minidense.losses import RowLoss, gradient_of, rows_of
 from minidense.network import Network, first_not_finite
 from minidense.numerics import blas
-from minidense.optimizers import Optimizer
+from minidense.optimizers import LBFGS, Optimizer
 from minidense.training.evaluation import Report
 
 if TYPE_CHECKING:
@@ -279,5 +279,6 @@ def _rows_are_finite(loss: RowLoss, scores: Array, targets: Array) -> bool:
 
 
 def _advice(optimizer: Optimizer | None) -> str:
-    rate = f"a smaller learning rate (it is {optimizer.rate:g}), or " if optimizer else ""
+    has_rate = optimizer is not None and not isinstance(optimizer, LBFGS)
+    rate = f"a smaller learning rate (it is {optimizer.rate:g}), or " if optimizer and has_rate else ""
     return f"Try {rate}inputs of about unit size."

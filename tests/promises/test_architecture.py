@@ -41,7 +41,7 @@ FLOORS = [
         "callbacks": ["base", "monitors", "checkpoint", "reporting", "__init__"],
     },
     {
-        "training": ["history", "results", "inputs", "prediction", "evaluation", "step", "loop"],
+        "training": ["history", "results", "inputs", "prediction", "evaluation", "step", "loop", "lbfgs"],
         "teaching": ["summary", "gradcheck"],
     },
     {
