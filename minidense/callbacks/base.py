@@ -56,6 +56,9 @@ class Callback(Configurable):
     _news: str = ""
     """What it has done just now; said after the line of the epoch."""
 
+    _validated: bool = False
+    """Whether the run has validation data, though perhaps not after each epoch."""
+
     model: Any = None
     params: Mapping[str, Any] = MappingProxyType({})
 
@@ -218,9 +221,10 @@ class CallbackList:
         self._hooks = {name: [hooks[name] for hooks in self._of_each if name in hooks] for name in HOOKS}
         self._savers = [callback for callback in self.given if _overrides(callback, "on_save_point")]
 
-    def attach(self, model: Any, params: Mapping[str, Any]) -> None:
-        """Set ``model`` and ``params`` of the callbacks."""
+    def attach(self, model: Any, params: Mapping[str, Any], validated: bool = False) -> None:
+        """Set ``model`` and ``params`` of the callbacks. validated: whether there are validation data."""
         for callback in self._all:
+            callback._validated = validated
             callback.set_model(model)
             callback.set_params(params)
 

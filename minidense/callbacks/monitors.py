@@ -40,8 +40,6 @@ class Monitor(Callback):
 
     _first_best: float = math.nan
     """What ``best`` is at first."""
-    _of_validation: bool = False
-    """Whether the metric is one of the validation of this run."""
 
     def reset(self) -> None:
         """Forget the best value."""
@@ -51,11 +49,11 @@ class Monitor(Callback):
         if self.monitor not in metrics and not more:
             raise self._missing(metrics)
         self._upwards(metrics.values())
-        self._of_validation = self.monitor.startswith("val_") and self.monitor in metrics
 
     def absent(self, logs: Logs) -> bool:
         """Whether the metric is missing only because this epoch was not validated (``validation_freq``)."""
-        return self._of_validation and not any(name.startswith("val_") for name in logs)
+        unseen = self.monitor.startswith("val_") and not any(name.startswith("val_") for name in logs)
+        return unseen and self._validated
 
     def improved(self, logs: Logs) -> bool:
         """Whether the metric is better than the best so far; if so, it becomes the best. NaN is never better."""

@@ -82,7 +82,8 @@ class CSVLogger(Callback, library=True):
     def _lines_at(self, start: int, text: bytes, rows: list[tuple[int, Logs]]) -> bytes:
         """The lines as written at ``start`` of ``text``: with its columns, or, at the top, with their own header."""
         if not start:
-            self._columns = list(rows[-1][1])
+            later = [f"val_{name}" for name in self.model.metrics_names] if self._validated else []
+            self._columns = list(dict.fromkeys([*rows[-1][1], *later]))  # with validation_freq, not in each epoch
             return self._line(["epoch", *self._columns]) + self._lines(rows)
         self._columns = self._names_in(text.split(b"\n")[0])
         return (b"" if text[:start].endswith(b"\n") else b"\r\n") + self._lines(rows)

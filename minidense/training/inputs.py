@@ -306,8 +306,8 @@ def _check_split(held_out: HeldOut) -> float:
     pair = isinstance(data, tuple | list) and len(data) in (2, 3)
     if not (data is None or pair or is_source_of_batches(data)):
         raise TypeError(
-            f"validation_data: expected a pair (x, y) or (x, y, sample_weight), or a source of these, got "
-            f"{_shortly(data)}."
+            f"validation_data: expected a pair (x, y) or (x, y, sample_weight), got {_shortly(data)}. A source of "
+            f"such batches may be given, too."
         )
     return split
 

@@ -295,7 +295,8 @@ class Run:
         self.history = History() if saved is None or saved.model.history is None else saved.model.history
         self.history.params = {"epochs": self.epochs, "steps": self.feed.steps_per_epoch, "batch_size": self.batch_size}
         begin = {"initial_epoch": state.get("epoch", self.initial_epoch), "initial_step": state.get("step", 0)}
-        self.callbacks.attach(model, {**self.history.params, **begin, "resumed": saved is not None})
+        params = {**self.history.params, **begin, "resumed": saved is not None}
+        self.callbacks.attach(model, params, validated=self.validation is not None)
         model.history, model.stop_training = self.history, bool(state.get("stopped", False))
         if saved is not None:
             from minidense.files import checkpoint

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import csv
 import functools
 import io
 import os
@@ -512,3 +513,17 @@ def test_the_bar_of_a_resumed_run_begins_where_it_does(monkeypatch):
 )
 def test_durations(seconds, text):
     assert _duration(seconds) == text
+
+
+def test_a_log_has_columns_for_a_validation_that_comes_later(tmp_path):
+    path = tmp_path / "log.csv"
+    x, y = np.eye(3), np.arange(3)
+    model = md.Sequential([md.Dense(3)], rng=0).compile(metrics=["accuracy"])
+    history = model.fit(
+        x, y, epochs=4, validation_data=(x, y), validation_freq=2, callbacks=md.callbacks.CSVLogger(path), verbose=0
+    ).history
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
+    np.testing.assert_array_equal([float(row["val_loss"]) for row in rows], history["val_loss"])
+    assert [row["val_loss"] == "nan" for row in rows] == [True, False, True, False]

@@ -447,7 +447,7 @@ MESSAGES = {
     ),
     # keywords and positions
     "epoch=3": (fit(epoch=3), TypeError, "Did you mean 'epochs'"),
-    "one positional argument too many": (call(classifier, "predict", X, 32, 0, (), 5), TypeError, "by position"),
+    "one positional argument too many": (call(classifier, "predict", X, 32, 0, None, (), 5), TypeError, "by position"),
     "batch_size='all'": (fit(batch_size="all"), ValueError, "full"),
     "epochs=0.5": (fit(epochs=0.5), TypeError, "whole number"),
     "Dense(0)": (making(lambda: md.Dense(0)), ValueError, "at least 1, got 0"),
