@@ -39,25 +39,30 @@ def run_of(model: Sequential, data: Data, callbacks: CallbackList, **options: An
 
 
 class Point(NamedTuple):
-    """The parameters, the buffers, and the slices of the frozen parameters."""
+    """The parameters and the buffers, and the slices of the frozen parameters."""
 
-    theta: Array
-    buffers: Array
+    arrays: dict[str, Array]
     frozen: list[slice]
 
     @classmethod
     def of(cls, network: Network) -> Point:
         """Where the network is now."""
-        return cls(network.theta.copy(), network.buffers.copy(), network.frozen)
+        return cls({name: array.copy() for name, array in _arrays(network).items()}, network.frozen)
 
     def restore(self, network: Network) -> None:
         """Set the parameters and buffers of the network to these."""
-        network.theta[...], network.buffers[...] = self.theta, self.buffers
+        for name, array in _arrays(network).items():
+            array[...] = self.arrays[name]
 
     def is_same(self, other: Point) -> bool:
         """Whether the two are the same to the bit."""
-        alike = (one.tobytes() == another.tobytes() for one, another in zip(self[:2], other[:2], strict=True))
+        alike = (array.tobytes() == other.arrays[name].tobytes() for name, array in self.arrays.items())
         return all(alike) and self.frozen == other.frozen
+
+
+def _arrays(network: Network) -> dict[str, Array]:
+    """The vector of the parameters, and those of the buffers: the second one's are of another dtype."""
+    return {"theta": network.theta} | {f"buffers{i or ''}": array for i, array in enumerate(network.all_buffers)}
 
 
 class Minimization(Run):
@@ -231,12 +236,12 @@ class Minimization(Run):
         self._origin = Point.of(network)
         if self.saved is not None:
             self._made = self.saved.state["iterations"]
-            self._origin = Point(**self.saved.state["origin"], frozen=[])
+            self._origin = Point(self.saved.state["origin"], frozen=[])
         super()._resume()
 
     def state(self) -> dict[str, Any]:
         origin, made = self._position
-        return {**super().state(), "origin": {"theta": origin.theta, "buffers": origin.buffers}, "iterations": made}
+        return {**super().state(), "origin": origin.arrays, "iterations": made}
 
     @property
     def _position(self) -> tuple[Point, int]:
@@ -251,7 +256,7 @@ class Minimization(Run):
     def _wrong_place(self, state: dict[str, Any]) -> list[str]:
         assert self.saved is not None
         network, origin, made = self.saved.model.network, state["origin"], state["iterations"]
-        arrays = {"theta": network.theta, "buffers": network.buffers} if network.built else {}
+        arrays = _arrays(network) if network.built else {}
         if not arrays or not isinstance(origin, dict) or origin.keys() != arrays.keys():
             return ["it does not say where the minimization began"]
         for name, array in arrays.items():
