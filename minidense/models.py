@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from minidense.core.instead import module_attribute
 from minidense.layers.base import Layer, walk
 from minidense.model import Sequential, load_model
 
@@ -37,3 +38,7 @@ def clone_model(model: Sequential) -> Sequential:
             part.__dict__.pop("rng", None)
     twin = type(model)(layers, dtype=model.dtype.name, name=model.name)
     return twin.build(model.input_shape) if model.input_shape is not None else twin
+
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("models")

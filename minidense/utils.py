@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidense.core.arguments import shown
+from minidense.core.instead import module_attribute
 from minidense.core.types import Array
 from minidense.data.sources import PyDataset
 
@@ -38,3 +39,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
 def set_random_seed(seed: int) -> None:
     """Raises TypeError: there is no seed for everything. Pass it to the model: ``Sequential(layers, rng=seed)``."""
     raise TypeError(f"there is no global seed; pass it to the model: md.Sequential(layers, rng={seed!r}).")
+
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("utils")

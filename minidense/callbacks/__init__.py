@@ -1,9 +1,12 @@
 """Callbacks: objects whose hooks are called during training."""
 
+from typing import TYPE_CHECKING
+
 from minidense.callbacks.base import Callback, LambdaCallback
 from minidense.callbacks.checkpoint import BackupAndRestore, ModelCheckpoint
 from minidense.callbacks.monitors import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau, TerminateOnNaN
 from minidense.callbacks.reporting import CSVLogger, GradientHealth
+from minidense.core.instead import module_attribute
 
 __all__ = [
     "BackupAndRestore",
@@ -17,3 +20,6 @@ __all__ = [
     "ReduceLROnPlateau",
     "TerminateOnNaN",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("callbacks")

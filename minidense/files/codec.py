@@ -21,6 +21,7 @@ import numpy as np
 from minidense.core.arguments import checked, shown
 from minidense.core.configurable import LIBRARY, Configurable, call_of
 from minidense.core.errors import CorruptFileError, Problems
+from minidense.core.named import NamedFunction
 from minidense.core.types import Array
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Chain
@@ -101,6 +102,8 @@ class Encoder:
             return self._layer(value, network_of(value), where, chained)
         if isinstance(value, Configurable):
             return self._object(value, where)
+        if isinstance(value, NamedFunction):
+            return value.__name__
         if isinstance(value, FunctionType | type | np.ufunc) or inspect.isbuiltin(value):
             return self._named(value, "function", where)
         hint = " A function is to be made with def." if callable(value) else ""

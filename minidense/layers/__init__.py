@@ -1,5 +1,8 @@
 """Layers: their common base, and one file for each family."""
 
+from typing import TYPE_CHECKING
+
+from minidense.core.instead import module_attribute
 from minidense.layers.activations import (
     ACTIVATIONS,
     ELU,
@@ -69,3 +72,6 @@ __all__ = [
     "Softsign",
     "Tanh",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("layers")

@@ -1,5 +1,8 @@
 """Losses: from scores and labels to one number, and to its gradient dscore, where the backward pass begins."""
 
+from typing import TYPE_CHECKING
+
+from minidense.core.instead import module_attribute
 from minidense.losses.base import FunctionLoss, Loss, RowLoss, TargetLoss, by_rows, gradient_of, rows_of
 from minidense.losses.classes import (
     BinaryCrossentropy,
@@ -60,3 +63,6 @@ __all__ = [
     "rows_of",
     "threshold_of",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("losses")

@@ -1,5 +1,8 @@
 """Metrics, exact over all rows, whatever the batch size: their common base, and one file for each family."""
 
+from typing import TYPE_CHECKING
+
+from minidense.core.instead import module_attribute
 from minidense.metrics.base import MeanMetric, Metric
 from minidense.metrics.collected import AUC, FunctionMetric
 from minidense.metrics.confusion import ConfusionMatrix, confusion_matrix
@@ -100,3 +103,6 @@ __all__ = [
     "get_metric",
     "get_metrics",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("metrics")

@@ -20,7 +20,20 @@ import minidense as md
 PACKAGE = Path(md.__file__).parent
 
 FLOORS = [
-    {"core": ["types", "version", "errors", "arguments", "configurable", "exclusive", "interrupts", "rng"]},
+    {
+        "core": [
+            "types",
+            "version",
+            "errors",
+            "instead",
+            "named",
+            "arguments",
+            "configurable",
+            "exclusive",
+            "interrupts",
+            "rng",
+        ]
+    },
     {"numerics": ["blas", "helpers", "functional"]},
     {
         "data": ["arrays", "labels", "names", "batches", "sources"],
@@ -50,6 +63,7 @@ FLOORS = [
     },
     {"model.py": [], "initializers.py": [], "regularizers.py": [], "constraints.py": []},
     {
+        "activations.py": [],
         "models.py": [],
         "utils.py": [],
         "__init__.py": [],
