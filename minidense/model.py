@@ -273,7 +273,7 @@ class Sequential(KerasMethods):
         """
         chosen = get_optimizer(optimizer), get_loss(loss)
         plain, weighted = (() if given is None else given for given in (metrics, weighted_metrics))
-        both = get_metrics(plain, weighted, chosen[1].accuracy)
+        both = get_metrics(plain, weighted, chosen[1])
         with self._exclusively(own="compile"):
             self._check_last_layer(chosen[1])
             (self.optimizer, self.loss), (self.metrics, self.weighted_metrics) = chosen, both

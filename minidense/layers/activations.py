@@ -499,7 +499,8 @@ class LogSoftmax(Softmax, library=True):
 class Activation(Layer, library=True):
     """The activation of that name, as a layer: ``Activation("relu")`` is put into a model as ``ReLU()``.
 
-    activation: one of Keras' names, a function of md.activations, or a layer. Raises ValueError for an unknown name, with the nearest one.
+    activation: one of Keras' names, a function of md.activations, or a layer. Raises ValueError for an unknown name,
+    with the nearest one.
 
     >>> import minidense as md
     >>> md.Sequential([md.Dense(2), Activation("relu")]).layers

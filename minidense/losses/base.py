@@ -17,9 +17,8 @@ from minidense.core.arguments import function_of, lookup, shown, text
 from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
-from minidense.data.arrays import as_array, check_weights
+from minidense.data.arrays import as_array, as_outputs, check_weights
 from minidense.layers import Dense, Layer, Linear
-from minidense.metrics import Accuracy, Metric, as_outputs
 from minidense.numerics.functional import mean
 
 EPSILON = 1e-7
@@ -42,8 +41,8 @@ class Loss(Configurable):
     name: str = "loss"
     """As in Keras, a name for the user's own purposes."""
 
-    accuracy: ClassVar[type[Metric] | None] = Accuracy
-    """What the metric "accuracy" means under this loss; None where it means nothing."""
+    accuracy: ClassVar[str | None] = "accuracy"
+    """The metric that "accuracy" means under this loss, such as "binary_accuracy"; None where it means nothing."""
 
     includes: ClassVar[type[Layer] | None] = None
     """The activation that this loss computes itself: training skips a final layer of that class."""
@@ -232,7 +231,7 @@ class TargetLoss(RowLoss):
     the mean over its k outputs, as in Keras.
     """
 
-    accuracy: ClassVar[type[Metric] | None] = None
+    accuracy: ClassVar[str | None] = None
 
     of_vectors: ClassVar[bool] = False
     """Whether ``elements`` gives one loss for each vector along the last axis, (n,), instead of one for each output."""

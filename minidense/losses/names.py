@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidense.core.arguments import lookup
-from minidense.losses.base import Loss
+from minidense.losses.base import Loss, RowLoss
 from minidense.losses.classes import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -29,7 +29,7 @@ from minidense.losses.regression import (
     Quantile,
 )
 
-LOSSES: dict[str, type[Loss]] = {
+LOSSES: dict[str, type[RowLoss]] = {
     "sparse_categorical_crossentropy": SoftmaxCrossEntropy,
     "categorical_crossentropy": SoftmaxCrossEntropy,
     "softmax_crossentropy": SoftmaxCrossEntropy,
@@ -61,8 +61,8 @@ LOSSES: dict[str, type[Loss]] = {
     "cosine_similarity": CosineSimilarity,
 }
 
-_OF_KERAS: tuple[type[Loss], ...] = (BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy)
-_BY_CLASS: dict[str, type[Loss]] = {kind.__name__.lower(): kind for kind in (*LOSSES.values(), *_OF_KERAS)}
+_OF_KERAS: tuple[type[RowLoss], ...] = (BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy)
+_BY_CLASS: dict[str, type[RowLoss]] = {kind.__name__.lower(): kind for kind in (*LOSSES.values(), *_OF_KERAS)}
 
 
 def get_loss(loss: str | Loss) -> Loss:

@@ -18,39 +18,40 @@ from minidense.metrics.counts import (
     TrueNegatives,
     TruePositives,
 )
-from minidense.metrics.forms import as_column, as_outputs, check_targets
+from minidense.metrics.forms import as_column, check_targets
 from minidense.metrics.means import (
     R2,
     Accuracy,
     BinaryAccuracy,
-    BinaryCrossentropyMetric,
     CategoricalAccuracy,
-    CategoricalCrossentropyMetric,
-    CosineSimilarityMetric,
-    MeanAbsoluteErrorMetric,
-    MeanAbsolutePercentageErrorMetric,
-    MeanSquaredErrorMetric,
-    MeanSquaredLogarithmicErrorMetric,
     R2Score,
-    RootMeanSquaredError,
     SignAccuracy,
     SparseCategoricalAccuracy,
-    SparseCategoricalCrossentropyMetric,
     SparseTopKCategoricalAccuracy,
     TopKAccuracy,
     TopKCategoricalAccuracy,
 )
 from minidense.metrics.names import METRICS, get_metric, get_metrics
+from minidense.metrics.of_losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    KLDivergence,
+    LogCoshError,
+    LossMetric,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    RootMeanSquaredError,
+    SparseCategoricalCrossentropy,
+    SquaredHinge,
+)
 
-# Keras has losses and metrics of the same name; a file knows a class by its name, so that here they differ.
-BinaryCrossentropy = BinaryCrossentropyMetric
-CategoricalCrossentropy = CategoricalCrossentropyMetric
-CosineSimilarity = CosineSimilarityMetric
-MeanAbsoluteError = MeanAbsoluteErrorMetric
-MeanAbsolutePercentageError = MeanAbsolutePercentageErrorMetric
-MeanSquaredError = MeanSquaredErrorMetric
-MeanSquaredLogarithmicError = MeanSquaredLogarithmicErrorMetric
-SparseCategoricalCrossentropy = SparseCategoricalCrossentropyMetric
+get = get_metric
 
 __all__ = [
     "AUC",
@@ -61,28 +62,27 @@ __all__ = [
     "BalancedAccuracy",
     "BinaryAccuracy",
     "BinaryCrossentropy",
-    "BinaryCrossentropyMetric",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
-    "CategoricalCrossentropyMetric",
+    "CategoricalHinge",
     "ConfusionMatrix",
     "CosineSimilarity",
-    "CosineSimilarityMetric",
     "CountedMetric",
     "F1Score",
     "FalseNegatives",
     "FalsePositives",
     "FunctionMetric",
+    "Hinge",
+    "KLDivergence",
+    "LogCoshError",
+    "LossMetric",
     "MeanAbsoluteError",
-    "MeanAbsoluteErrorMetric",
     "MeanAbsolutePercentageError",
-    "MeanAbsolutePercentageErrorMetric",
     "MeanMetric",
     "MeanSquaredError",
-    "MeanSquaredErrorMetric",
     "MeanSquaredLogarithmicError",
-    "MeanSquaredLogarithmicErrorMetric",
     "Metric",
+    "Poisson",
     "Precision",
     "R2Score",
     "Recall",
@@ -90,16 +90,16 @@ __all__ = [
     "SignAccuracy",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
-    "SparseCategoricalCrossentropyMetric",
     "SparseTopKCategoricalAccuracy",
+    "SquaredHinge",
     "TopKAccuracy",
     "TopKCategoricalAccuracy",
     "TrueNegatives",
     "TruePositives",
     "as_column",
-    "as_outputs",
     "check_targets",
     "confusion_matrix",
+    "get",
     "get_metric",
     "get_metrics",
 ]
