@@ -274,7 +274,17 @@ class Layer(Configurable):
     input_shape = _FromRecord(lambda layer: layer._record.input_shape)
     output_shape = _FromRecord(lambda layer: layer._record.output_shape)
     dtype = _FromRecord(lambda layer: layer._record.dtype)
-    count_params = _FromRecord(lambda layer: sum(d.size for part in walk(layer) for d in own_params(part)))
+
+    def count_params(self) -> int:
+        """The number of parameters of the layer and its children, without shared ones; 0 before it is built."""
+        return sum(d.size for part in walk(self) for d in own_params(part))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises TypeError: a layer is put into a model, and the model is called."""
+        raise TypeError(
+            f"{self._where}: a layer is not called. Put it into a chain, md.Sequential([...]), and call model(x). "
+            f"Branches are md.Residual and md.Concatenate, or a layer with children, which calls their forward."
+        )
 
     # ------------------------------------------------------------------ what the library calls
 

@@ -19,7 +19,7 @@ from minidense.losses.classes import (
     SquaredHinge,
     threshold_of,
 )
-from minidense.losses.names import LOSSES, get_loss
+from minidense.losses.names import FUNCTIONS, LOSSES, OF_PREDICTIONS, get_loss
 from minidense.losses.regression import (
     CosineSimilarity,
     Huber,
@@ -32,8 +32,12 @@ from minidense.losses.regression import (
     Quantile,
 )
 
+get = get_loss
+
 __all__ = [
+    "FUNCTIONS",
     "LOSSES",
+    "OF_PREDICTIONS",
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
@@ -60,6 +64,7 @@ __all__ = [
     "SquaredHinge",
     "TargetLoss",
     "by_rows",
+    "get",
     "get_loss",
     "gradient_of",
     "rows_of",
@@ -67,4 +72,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = module_attribute("losses")
+    __getattr__ = module_attribute("losses", FUNCTIONS.__getitem__)

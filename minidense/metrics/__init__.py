@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from minidense.core.instead import module_attribute
+from minidense.losses import FUNCTIONS
 from minidense.metrics.base import MeanMetric, Metric
 from minidense.metrics.collected import AUC, FunctionMetric
 from minidense.metrics.confusion import ConfusionMatrix, confusion_matrix
@@ -105,4 +106,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = module_attribute("metrics")
+    __getattr__ = module_attribute("metrics", FUNCTIONS.__getitem__)

@@ -12,7 +12,7 @@ from minidense import losses
 from minidense.core.arguments import shown
 from minidense.core.types import Array, Shape
 from minidense.layers import Sigmoid
-from minidense.losses import LOSSES, ClassLoss, Loss, RowLoss, SigmoidCrossEntropy, by_rows, rows_of
+from minidense.losses import OF_PREDICTIONS, ClassLoss, Loss, RowLoss, SigmoidCrossEntropy, by_rows, rows_of
 from minidense.metrics.base import MeanMetric
 
 
@@ -120,14 +120,7 @@ CategoricalCrossentropy = _of(losses.CategoricalCrossentropy)
 SparseCategoricalCrossentropy = _of(losses.SparseCategoricalCrossentropy)
 CosineSimilarity = CosineSimilarityMetric
 
-_MADE |= {
-    losses.CosineSimilarity: CosineSimilarity,
-    losses.SigmoidCrossEntropy: BinaryCrossentropy,
-    losses.SoftmaxCrossEntropy: CategoricalCrossentropy,
-}
+_MADE[losses.CosineSimilarity] = CosineSimilarity
 
-OF_LOSSES: dict[str, Callable[..., LossMetric]] = {
-    **{name: _MADE.get(kind) or _of(kind) for name, kind in LOSSES.items()},
-    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
-}
-"""By the names of the losses."""
+OF_LOSSES = {name: _MADE.get(kind) or _of(kind) for name, kind in OF_PREDICTIONS.items()}
+"""What makes the metric, by the names of the losses."""
