@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Self, TypedDict, Unpack
@@ -861,6 +862,9 @@ def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
         raise TypeError(f"optimizer: got the class {optimizer.__name__}; make an object of it: {optimizer.__name__}().")
     raise TypeError(f"optimizer: expected a name or an Optimizer such as md.SGD(0.1), got {optimizer!r}.")
 
+
+get = get_optimizer
+sys.modules[f"{__name__}.schedules"] = schedules  # for ``from minidense.optimizers.schedules import CosineDecay``
 
 if not TYPE_CHECKING:
     __getattr__ = module_attribute("optimizers")

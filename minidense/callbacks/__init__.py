@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from minidense.callbacks.base import Callback, LambdaCallback
 from minidense.callbacks.checkpoint import BackupAndRestore, ModelCheckpoint
 from minidense.callbacks.monitors import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau, TerminateOnNaN
-from minidense.callbacks.reporting import CSVLogger, GradientHealth
+from minidense.callbacks.reporting import CSVLogger, GradientHealth, History
 from minidense.core.instead import module_attribute
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Callback",
     "EarlyStopping",
     "GradientHealth",
+    "History",
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",

@@ -13,7 +13,9 @@ from minidense.core.arguments import flag, lookup, real_number
 from minidense.core.named import NamedFunction, name_of
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
+from minidense.layers.constraints import Constraint, get_constraint
 from minidense.layers.initializers import Initializer, get_initializer
+from minidense.layers.regularizers import Regularizer, get_regularizer
 from minidense.numerics.functional import (
     SELU_ALPHA,
     SELU_SCALE,
@@ -409,7 +411,7 @@ class Mish(Elementwise, library=True):
 class PReLU(Layer, library=True):
     """``H = Z`` where Z > 0, ``alpha Z`` elsewhere, with one learnt slope alpha for each feature (He et al., 2015).
 
-    ``dalpha`` is the sum over the rows of ``dH Z`` where Z <= 0.
+    ``dalpha`` is the sum over the rows of ``dH Z`` where Z <= 0. The regularizer and the constraint are those of Dense.
 
     >>> import minidense as md
     >>> model = md.Sequential([PReLU(0.1)]).build(2)
@@ -423,11 +425,19 @@ class PReLU(Layer, library=True):
     alpha: Array
     dalpha: Array
 
-    def __init__(self, alpha_initializer: str | float | Array | Initializer = "zeros") -> None:
+    def __init__(
+        self,
+        alpha_initializer: str | float | Array | Initializer = "zeros",
+        alpha_regularizer: str | Regularizer | None = None,
+        alpha_constraint: str | Constraint | None = None,
+    ) -> None:
         self.alpha_initializer = get_initializer(alpha_initializer)
+        self.alpha_regularizer = get_regularizer(alpha_regularizer, "PReLU: alpha_regularizer")
+        self.alpha_constraint = get_constraint(alpha_constraint, "PReLU: alpha_constraint")
 
     def build(self, input_shape: Shape) -> Shape:
-        self.param("alpha", input_shape, self.alpha_initializer, decay=False)
+        penalty, limit = self.alpha_regularizer, self.alpha_constraint
+        self.param("alpha", input_shape, self.alpha_initializer, False, regularizer=penalty, constraint=limit)
         return input_shape
 
     def as_numpy(self) -> str:

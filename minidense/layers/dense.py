@@ -34,6 +34,7 @@ class Dense(Layer, library=True):
 
     rowwise = True
     caches = ("x",)
+    _fixed = ("units", "use_bias")
 
     W: Array
     b: Array
@@ -103,9 +104,7 @@ class Dense(Layer, library=True):
         return config | {"activation": None} if "activation" in config and self.activation is None else config
 
     def _set_argument(self, name: str, value: Any) -> None:
-        placed, built = parent_of(self) is not None, bool(self._record.views)
-        fixed = name in ("units", "use_bias") or name.endswith(("_regularizer", "_constraint"))
-        if (name == "activation" and placed) or (fixed and built):
+        if name == "activation" and parent_of(self) is not None:
             if repr(value) not in (repr(self._config[name]), repr(self.get_config().get(name))):
                 raise AttributeError(f"{self._where}: {name} cannot be set once it is in a model; make a new layer.")
         else:
