@@ -167,6 +167,8 @@ __all__ = [
 ]
 
 _WHEN_USED = {
+    "Identity": "minidense.layers",
+    "InputLayer": "minidense.layers",
     "activations": "",
     "models": "",
     "utils": "",

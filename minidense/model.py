@@ -226,16 +226,17 @@ class Sequential(KerasMethods):
         return self.network.grad
 
     @guarded
-    def build(self, input_shape: int | Shape) -> Self:
-        """Create the parameters for samples of ``input_shape``, which has no batch axis; an int means ``(int,)``.
+    def build(self, input_shape: int | Sequence[int | None]) -> Self:
+        """Create the parameters for samples of ``input_shape``, which has no batch axis, or None for it, first.
+
+        An int means ``(int,)``.
 
         ``fit`` does this if needed; with the same seed, the initial values are the same either way. Returns the model.
         Raises ValueError if a layer cannot take the output of the one before it, or if the model is already built for
         another shape.
         """
-        if isinstance(input_shape, tuple | list) and len(input_shape) > 1 and input_shape[0] is None:
-            input_shape = tuple(input_shape[1:])  # Keras' way to write the batch axis
-        shape = whole_numbers("input_shape", input_shape)
+        with_batch = isinstance(input_shape, list | tuple) and len(input_shape) > 1 and input_shape[0] is None
+        shape = whole_numbers("input_shape", input_shape[1:] if with_batch else input_shape)  # type: ignore[index]
         if self.built:
             if shape != self.input_shape:
                 raise ValueError(f"the model is built for inputs of shape {self.input_shape}, not {shape}.")

@@ -40,9 +40,7 @@ NAMES: dict[str, dict[str, str]] = {
         "quantizers": "parameters are float32 or float64",
         **dict.fromkeys(["mixed_precision", "dtype_policies", "DTypePolicy"], "dtype is float32 or float64"),
         **dict.fromkeys(["keras", "compat"], _IMPORTED),
-        **dict.fromkeys(
-            ["data", "io"], "pass arrays, a generator of batches, or an object with Keras' PyDataset protocol"
-        ),
+        **dict.fromkeys(["io"], "pass arrays, a generator of batches, or an object with Keras' PyDataset protocol"),
         "Initializer": "an initializer is a function init(rng, shape) that returns an array",
         "version": "use md.__version__",
     },

@@ -33,6 +33,8 @@ from minidense.layers.noise import Dropout, GaussianNoise
 from minidense.layers.normalization import BatchNormalization, LayerNormalization, Normalization, RMSNormalization
 from minidense.layers.shaping import Flatten, Input, Rescaling, Reshape
 
+Identity, InputLayer = Linear, Input  # Keras' other names
+
 __all__ = [
     "ACTIVATIONS",
     "ELU",
@@ -51,7 +53,9 @@ __all__ = [
     "Flatten",
     "GaussianNoise",
     "HardSigmoid",
+    "Identity",
     "Input",
+    "InputLayer",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
