@@ -118,7 +118,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "activations": {},
     "schedules": {"LearningRateSchedule": "use md.schedules.Schedule, or any function of the step"},
-    "initializers": {"Initializer": "an initializer is a function init(rng, shape) that returns an array"},
+    "initializers": {},
     "regularizers": {},
     "constraints": {},
     "Sequential": {

@@ -25,7 +25,7 @@ class NamedFunction:
         return self.__name__
 
     def __repr__(self) -> str:
-        return self.__name__
+        return repr(self.__name__)
 
 
 def name_of(thing: Any) -> Any:

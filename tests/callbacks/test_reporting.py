@@ -512,3 +512,25 @@ def test_the_bar_of_a_resumed_run_begins_where_it_does(monkeypatch):
 )
 def test_durations(seconds, text):
     assert _duration(seconds) == text
+
+
+def test_history_as_a_callback_is_what_fit_returns(tmp_path):
+    class Look(md.Callback):
+        def on_epoch_end(self, epoch, logs):
+            seen.append(list(history.epoch))
+
+    x, y, seen, history = np.eye(4), np.arange(4) % 2, [], callbacks.History()
+    model = md.Sequential([md.Dense(2)], rng=0).compile("sgd", metrics=["accuracy"])
+    assert (history.history, history.epoch) == ({}, [])
+    keep = callbacks.ModelCheckpoint(f"{tmp_path}/{{epoch}}.npz")
+    run = model.fit(x, y, epochs=3, callbacks=[history, Look(), keep], verbose=0)
+    assert (history.history, history.epoch) == (run.history, run.epoch) == (run.history, [0, 1, 2])
+    assert seen == [[], [0], [0, 1]]
+    model.fit(x, y, verbose=0)
+    assert history.epoch == [0, 1, 2]  # of the run that it was part of
+    history.history["mine"] = []
+    assert "mine" not in run.history
+    again = callbacks.History()
+    twin = md.Sequential([md.Dense(2)], rng=0).compile("sgd", metrics=["accuracy"])
+    twin.fit(x, y, epochs=3, callbacks=[again], resume=f"{tmp_path}/1.npz", verbose=0)
+    assert again.history == run.history
