@@ -34,7 +34,7 @@ NAMES: dict[str, dict[str, str]] = {
         "preprocessing": _TABLE,
         "saving": "use md.load_model(path), model.save(path) and, for layers of your own, custom_objects",
         "export": "use model.export_numpy(path)",
-        "visualization": "use print(model.summary()) and history.plot()",
+        "visualization": "use model.summary() and history.plot()",
         "wrappers": "data frames, names of classes and predict_classes are part of the model",
         "distribution": "a model runs on the cores of one machine; large steps use several",
         "quantizers": "parameters are float32 or float64",
@@ -70,7 +70,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "models": {"Model": _GRAPH, "model_from_config": "use md.Sequential.from_config(config)"},
     "utils": {
-        **dict.fromkeys(["plot_model", "model_to_dot"], "use print(model.summary()): a chain needs no drawing"),
+        **dict.fromkeys(["plot_model", "model_to_dot"], "use model.summary(): a chain needs no drawing"),
         **dict.fromkeys(["register_keras_serializable", "get_custom_objects", "custom_object_scope"], _CUSTOM),
         "CustomObjectScope": _CUSTOM,
         **dict.fromkeys(["serialize_keras_object", "deserialize_keras_object"], "use get_config and from_config"),
@@ -169,7 +169,8 @@ KEYWORDS = {
     "lr": "use learning_rate",
     "decay": "use a schedule: learning_rate=md.schedules.InverseTimeDecay(...)",
     **dict.fromkeys(
-        ["expand_nested", "show_shapes", "line_length", "print_fn"], "the table is returned: print(model.summary())"
+        ["expand_nested", "show_shapes", "line_length", "print_fn"],
+        "the table is returned: str(model.summary())",
     ),
     "shared_axes": "there is one slope for each feature",
 }

@@ -27,7 +27,7 @@ def test_each_name_is_missing_and_says_what_to_do(where, name):
 def test_an_import_says_it_too():
     with pytest.raises(ImportError, match=r"cannot import 'Conv2D' from 'minidense\.layers': there are no"):
         from minidense.layers import Conv2D  # noqa: F401
-    with pytest.raises(ImportError, match=r"cannot import 'plot_model' from 'minidense\.utils': use print"):
+    with pytest.raises(ImportError, match=r"cannot import 'plot_model' from 'minidense\.utils': use model"):
         from minidense.utils import plot_model  # noqa: F401
     with pytest.raises(ImportError, match="cannot import name 'Desne'"):
         from minidense.layers import Desne  # noqa: F401

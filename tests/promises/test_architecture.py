@@ -22,16 +22,8 @@ PACKAGE = Path(md.__file__).parent
 FLOORS = [
     {
         "core": [
-            "types",
-            "version",
-            "errors",
-            "instead",
-            "named",
-            "arguments",
-            "configurable",
-            "exclusive",
-            "interrupts",
-            "rng",
+            *("types", "version", "errors", "instead", "named", "arguments", "configurable"),
+            *("exclusive", "interrupts", "rng"),
         ]
     },
     {
