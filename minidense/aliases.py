@@ -155,3 +155,8 @@ def split_input(layers: Any) -> tuple[Any, tuple[int, ...] | None]:
         return layers, getattr(layers[0], "input_shape", None) if hasattr(layers[0], "network") else None
     shape = layers[0]._record.said_shape
     return (layers[1:] if isinstance(layers[0], Input) else layers), shape
+
+
+def without_batch(shape: Any) -> Any:
+    """The shape of a sample: without the None that Keras has for the batch axis, if it is there."""
+    return shape[1:] if isinstance(shape, list | tuple) and len(shape) > 1 and shape[0] is None else shape

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 
-from minidense.aliases import KerasMethods, split_input
+from minidense.aliases import KerasMethods, split_input, without_batch
 from minidense.callbacks.base import Callback, CallbackList, Logs
 from minidense.callbacks.checkpoint import newest_file
 from minidense.callbacks.reporting import progress_callback
@@ -235,8 +235,7 @@ class Sequential(KerasMethods):
         Raises ValueError if a layer cannot take the output of the one before it, or if the model is already built for
         another shape.
         """
-        with_batch = isinstance(input_shape, list | tuple) and len(input_shape) > 1 and input_shape[0] is None
-        shape = whole_numbers("input_shape", input_shape[1:] if with_batch else input_shape)  # type: ignore[index]
+        shape = whole_numbers("input_shape", without_batch(input_shape))
         if self.built:
             if shape != self.input_shape:
                 raise ValueError(f"the model is built for inputs of shape {self.input_shape}, not {shape}.")

@@ -83,7 +83,7 @@ def get_metric(metric: str | NamedFunction | Metric | Callable[..., Any], accura
         make = _BY_CLASS.get(key or "") or lookup("metric", key or "", METRICS)
         made = make()
         return made if metric == made.name else make(name=metric)
-    if isinstance(metric, type) or metric in _BY_CLASS.values():
+    if isinstance(metric, type) or any(metric is make for make in METRICS.values()):
         raise TypeError(f"metrics: got {shown(metric)}; make an object of it: {getattr(metric, '__name__', '')}().")
     if callable(metric) and not isinstance(metric, Configurable):
         return FunctionMetric(metric)

@@ -562,13 +562,19 @@ FORGED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", FORGED)
-def test_forged_files(case, tmp_path):
+def forged(case, folder):
+    """The path of a forged file, and what is said of it."""
     edit, message = FORGED[case]
     manifest, arrays = parts_of(whole())
     edit(manifest, arrays)
-    path = tmp_path / "forged.npz"
+    path = folder / "forged.npz"
     path.write_bytes(sealed(manifest, arrays))
+    return path, message
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_forged_files(case, tmp_path):
+    path, message = forged(case, tmp_path)
     with pytest.raises(ValueError, match=message) as caught:
         md.load_model(path)
     assert str(path) in str(caught.value)
@@ -601,11 +607,7 @@ def test_without_compile_the_layers_are_loaded_and_no_classes_are_needed(tmp_pat
 @pytest.mark.parametrize("case", FORGED)
 def test_forged_files_without_compile(case, tmp_path):
     """What is forged in the parts that are left out is not read; of all else nothing is made."""
-    edit, _ = FORGED[case]
-    manifest, arrays = parts_of(whole())
-    edit(manifest, arrays)
-    path = tmp_path / "forged.npz"
-    path.write_bytes(sealed(manifest, arrays))
+    path, _ = forged(case, tmp_path)
     with contextlib.suppress(ValueError):  # what else is wrong with it
         loaded = md.load_model(path, compile=False)
         assert (loaded.optimizer, loaded.loss, loaded.metrics) == (None, None, [])

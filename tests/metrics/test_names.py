@@ -133,6 +133,29 @@ def test_values_that_a_loss_refuses_are_refused_before_training():
             get_metric(name)(y, y)
 
 
+class Fourth(md.TargetLoss):
+    def elements(self, scores, targets):
+        return (scores - targets) ** 4
+
+    def derivatives(self, scores, targets):
+        return 4 * (scores - targets) ** 3
+
+
+def test_a_metric_of_ones_own_loss_is_saved_with_the_model(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) / 20
+    model = md.Sequential([md.Dense(1)], rng=0).compile("sgd", "mse", [md.metrics.LossMetric(Fourth(), "fourth")])
+    keep = md.callbacks.ModelCheckpoint(f"{tmp_path}/{{epoch}}.npz", every=2)
+    run = model.fit(x, y, batch_size=4, epochs=2, callbacks=[keep], verbose=0)
+    assert model.evaluate(x, y)["fourth"] == pytest.approx(((model.predict(x)[:, 0] - y) ** 4).mean(), rel=1e-5)
+    model.save(tmp_path / "model.npz")
+    loaded = md.load_model(tmp_path / "model.npz", {"Fourth": Fourth})
+    assert dict(loaded.evaluate(x, y)) == dict(model.evaluate(x, y))
+    twin = md.Sequential([md.Dense(1)], rng=0).compile("sgd", "mse", [md.metrics.LossMetric(Fourth(), "fourth")])
+    path = sorted(tmp_path.glob("[0-9]*.npz"))[0]
+    again = twin.fit(x, y, batch_size=4, epochs=2, callbacks=[keep], resume=path, verbose=0)
+    assert again.history == run.history
+
+
 def test_what_makes_a_metric_is_no_metric():
     for wrong in (md.metrics.Hinge, md.metrics.MeanSquaredError, md.AUC, md.metrics.RootMeanSquaredError):
         with pytest.raises(TypeError, match=r"make an object of it: \w+\(\)"):
