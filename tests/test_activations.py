@@ -16,6 +16,7 @@ def test_it_is_what_the_layer_computes(name):
     assert np.array_equal(function(z[0, 0]), expected[0, 0])
     assert function(np.float32(0.5)).shape == ()
     assert function([1, 2]).dtype == "float32"
+    assert not np.isnan(function([-1e30, 1e30])).any()  # nor a warning
     assert function(z.tolist()).dtype == "float64"
     assert md.activations.get(name) is md.activations.get(function) is function
     model = md.Sequential([md.Dense(5, activation=function), md.Activation(function)], rng=0).build(5)

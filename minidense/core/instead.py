@@ -16,10 +16,7 @@ _TABLE = "prepare columns with NumPy or pandas: examples/guides/table.md"
 _DOWNLOAD = "nothing is downloaded; load it with another library, and pass the arrays"
 _GRAPH = "a chain is md.Sequential; branches are md.Residual and md.Concatenate, or a layer with children"
 _NUMPY = "use NumPy: arrays are NumPy's"
-_GRADIENT = "layers write their own gradients: model.loss_and_grad(x, y) fills model.grad"
-_SEED = "there is no global seed; pass it to the model: md.Sequential(layers, rng=seed)"
 _CUSTOM = "pass your own classes when loading: md.load_model(path, custom_objects={'Scale': Scale})"
-_IMPORTED = "this library is one module: import minidense as keras"
 _TEXT = "there are no layers for text; count words in NumPy, and pass rows of counts"
 
 NAMES: dict[str, dict[str, str]] = {
@@ -27,7 +24,7 @@ NAMES: dict[str, dict[str, str]] = {
         **dict.fromkeys(["Model", "Function", "KerasTensor", "Operation", "InputSpec"], _GRAPH),
         **dict.fromkeys(["ops", "backend", "tree", "math", "constant", "convert_to_tensor", "reduce_mean"], _NUMPY),
         **dict.fromkeys(["function", "Tensor", "Variable"], _NUMPY),
-        "GradientTape": _GRADIENT,
+        "GradientTape": "layers write their own gradients: model.loss_and_grad(x, y) fills model.grad",
         "random": "use numpy.random.default_rng(seed); a model's own numbers come from Sequential(layers, rng=seed)",
         "config": "dtype= and rng= are arguments of md.Sequential; threads are set by OPENBLAS_NUM_THREADS",
         "applications": "there are no pretrained networks",
@@ -39,8 +36,7 @@ NAMES: dict[str, dict[str, str]] = {
         "distribution": "a model runs on the cores of one machine; large steps use several",
         "quantizers": "parameters are float32 or float64",
         **dict.fromkeys(["mixed_precision", "dtype_policies", "DTypePolicy"], "dtype is float32 or float64"),
-        **dict.fromkeys(["keras", "compat"], _IMPORTED),
-        **dict.fromkeys(["io"], "pass arrays, a generator of batches, or an object with Keras' PyDataset protocol"),
+        **dict.fromkeys(["keras", "compat"], "this library is one module: import minidense as keras"),
         "Initializer": "an initializer is a function init(rng, shape) that returns an array",
         "version": "use md.__version__",
     },
@@ -143,7 +139,7 @@ NAMES: dict[str, dict[str, str]] = {
 }
 """By module, or class: a name that Keras has there, and what to do instead."""
 
-NAMES[""] = NAMES["layers"] | NAMES[""]  # md.Dense is also md.layers.Dense; so it is with these
+NAMES[""] = NAMES["layers"] | NAMES[""]  # layers are also names of the library itself
 
 KEYWORDS = {
     **dict.fromkeys(

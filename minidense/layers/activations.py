@@ -554,7 +554,8 @@ def _as_function(name: str) -> NamedFunction:
     def function(x: Any, **arguments: Any) -> Array:
         z, layer = np.asarray(x), ACTIVATIONS[name](**arguments)
         z = z if z.dtype.char in "fd" else z.astype("float32")
-        h: Array = layer.forward(z.reshape(-1, z.shape[-1] if z.ndim else 1))
+        with np.errstate(all="ignore"):
+            h: Array = layer.forward(z.reshape(-1, z.shape[-1] if z.ndim else 1))
         return h.reshape(z.shape)
 
     doc = (

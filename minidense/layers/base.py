@@ -300,7 +300,7 @@ class Layer(Configurable):
     _keeps_children: ClassVar[bool] = False
     """Whether the children are added by the constructor, not by ``build``."""
     _fixed: ClassVar[tuple[str, ...]] = ()
-    """Arguments that cannot be set any more once the layer is built, besides regularizers and constraints."""
+    """Of the library's own layers: arguments that cannot be set once it is built, besides regularizers and so on."""
     _own_caches: ClassVar[frozenset[str]] = frozenset()
     """The ``caches`` of one of the library's own layers."""
     _notes_reading: ClassVar[bool] = True
@@ -383,7 +383,8 @@ class Layer(Configurable):
         self._record.guarded = self._record.guarded.union(config)
 
     def _set_argument(self, name: str, value: Any) -> None:
-        if self._record.views and (name in self._fixed or name.endswith(("_regularizer", "_constraint"))):
+        fixed = name in self._fixed or (self._of_library and name.endswith(("_regularizer", "_constraint")))
+        if fixed and self._record.views:
             if repr(value) not in (repr(self._config[name]), repr(self.get_config().get(name))):
                 raise AttributeError(f"{self._where}: {name} cannot be set once it is built; make a new layer.")
         else:

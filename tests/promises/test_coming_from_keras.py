@@ -233,6 +233,15 @@ TRAINING = {
         "from_logits is found from the model",
     ),
     "fitted(epochs=0).epoch": SAME,
+    "len(fitted(validation_data=(x, t), validation_freq=2, epochs=4).history['val_loss'])": Instead(
+        "np.isfinite(fitted(validation_data=(x, t), validation_freq=2, epochs=4).history['val_loss']).sum()",
+        "a value for each epoch, NaN where there was no validation",
+    ),
+    "m = classifier(); m.fit(((x, y) for _ in range(4)), steps_per_epoch=2, epochs=2, verbose=0).epoch": SAME,
+    "classifier().evaluate(((x, y) for _ in range(2)), steps=2, verbose=0)": SAME,
+    "classifier().predict(((x,) for _ in range(2)), steps=2, verbose=0)": SAME,
+    "class Batches(keras.utils.PyDataset):\n    __len__ = lambda self: 1\n    __getitem__ = lambda self, i: (x, y)\n"
+    "m = classifier(); m.fit(Batches(), epochs=2, verbose=0).history['loss']": SAME,
     "m = classifier(); m.fit(x=x, y=y, validation_data=(x, y, weights), verbose=0).epoch": SAME,
     "m = classifier(); m.predict(x, verbose=0).argmax(axis=1)": SAME,
     "compiled('sgd', 'mse', jit_compile=True)": Raises(TypeError, "nothing is compiled"),
@@ -353,6 +362,7 @@ LOSSES = {
     "losses.categorical_crossentropy(hot, probabilities)": SAME,
     "losses.sparse_categorical_crossentropy(y, probabilities)": SAME,
     "losses.sparse_categorical_crossentropy(y, x, from_logits=True)": SAME,
+    "losses.sparse_categorical_crossentropy(y, probabilities, ignore_class=2)": SAME,
     "losses.binary_crossentropy(binary, sigmoid)": SAME,
     "losses.binary_crossentropy(binary, x, from_logits=True)": SAME,
     "losses.kl_divergence(rows, probabilities)": SAME,
