@@ -17,6 +17,7 @@ _DOWNLOAD = "nothing is downloaded; load it with another library, and pass the a
 _GRAPH = "a chain is md.Sequential; branches are md.Residual and md.Concatenate, or a layer with children"
 _NUMPY = "use NumPy: arrays are NumPy's"
 _CUSTOM = "pass your own classes when loading: md.load_model(path, custom_objects={'Scale': Scale})"
+_ACTIVITY = "penalties on outputs are not supported; penalize kernels: kernel_regularizer='l2'"
 _TEXT = "there are no layers for text; count words in NumPy, and pass rows of counts"
 
 NAMES: dict[str, dict[str, str]] = {
@@ -56,7 +57,7 @@ NAMES: dict[str, dict[str, str]] = {
         "TextVectorization": _TEXT,
         "Masking": "there are no masks; leave the rows out, or weight them 0 by sample_weight",
         "Lambda": "write a Layer with forward and backward: examples/guides/layer.md",
-        "ActivityRegularization": "penalties on outputs are not supported; penalize kernels: kernel_regularizer='l2'",
+        "ActivityRegularization": _ACTIVITY,
         **dict.fromkeys(["AlphaDropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianDropout"], "use md.Dropout"),
         **dict.fromkeys(
             ["GroupNormalization", "UnitNormalization", "SpectralNormalization"], "use md.LayerNormalization"
@@ -155,6 +156,7 @@ KEYWORDS = {
     "sparse": "arrays are dense: x.toarray()",
     "by_name": "arrays are matched by places; skip_mismatch=True takes the layers that fit",
     "rebuild": "the model is always ready for use",
+    "activity_regularizer": _ACTIVITY,
     "noise_shape": "each value is dropped on its own",
     "mask_zero": "there are no masks; leave the rows out, or weight them 0 by sample_weight",
     "lora_rank": "freeze layers instead: layer.trainable = False",

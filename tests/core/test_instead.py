@@ -45,7 +45,7 @@ def test_what_a_message_names_exists():
 def test_an_argument_that_says_what_to_do_is_none_of_the_library():
     calls = [*map(signature_of, LIBRARY.values()), *map(inspect.signature, (md.Sequential.fit, md.Sequential.compile))]
     taken = {name for signature in calls for name in signature.parameters}
-    assert taken & KEYWORDS.keys() == {"dtype"}  # of a model, not of its layers and metrics
+    assert taken & KEYWORDS.keys() == {"dtype", "activity_regularizer"}  # of a model; of Dense, which refuses it
     assert keyword_hint("units") == ""
     with pytest.raises(
         TypeError, match=r"takes no keyword 'jit_compile'\. Leave it out: nothing is compiled\. It takes"

@@ -305,6 +305,7 @@ LAYERS = {
     "layers.Dense(3, name='mine').name": SAME,
     "layers.Dense(3, trainable=False).trainable": SAME,
     "layers.Dense(3, activity_regularizer='l2')": Raises(ValueError, "write a md.Layer whose backward adds"),
+    "layers.ReLU(activity_regularizer='l2')": Raises(TypeError, "Penalties on outputs are not supported"),
     "layers.Dense(3, dtype='float32')": Raises(TypeError, "md.Sequential(layers, dtype='float64')"),
     "layers.Dense(3, activation=np.tanh)": Raises(TypeError, "write a Layer with forward and backward"),
     "layers.Dense(3, activation='rleu')": Raises(ValueError, "Did you mean 'relu'?"),
