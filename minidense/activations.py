@@ -33,7 +33,7 @@ def get(identifier: str | NamedFunction | None) -> NamedFunction:
     """The function of that name; None is ``linear``.
 
     >>> get("relu")([-1.0, 2.0])
-    array([0., 2.], dtype=float32)
+    array([0., 2.])
     """
     return linear if identifier is None else lookup("activation", name_of(identifier), FUNCTIONS)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minidense.core.configurable import signature_of
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer, adopt, as_layer, check_free, declare
 from minidense.layers.guard import backward_of, forward_of, takers, weighing
@@ -65,7 +66,8 @@ class Composite(Layer):
 
 def _check_names(layers: Sequence[Layer]) -> None:
     """Raise ValueError for two layers that were given the same name."""
-    names = [layer.__dict__["name"] for layer in layers if "name" in layer._config and "name" in layer.__dict__]
+    given = (layer for layer in layers if "name" in layer._config)
+    names = [layer._config["name"] for layer in given if "name" not in signature_of(type(layer)).parameters]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"the layers of a chain need different names; {names.count(name)} are called {name!r}.")
