@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from minidense import callbacks, constraints, initializers, losses, metrics, regularizers, schedules
 from minidense.callbacks.base import Callback
 from minidense.core.errors import CorruptFileError
+from minidense.core.instead import module_attribute
 from minidense.core.version import __version__ as __version__
 from minidense.data.labels import ClassLabels
 from minidense.layers import (
@@ -166,7 +167,9 @@ __all__ = [
 ]
 
 _WHEN_USED = {
-    "activations": "minidense.layers",
+    "Identity": "minidense.layers",
+    "InputLayer": "minidense.layers",
+    "activations": "",
     "models": "",
     "utils": "",
     "check_layer": "minidense.teaching.gradcheck",
@@ -176,34 +179,16 @@ _WHEN_USED = {
 """Public names that are imported on first use, and the module that has them; "" for a module of that name."""
 
 
-_INSTEAD = {
-    "Model": "a chain is md.Sequential; branches are md.Residual and md.Concatenate, or a layer with children",
-    "Conv1D": "there are no convolutions; md.Flatten() makes rows of images, for dense layers",
-    "Conv2D": "there are no convolutions; md.Flatten() makes rows of images, for dense layers",
-    "MaxPooling2D": "there are no convolutions; md.Flatten() makes rows of images, for dense layers",
-    "LSTM": "there are no recurrent layers; give windows of the series as rows",
-    "GRU": "there are no recurrent layers; give windows of the series as rows",
-    "Masking": "there are no masks; leave the rows out, or weight them 0 by sample_weight",
-    "Lambda": "write a Layer with forward and backward: examples/guides/layer.md",
-    "backend": "use NumPy",
-    "ops": "use NumPy",
-    "applications": "there are no pretrained networks",
-    "preprocessing": "use NumPy or pandas: examples/guides/table.md",
-    "mixed_precision": "dtype is float32 or float64",
-}
-"""What Keras has and this library has not on purpose, and what to do instead."""
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHEN_USED:
-        hint = f": {_INSTEAD[name]}" if name in _INSTEAD else ""
-        raise AttributeError(f"module 'minidense' has no attribute {name!r}{hint}", name=name)
+def _found(name: str) -> Any:
     from importlib import import_module
 
     place = _WHEN_USED[name]
     found = getattr(import_module(place), name) if place else import_module(f"minidense.{name}")
     globals()[name] = found
     return found
+
+
+__getattr__ = module_attribute("", _found)
 
 
 def __dir__() -> list[str]:

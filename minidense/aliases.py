@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from minidense.core.arguments import nearest, shown
 from minidense.core.configurable import LIBRARY
+from minidense.core.instead import NAMES
 from minidense.core.types import Array
 from minidense.layers.base import Layer
 from minidense.layers.shaping import Input
@@ -41,6 +42,12 @@ class KerasMethods:
 
     # ------------------------------------------------------------------ a sequence of layers
 
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(type(self), name):  # a property that raised an AttributeError: raise that one
+            return object.__getattribute__(self, name)
+        hint = f": {NAMES['Sequential'][name]}" if name in NAMES["Sequential"] else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}", name=name, obj=self)
+
     def __len__(self: Any) -> int:
         return len(self.layers)
 
@@ -71,7 +78,7 @@ class KerasMethods:
                 raise ValueError(f"get_layer: expected an index below {len(self)}, got {index}.")
             return self.layers[index]
         found = [layer for layer in self.layers if layer.name == name]
-        if len(found) > 1:
+        if len(found) > 1:  # a name that was given to one is another's by default
             raise ValueError(f"get_layer: {len(found)} layers are called {shown(name)}; take one by its position.")
         if not found:
             names = [layer.name for layer in self.layers]
@@ -83,6 +90,18 @@ class KerasMethods:
     def weights(self: Any) -> list[Array]:
         """All parameters and buffers, layer by layer: the arrays themselves, while ``get_weights`` copies them."""
         return list(self.network.named_arrays().values())
+
+    @property
+    def trainable_weights(self: Any) -> list[Array]:
+        """The parameters that training changes: the arrays themselves."""
+        return list(self.network.trainable_weights)
+
+    @property
+    def non_trainable_weights(self: Any) -> list[Array]:
+        """The buffers, and the parameters of layers that are not trainable: the arrays themselves."""
+        return list(self.network.non_trainable_weights)
+
+    variables, trainable_variables, non_trainable_variables = weights, trainable_weights, non_trainable_weights
 
     @property
     def metrics_names(self: Any) -> list[str]:
@@ -136,3 +155,8 @@ def split_input(layers: Any) -> tuple[Any, tuple[int, ...] | None]:
         return layers, getattr(layers[0], "input_shape", None) if hasattr(layers[0], "network") else None
     shape = layers[0]._record.said_shape
     return (layers[1:] if isinstance(layers[0], Input) else layers), shape
+
+
+def without_batch(shape: Any) -> Any:
+    """The shape of a sample: without the None that Keras has for the batch axis, if it is there."""
+    return shape[1:] if isinstance(shape, list | tuple) and len(shape) > 1 and shape[0] is None else shape

@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, overload
 
 import numpy as np
 
-from minidense.aliases import KerasMethods, split_input
+from minidense.aliases import KerasMethods, split_input, without_batch
 from minidense.callbacks.base import Callback, CallbackList, Logs
 from minidense.callbacks.checkpoint import newest_file
 from minidense.callbacks.reporting import progress_callback
@@ -26,6 +26,7 @@ from minidense.core.arguments import (
     whole_numbers,
 )
 from minidense.core.interrupts import current, guarded, quiet
+from minidense.core.named import NamedFunction
 from minidense.core.rng import Generators
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features, check_features, check_weights
@@ -158,8 +159,9 @@ class Sequential(KerasMethods):
         return self
 
     @guarded
-    def pop(self, rebuild: bool = True) -> Layer | Sequential:
-        """Remove the last layer; return a copy of it, which can be added elsewhere. rebuild: as in Keras, always."""
+    @known_keywords
+    def pop(self) -> Layer | Sequential:
+        """Remove the last layer; return a copy of it, which can be added elsewhere. The model stays ready for use."""
         with self._exclusively(own="pop"):
             if not self.network.children:
                 raise ValueError("pop: the model has no layers.")
@@ -224,16 +226,16 @@ class Sequential(KerasMethods):
         return self.network.grad
 
     @guarded
-    def build(self, input_shape: int | Shape) -> Self:
-        """Create the parameters for samples of ``input_shape``, which has no batch axis; an int means ``(int,)``.
+    def build(self, input_shape: int | Sequence[int | None]) -> Self:
+        """Create the parameters for samples of ``input_shape``, which has no batch axis, or None for it, first.
+
+        An int means ``(int,)``.
 
         ``fit`` does this if needed; with the same seed, the initial values are the same either way. Returns the model.
         Raises ValueError if a layer cannot take the output of the one before it, or if the model is already built for
         another shape.
         """
-        if isinstance(input_shape, tuple | list) and len(input_shape) > 1 and input_shape[0] is None:
-            input_shape = tuple(input_shape[1:])  # Keras' way to write the batch axis
-        shape = whole_numbers("input_shape", input_shape)
+        shape = whole_numbers("input_shape", without_batch(input_shape))
         if self.built:
             if shape != self.input_shape:
                 raise ValueError(f"the model is built for inputs of shape {self.input_shape}, not {shape}.")
@@ -259,7 +261,7 @@ class Sequential(KerasMethods):
     def compile(
         self,
         optimizer: str | Optimizer = "sgd",
-        loss: str | Loss = "sparse_categorical_crossentropy",
+        loss: str | NamedFunction | Loss = "sparse_categorical_crossentropy",
         metrics: Sequence[str | Metric | Callable[..., Any]] | None = (),
         weighted_metrics: Sequence[str | Metric | Callable[..., Any]] | None = (),
     ) -> Self:
@@ -273,7 +275,7 @@ class Sequential(KerasMethods):
         """
         chosen = get_optimizer(optimizer), get_loss(loss)
         plain, weighted = (() if given is None else given for given in (metrics, weighted_metrics))
-        both = get_metrics(plain, weighted, chosen[1].accuracy)
+        both = get_metrics(plain, weighted, chosen[1])
         with self._exclusively(own="compile"):
             self._check_last_layer(chosen[1])
             (self.optimizer, self.loss), (self.metrics, self.weighted_metrics) = chosen, both
@@ -610,7 +612,6 @@ class Sequential(KerasMethods):
             for array, view in zip(arrays, targets.values(), strict=True):
                 view[...] = array
 
-    @property
     def count_params(self) -> int:
         """The number of parameters, shared ones counted once; 0 before the model is built."""
         return self.network.theta.size if self.built else 0
@@ -633,7 +634,7 @@ class Sequential(KerasMethods):
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.network.children))
-        built = f", {self.count_params:,} parameters" if self.built else ", not built"
+        built = f", {self.count_params():,} parameters" if self.built else ", not built"
         return f"<Sequential [{layers}]{built}, {self.dtype}>"
 
     # ------------------------------------------------------------------ saving
@@ -760,13 +761,20 @@ class Sequential(KerasMethods):
 
 @guarded
 @known_keywords
-def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+def load_model(
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Sequential:
     """Load the model that ``model.save`` or a checkpoint has written to ``path``, ready to predict and train.
 
     custom_objects: your own layers, losses, metrics, ... by the names of their classes, ``{"Scale": Scale}``. A file
     contains data only: it can name the library's classes and those passed here, and nothing in it is ever run, imported
-    or opened. Raises CorruptFileError for a damaged or foreign file, ValueError with all that cannot be loaded from it,
-    and OSError.
+    or opened: loading is always safe, and safe_mode, as in Keras, may be True only. compile: False for the layers and
+    their parameters without optimizer, loss and metrics, whose classes need not be passed.
+    Raises CorruptFileError for a damaged or foreign file, ValueError with all that cannot be loaded from it, and
+    OSError.
 
     >>> import tempfile
     >>> import minidense as md
@@ -779,7 +787,9 @@ def load_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] |
     """
     from minidense.files import model_file
 
-    model: Sequential = model_file.read_model(path, custom_objects, Sequential)
+    if not flag("safe_mode", safe_mode):
+        raise ValueError("safe_mode: a file contains data only, and nothing in it is run: leave it out.")
+    model: Sequential = model_file.read_model(path, custom_objects, Sequential, flag("compile", compile))
     return model
 
 

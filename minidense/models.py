@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from minidense.core.instead import module_attribute
 from minidense.layers.base import Layer, walk
 from minidense.model import Sequential, load_model
 
-__all__ = ["Sequential", "clone_model", "load_model", "model_from_json"]
+__all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
 
 
 def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Sequential:
@@ -21,6 +23,11 @@ def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) 
     <Sequential [Dense(3)], not built, float32>
     """
     return Sequential.from_config(json.loads(text), custom_objects)
+
+
+def save_model(model: Sequential, filepath: str | os.PathLike[str]) -> None:
+    """``model.save(filepath)``."""
+    model.save(filepath)
 
 
 def clone_model(model: Sequential) -> Sequential:
@@ -37,3 +44,7 @@ def clone_model(model: Sequential) -> Sequential:
             part.__dict__.pop("rng", None)
     twin = type(model)(layers, dtype=model.dtype.name, name=model.name)
     return twin.build(model.input_shape) if model.input_shape is not None else twin
+
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("models")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, NamedTuple, ParamSpec, Self, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, ParamSpec, Self, TypedDict, Unpack
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from minidense import schedules as schedules
 from minidense.core.arguments import flag, lookup, nearest, real_number, shown, text, whole_number
 from minidense.core.configurable import Configurable, signature_of
 from minidense.core.errors import to_define
+from minidense.core.instead import module_attribute
 from minidense.core.types import Array, Shape
 from minidense.numerics.blas import AddScaled
 
@@ -859,3 +861,10 @@ def get_optimizer(optimizer: str | Optimizer) -> Optimizer:
     if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
         raise TypeError(f"optimizer: got the class {optimizer.__name__}; make an object of it: {optimizer.__name__}().")
     raise TypeError(f"optimizer: expected a name or an Optimizer such as md.SGD(0.1), got {optimizer!r}.")
+
+
+get = get_optimizer
+sys.modules[f"{__name__}.schedules"] = schedules  # for ``from minidense.optimizers.schedules import CosineDecay``
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("optimizers")

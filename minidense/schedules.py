@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minidense.core.arguments import flag, function_of, items, real_number, text, whole_number
 from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
+from minidense.core.instead import module_attribute
 
 
 class Schedule(Configurable):
@@ -243,3 +244,7 @@ class WarmUp(Schedule, library=True):
         if step < self.steps:
             return self.schedule(0) * (step + 1) / self.steps
         return self.schedule(step - self.steps)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("schedules")

@@ -1,19 +1,21 @@
-"""Keras' module of that name: helpers for labels and batches."""
+"""Keras' module of that name: helpers for labels, vectors and batches."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from minidense.core.arguments import shown
+from minidense.core.instead import module_attribute
 from minidense.core.types import Array
+from minidense.data.arrays import as_features
 from minidense.data.sources import PyDataset
 
 Sequence = PyDataset
 """Its name in older versions of Keras."""
 
-__all__ = ["PyDataset", "Sequence", "set_random_seed", "to_categorical"]
+__all__ = ["PyDataset", "Sequence", "normalize", "set_random_seed", "to_categorical"]
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Array:
@@ -35,6 +37,22 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
     return np.asarray(np.eye(count, dtype="float32")[labels])
 
 
+def normalize(x: Any, axis: int = -1, order: float = 2) -> Array:
+    """Vectors along an axis, at length 1 in the norm of that order; vectors of zeros as they are.
+
+    >>> normalize([[3.0, 4.0], [0.0, 0.0]])
+    array([[0.6, 0.8],
+           [0. , 0. ]])
+    """
+    vectors = np.asarray(as_features(x)[:])
+    lengths = np.linalg.norm(vectors, order, axis, keepdims=True)
+    return np.asarray(vectors / np.where(lengths, lengths, 1))
+
+
 def set_random_seed(seed: int) -> None:
     """Raises TypeError: there is no seed for everything. Pass it to the model: ``Sequential(layers, rng=seed)``."""
     raise TypeError(f"there is no global seed; pass it to the model: md.Sequential(layers, rng={seed!r}).")
+
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("utils")

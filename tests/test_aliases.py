@@ -211,6 +211,23 @@ def test_metrics_names():
     assert make().metrics_names == ["loss", "acc"]
 
 
+def test_helpers():
+    assert np.array_equal(md.utils.normalize([[3, 4], [0, 0]]), [[0.6, 0.8], [0, 0]])
+    assert np.array_equal(md.utils.normalize([[3, 0], [1, 0]], axis=0, order=1), [[0.75, 0], [0.25, 0]])
+
+    class Batches(md.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return X[index * 10 : index * 10 + 10], Y[index * 10 : index * 10 + 10]
+
+    one, other = make(), make()
+    one.fit(Batches(), epochs=2, verbose=0)
+    other.fit(X, Y, batch_size=10, epochs=2, shuffle=False, verbose=0)
+    assert one.theta == pytest.approx(other.theta, abs=1e-6)
+
+
 def test_to_categorical():
     assert np.array_equal(md.utils.to_categorical([2, 0]), [[0, 0, 1], [1, 0, 0]])
     assert md.utils.to_categorical([0], 4).shape == (1, 4)
@@ -302,9 +319,63 @@ def test_a_model_around_a_built_one_is_built():
 
 
 def test_two_layers_of_one_name():
-    model = md.Sequential([md.Dense(3, name="a"), md.Dense(3, name="a")])
-    with pytest.raises(ValueError, match="2 layers are called 'a'"):
-        model.get_layer("a")
+    with pytest.raises(ValueError, match="the layers of a chain need different names; 2 are called 'a'"):
+        md.Sequential([md.Dense(3, name="a"), md.Dense(3, name="a")])
+    model = md.Sequential([md.Dense(3, name="a"), md.Dense(3, name="dense")], rng=0).build(3)
+    for add in (lambda: model.add(md.Dense(2, name="a")), lambda: md.Residual([md.ReLU(name="b"), md.ReLU(name="b")])):
+        with pytest.raises(ValueError, match="need different names"):
+            add()
+    assert [layer.name for layer in model] == ["a", "dense"]
+    model.add(md.Dense(2))
+    model.add(md.Residual([md.Dense(2, name="a")]))  # in a chain of its own
+    model = md.Sequential([md.Dense(3, name="dense_1"), md.Dense(3)])  # dense_1, too
+    with pytest.raises(ValueError, match="2 layers are called 'dense_1'"):
+        model.get_layer("dense_1")
+
+
+def test_weights_that_training_changes_and_others():
+    model = trained()
+    assert [w.shape for w in model.trainable_weights] == [(6, 5), (5,), (5,), (5,), (5, 3), (3,)]
+    assert model.non_trainable_weights == model["batch_normalization"].non_trainable_weights
+    assert [w.shape for w in model[2].weights] == [(5,)] * 4
+    model["hidden"].trainable = False
+    assert len(model.trainable_variables) == 4 == len(model.non_trainable_variables)
+    assert all(np.shares_memory(w, model.theta) for w in model.trainable_weights)
+    assert model.variables == model.weights
+    assert model[0].trainable_weights == []
+
+
+def test_a_name_that_a_model_has_not():
+    model = make()
+    with pytest.raises(AttributeError, match="'Sequential' object has no attribute 'fit_generator': use fit"):
+        _ = model.fit_generator
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'$"):
+        _ = model.nothing
+
+    class Own(md.Sequential):
+        @property
+        def wrong(self):
+            return self.missing
+
+    with pytest.raises(AttributeError, match="'missing'"):
+        _ = Own().wrong
+    with pytest.raises(TypeError, match=r"pop\(\) takes no keyword 'rebuild'\. The model is always ready"):
+        model.pop(rebuild=False)
+
+
+def test_a_batch_axis_in_build():
+    assert md.Sequential([md.Dense(3)]).build((None, 4)).input_shape == (4,)
+    assert md.Sequential([md.Flatten()]).build([None, 2, 3]).input_shape == (2, 3)
+    for wrong in ((None,), (4, None), None, (None, None, 3)):
+        with pytest.raises(TypeError, match="input_shape: expected a whole number"):
+            md.Sequential([md.Flatten()]).build(wrong)
+
+
+def test_a_layer_is_not_called():
+    for layer in (md.Dense(3), make()[0], md.Residual([md.Dense(3)])):
+        for given in (X, md.Input((6,)), None):
+            with pytest.raises(TypeError, match=r"a layer is not called\. Put it into a chain"):
+                layer(given)
 
 
 def test_weights_of_a_layer_are_finite():
@@ -320,7 +391,13 @@ def test_keras_modules_and_classes():
     from minidense.initializers import Constant, HeNormal
     from minidense.regularizers import l2
 
-    assert md.optimizers.schedules is md.schedules
+    assert md.optimizers.schedules is md.schedules is importlib.import_module("minidense.optimizers.schedules")
+    for module, name in (("optimizers", "adam"), ("losses", "mse"), ("metrics", "mae"), ("regularizers", "l2")):
+        assert type(getattr(md, module).get(name)).__module__.startswith(
+            f"minidense.{module}".replace("regu", "layers.regu")
+        )
+    assert md.initializers.get("zeros") is md.initializers.zeros
+    assert type(md.constraints.get("non_neg")) is md.constraints.NonNeg
     assert md.initializers is importlib.import_module("minidense.initializers")  # whatever was imported before
     assert md.regularizers is importlib.import_module("minidense.regularizers")
     assert md.constraints is importlib.import_module("minidense.constraints")

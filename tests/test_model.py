@@ -310,7 +310,7 @@ def assert_views(model):
             assert view.base is model.theta or np.shares_memory(view, model.theta)
             assert np.shares_memory(gradient, model.grad)
             start += view.size
-    assert start == model.theta.size == model.grad.size == model.count_params
+    assert start == model.theta.size == model.grad.size == model.count_params()
     assert model.theta.flags.c_contiguous
 
 

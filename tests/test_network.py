@@ -91,7 +91,7 @@ def test_a_build_that_fails_leaves_no_trace():
             model.build(4)
         assert not model.built
         assert dense.input_shape is None
-        assert dense.count_params == 0
+        assert dense.count_params() == 0
         assert "f" not in vars(picky)
 
 
@@ -148,7 +148,7 @@ def test_an_add_that_fails_adds_nothing():
             assert len(model.layers) == 1
             assert model.output_shape == (4,)
             assert model.theta is theta
-            assert inner.count_params == 0
+            assert inner.count_params() == 0
         Picky.ready = True
         assert_whole(copy.deepcopy(model).add(added).network)
         Picky.ready = False

@@ -89,7 +89,7 @@ class Monitor(Callback):
         if name == "loss" or "acc" in name:
             return name != "loss"
         of_that_name = [metric for metric in metrics if metric is not None and metric.name == name]
-        upwards = (of_that_name[0] if of_that_name else METRICS.get(name, Metric)).higher_is_better
+        upwards = (of_that_name[0] if of_that_name else METRICS.get(name, Metric)()).higher_is_better
         if upwards is None:
             raise ValueError(
                 f"{type(self).__name__}: is {self.monitor!r} better higher or lower? Pass mode='max' or mode='min'."

@@ -123,6 +123,31 @@ def _is_part_of(text: bytes, lines: bytes, epoch: int, separator: str) -> bool:
     return whole == expected[:-1] and expected[-1].startswith(torn)
 
 
+class History(Callback, library=True):
+    """As in Keras, and not needed: ``fit`` returns its History, which this one gives too, also while ``fit`` runs.
+
+    history: for each metric the list of its values, one per epoch. epoch: the epochs' numbers, from 0.
+
+    >>> History().history
+    {}
+    """
+
+    _run: Any = None
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        """The values of each metric in the last run."""
+        return {} if self._run is None else dict(self._run.history)
+
+    @property
+    def epoch(self) -> list[int]:
+        """The numbers of the epochs of that run."""
+        return [] if self._run is None else list(self._run.epoch)
+
+    def on_train_begin(self, logs: Logs) -> None:
+        self._run = self.model.history
+
+
 class GradientHealth(Callback, library=True):
     """Add metrics of each layer that reveal dead units, and a learning rate that is too large or too small.
 

@@ -12,6 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from minidense.core.instead import keyword_hint
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -239,7 +241,8 @@ def check_keywords(what: str, given: Iterable[str], known: Iterable[str]) -> Non
     for keyword in given:
         if keyword not in known:
             takes = f"It takes: {', '.join(known)}." if known else "It takes no arguments."
-            raise TypeError(f"{what} takes no keyword {shown(keyword)}.{nearest(keyword, known)} {takes}")
+            hint = keyword_hint(keyword) or nearest(keyword, known)
+            raise TypeError(f"{what} takes no keyword {shown(keyword)}.{hint} {takes}")
 
 
 def known_keywords(function: Callable[P, T]) -> Callable[P, T]:

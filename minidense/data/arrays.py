@@ -116,6 +116,14 @@ _NUMBERS = ("int", "uint", "float", "bool")  # how the dtypes of pandas and pola
 _CATEGORICAL = ("category", "categorical", "enum")
 
 
+def as_outputs(y_pred: Any) -> Array:
+    """Predictions that were passed by hand, as an array (m, ...); (m,) becomes (m, 1). TypeError and ValueError."""
+    rows = as_features(y_pred, "y_pred")[:] if np.ndim(y_pred) else np.asarray(y_pred)
+    if not rows.ndim:
+        raise ValueError(f"y_pred: expected rows of outputs, (m, k), or (m,) for one output; got {shown(y_pred)}.")
+    return rows[:, None] if rows.ndim == 1 else rows
+
+
 def _numbers_of_frame(frame: Any, array: Array, what: str) -> Array:
     """The numbers of a data frame or of a series, whose values NumPy takes as ``array``; column by column if needed."""
     names = getattr(frame, "columns", None)

@@ -21,6 +21,7 @@ import numpy as np
 from minidense.core.arguments import checked, shown
 from minidense.core.configurable import LIBRARY, Configurable, call_of
 from minidense.core.errors import CorruptFileError, Problems
+from minidense.core.named import name_of
 from minidense.core.types import Array
 from minidense.layers.base import Layer, walk
 from minidense.layers.composite import Chain
@@ -66,7 +67,7 @@ class Encoder:
 
     def value(self, value: Any, where: str, chained: bool = False) -> Any:
         """``value`` as JSON. where: its place, by which its arrays are named. chained: it is a layer in a chain."""
-        kind = type(value)
+        kind = type(value := name_of(value))
         if kind in _PLAIN:
             return value
         if kind is float:
@@ -203,7 +204,7 @@ def described(thing: Any, chained: bool = False, met: dict[int, str] | None = No
     Of an array they have a checksum, of a random generator not where it stands. chained: it is a layer in a chain.
     met: the words of layers by id; what refers to one of them has the same.
     """
-    met = {} if met is None else met
+    thing, met = name_of(thing), {} if met is None else met
     if not isinstance(thing, Layer) and isinstance(getattr(thing, "network", None), Network):
         thing = thing.network
     if id(thing) in met:

@@ -39,6 +39,8 @@ FORMAT = 2
 """The version of the file's layout."""
 
 _TRAINING = "values/training/"  # how the arrays of a training run begin
+_NOT_COMPILED: dict[str, Any] = {"optimizer": None, "loss": None, "metrics": [], "weighted_metrics": []}
+"""What ``compile`` sets, in a model that it has not been called of."""
 _MOST_NAMES = 20
 
 
@@ -330,21 +332,32 @@ Either raises ValueError or TypeError.
 # ---------------------------------------------------------------------- reading
 
 
-def read_model(path: str | os.PathLike[str], custom_objects: Mapping[str, Any] | None, make: Callable[..., Any]) -> Any:
-    """The model in a file, made by ``make(layers, dtype=..., name=...)``.
+def read_model(
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None,
+    make: Callable[..., Any],
+    compiled: bool = True,
+) -> Any:
+    """The model in a file, made by ``make(layers, dtype=..., name=...)``; if not compiled, as if it had never been.
 
     Raises CorruptFileError, ValueError with all that cannot be made, and OSError.
     """
     if not isinstance(custom_objects, Mapping | None):
         raise TypeError(f"custom_objects: expected a dict from name to class, got {custom_objects!r}.")
-    return read_file(path, custom_objects or {}, make)[0]
+    return read_file(path, custom_objects or {}, make, compiled=compiled)[0]
 
 
 def read_file(
-    path: str | os.PathLike[str], custom: Mapping[str, Any], make: Callable[..., Any], resuming: bool = False
+    path: str | os.PathLike[str],
+    custom: Mapping[str, Any],
+    make: Callable[..., Any],
+    resuming: bool = False,
+    compiled: bool = True,
 ) -> tuple[Any, Any]:
     """The model in a file and, for ``resuming``, where its training run stood, if it has one."""
     archive = _opened(path)
+    if not compiled:
+        archive = _without_compile(archive)
     for part in ("model", "training") if resuming else ("model",):
         _check_names(archive, part, custom, resuming)
     model, decoder = _made_of(archive, custom, make)
@@ -354,6 +367,17 @@ def read_file(
         state = decoder.problems.noted(lambda: decoder.value(archive.manifest["training"], "training"))
         decoder.problems.raise_if_any(f"{archive.path} cannot be loaded")
     return model, state
+
+
+def _without_compile(archive: Archive) -> Archive:
+    """The file of the same model before it was compiled; what a forged file says is left to the other checks."""
+    said = archive.manifest["model"]
+    if not isinstance(said, dict):
+        return archive
+    said = {name: _NOT_COMPILED.get(name, part) for name, part in said.items()}
+    of_compile = ("optimizer/", *(f"values/{part}" for part in _NOT_COMPILED))
+    arrays = {name: array for name, array in archive.arrays.items() if not name.startswith(of_compile)}
+    return archive._replace(manifest={**archive.manifest, "model": said}, arrays=arrays)
 
 
 def _opened(path: str | os.PathLike[str]) -> Archive:

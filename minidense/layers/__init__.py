@@ -1,5 +1,8 @@
 """Layers: their common base, and one file for each family."""
 
+from typing import TYPE_CHECKING
+
+from minidense.core.instead import module_attribute
 from minidense.layers.activations import (
     ACTIVATIONS,
     ELU,
@@ -30,6 +33,8 @@ from minidense.layers.noise import Dropout, GaussianNoise
 from minidense.layers.normalization import BatchNormalization, LayerNormalization, Normalization, RMSNormalization
 from minidense.layers.shaping import Flatten, Input, Rescaling, Reshape
 
+Identity, InputLayer = Linear, Input  # Keras' other names
+
 __all__ = [
     "ACTIVATIONS",
     "ELU",
@@ -48,7 +53,9 @@ __all__ = [
     "Flatten",
     "GaussianNoise",
     "HardSigmoid",
+    "Identity",
     "Input",
+    "InputLayer",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
@@ -69,3 +76,6 @@ __all__ = [
     "Softsign",
     "Tanh",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("layers")

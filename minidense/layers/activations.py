@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
 from minidense.core.arguments import flag, lookup, real_number
+from minidense.core.named import NamedFunction, name_of
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
+from minidense.layers.constraints import Constraint, get_constraint
 from minidense.layers.initializers import Initializer, get_initializer
+from minidense.layers.regularizers import Regularizer, get_regularizer
 from minidense.numerics.functional import (
     SELU_ALPHA,
     SELU_SCALE,
@@ -407,7 +411,7 @@ class Mish(Elementwise, library=True):
 class PReLU(Layer, library=True):
     """``H = Z`` where Z > 0, ``alpha Z`` elsewhere, with one learnt slope alpha for each feature (He et al., 2015).
 
-    ``dalpha`` is the sum over the rows of ``dH Z`` where Z <= 0.
+    ``dalpha`` is the sum over the rows of ``dH Z`` where Z <= 0. The regularizer and the constraint are those of Dense.
 
     >>> import minidense as md
     >>> model = md.Sequential([PReLU(0.1)]).build(2)
@@ -421,11 +425,19 @@ class PReLU(Layer, library=True):
     alpha: Array
     dalpha: Array
 
-    def __init__(self, alpha_initializer: str | float | Array | Initializer = "zeros") -> None:
+    def __init__(
+        self,
+        alpha_initializer: str | float | Array | Initializer = "zeros",
+        alpha_regularizer: str | Regularizer | None = None,
+        alpha_constraint: str | Constraint | None = None,
+    ) -> None:
         self.alpha_initializer = get_initializer(alpha_initializer)
+        self.alpha_regularizer = get_regularizer(alpha_regularizer, "PReLU: alpha_regularizer")
+        self.alpha_constraint = get_constraint(alpha_constraint, "PReLU: alpha_constraint")
 
     def build(self, input_shape: Shape) -> Shape:
-        self.param("alpha", input_shape, self.alpha_initializer, decay=False)
+        penalty, limit = self.alpha_regularizer, self.alpha_constraint
+        self.param("alpha", input_shape, self.alpha_initializer, False, regularizer=penalty, constraint=limit)
         return input_shape
 
     def as_numpy(self) -> str:
@@ -497,14 +509,15 @@ class LogSoftmax(Softmax, library=True):
 class Activation(Layer, library=True):
     """The activation of that name, as a layer: ``Activation("relu")`` is put into a model as ``ReLU()``.
 
-    activation: one of Keras' names, or a layer. Raises ValueError for an unknown name, with the nearest one.
+    activation: one of Keras' names, a function of md.activations, or a layer. Raises ValueError for an unknown name,
+    with the nearest one.
 
     >>> import minidense as md
     >>> md.Sequential([md.Dense(2), Activation("relu")]).layers
     (Dense(2), ReLU())
     """
 
-    def __init__(self, activation: str | Layer) -> None:
+    def __init__(self, activation: str | NamedFunction | Layer) -> None:
         self.activation = get_activation(activation)
 
     def _expand(self) -> list[Layer]:
@@ -514,17 +527,17 @@ class Activation(Layer, library=True):
         return self.activation._as_layer()
 
 
-ACTIVATIONS: dict[str, Callable[[], Layer]] = {
+ACTIVATIONS: dict[str, Callable[..., Layer]] = {
     "elu": ELU,
     "exponential": Exponential,
     "gelu": GELU,
     "hard_sigmoid": HardSigmoid,
-    "leaky_relu": lambda: LeakyReLU(0.2),
+    "leaky_relu": partial(LeakyReLU, negative_slope=0.2),
     "linear": Linear,
     "log_softmax": LogSoftmax,
     "mish": Mish,
     "relu": ReLU,
-    "relu6": lambda: ReLU(max_value=6.0),
+    "relu6": partial(ReLU, max_value=6.0),
     "selu": SELU,
     "sigmoid": Sigmoid,
     "silu": SiLU,
@@ -537,17 +550,35 @@ ACTIVATIONS: dict[str, Callable[[], Layer]] = {
 """By Keras' names and with Keras' values: the name "leaky_relu" has another slope there than the layer."""
 
 
-def get_activation(activation: str | Layer) -> Layer:
-    """A new layer of that name; a layer object is returned as it is.
+def _as_function(name: str) -> NamedFunction:
+    def function(x: Any, **arguments: Any) -> Array:
+        z, layer = np.asarray(x), ACTIVATIONS[name](**arguments)
+        z = z if z.dtype.char in "fd" else z.astype("float32")
+        with np.errstate(all="ignore"):
+            h: Array = layer.forward(z.reshape(-1, z.shape[-1] if z.ndim else 1))
+        return h.reshape(z.shape)
+
+    doc = (
+        f"The activation {name!r} of an array of any shape, whose rows lie along the last axis; arguments: its layer's."
+    )
+    return NamedFunction("activations", name, function, doc)
+
+
+FUNCTIONS = {name: _as_function(name) for name in ACTIVATIONS}
+"""The same as functions of arrays."""
+
+
+def get_activation(activation: str | NamedFunction | Layer) -> Layer:
+    """A new layer of that name, or of the function of ``md.activations``; a layer object is returned as it is.
 
     >>> get_activation("relu")
     ReLU()
     """
     if isinstance(activation, Layer):
         return activation
-    if isinstance(activation, str):
-        return lookup("activation", activation, ACTIVATIONS)()
+    if isinstance(activation, str | NamedFunction):
+        return lookup("activation", name_of(activation), ACTIVATIONS)()
     raise TypeError(
-        f"activation: expected a name such as 'relu' or a layer such as md.ReLU(), got {activation!r}. For a function, "
-        f"write a Layer with forward and backward."
+        f"activation: expected a name such as 'relu', a function of md.activations, or a layer such as md.ReLU(), got "
+        f"{activation!r}. For a function of your own, write a Layer with forward and backward, or an Elementwise."
     )

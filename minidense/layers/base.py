@@ -271,10 +271,22 @@ class Layer(Configurable):
 
     name = _FromRecord(lambda layer: _default_name(layer))
     weights = _FromRecord(lambda layer: _arrays(layer))
+    trainable_weights = _FromRecord(lambda layer: _arrays(layer, trained=True))
+    non_trainable_weights = _FromRecord(lambda layer: _arrays(layer, trained=False))
     input_shape = _FromRecord(lambda layer: layer._record.input_shape)
     output_shape = _FromRecord(lambda layer: layer._record.output_shape)
     dtype = _FromRecord(lambda layer: layer._record.dtype)
-    count_params = _FromRecord(lambda layer: sum(d.size for part in walk(layer) for d in own_params(part)))
+
+    def count_params(self) -> int:
+        """The number of parameters of the layer and its children, without shared ones; 0 before it is built."""
+        return sum(d.size for part in walk(self) for d in own_params(part))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises TypeError: a layer is put into a model, and the model is called."""
+        raise TypeError(
+            f"{self._where}: a layer is not called. Put it into a chain, md.Sequential([...]), and call model(x). "
+            f"Branches are md.Residual and md.Concatenate, or a layer with children, which calls their forward."
+        )
 
     # ------------------------------------------------------------------ what the library calls
 
@@ -287,6 +299,8 @@ class Layer(Configurable):
     """Whether ``forward`` has a parameter ``sample_weight``."""
     _keeps_children: ClassVar[bool] = False
     """Whether the children are added by the constructor, not by ``build``."""
+    _fixed: ClassVar[tuple[str, ...]] = ()
+    """Of the library's own layers: arguments that cannot be set once it is built, besides regularizers and so on."""
     _own_caches: ClassVar[frozenset[str]] = frozenset()
     """The ``caches`` of one of the library's own layers."""
     _notes_reading: ClassVar[bool] = True
@@ -367,6 +381,14 @@ class Layer(Configurable):
     def _remember(self, config: dict[str, Any]) -> None:
         super()._remember(config)
         self._record.guarded = self._record.guarded.union(config)
+
+    def _set_argument(self, name: str, value: Any) -> None:
+        fixed = name in self._fixed or (self._of_library and name.endswith(("_regularizer", "_constraint")))
+        if fixed and self._record.views:
+            if repr(value) not in (repr(self._config[name]), repr(self.get_config().get(name))):
+                raise AttributeError(f"{self._where}: {name} cannot be set once it is built; make a new layer.")
+        else:
+            super()._set_argument(name, value)
 
     def _expand(self) -> list[Layer]:
         """The layers that replace this one in a chain: itself, and perhaps an activation."""
@@ -507,13 +529,16 @@ def walk(layer: Layer) -> Iterator[Layer]:
         yield from walk(child)
 
 
-def _arrays(layer: Layer) -> list[Array]:
-    """The parameters and buffers of a layer and its children, without shared ones. RuntimeError before it is built."""
+def _arrays(layer: Layer, trained: bool | None = None) -> list[Array]:
+    """The parameters and buffers of a layer and its children, without shared ones; or those that training changes, or
+    the others. RuntimeError before it is built."""
     found = []
     for part in walk(layer):
         if part._record.params and not part._record.arrays:
             raise RuntimeError(f"{layer._where} has no weights yet: build the model first, model.build(input_shape).")
-        found += [part._record.arrays[d.name] for d in [*own_params(part), *part._record.buffers]]
+        for d in [*own_params(part), *part._record.buffers]:
+            if trained in (None, part.trainable and d not in part._record.buffers):
+                found.append(part._record.arrays[d.name])
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minidense.core.configurable import signature_of
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer, adopt, as_layer, check_free, declare
 from minidense.layers.guard import backward_of, forward_of, takers, weighing
@@ -63,6 +64,15 @@ class Composite(Layer):
         return all(child.rowwise for child in self._record.children.values())
 
 
+def _check_names(layers: Sequence[Layer]) -> None:
+    """Raise ValueError for two layers that were given the same name."""
+    given = (layer for layer in layers if "name" in layer._config)
+    names = [layer._config["name"] for layer in given if "name" not in signature_of(type(layer)).parameters]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the layers of a chain need different names; {names.count(name)} are called {name!r}.")
+
+
 class Chain(Composite, library=True):
     """Layers in sequence: each takes the output of the one before it. Its children are numbered.
 
@@ -90,6 +100,7 @@ class Chain(Composite, library=True):
     def append(self, layers: Sequence[Layer]) -> None:
         """Add layers, already expanded, at the end. They are not built yet."""
         check_free(layers, self)
+        _check_names([*self.children, *layers])
         for layer in layers:
             adopt(self, str(len(self._record.children)), layer)
             layer._settle()

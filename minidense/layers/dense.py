@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minidense.core.arguments import flag, whole_number
+from minidense.core.named import NamedFunction
 from minidense.core.types import Array, Shape
 from minidense.layers.activations import get_activation
 from minidense.layers.base import Layer, parent_of
@@ -18,10 +19,11 @@ from minidense.numerics.functional import column_sums
 class Dense(Layer, library=True):
     """``Z = X W + b``; ``dW = X^T dZ``, ``db = column sums of dZ``, ``dX = dZ W^T``.
 
-    units: u, the number of outputs. activation: None, a name such as "relu", or a layer; in a model it becomes a
-    separate layer after this one. use_bias: False leaves out b. The initializers are names or callables
-    ``init(rng, shape)``. The regularizers add a penalty for W or b to the loss, the constraints limit W or b after each
-    update; they are names, objects of md.regularizers and md.constraints, or None. There is no activity_regularizer.
+    units: u, the number of outputs. activation: None, a name such as "relu", a function of md.activations, or a layer;
+    in a model it becomes a separate layer after this one. use_bias: False leaves out b. The initializers are names or
+    callables ``init(rng, shape)``. The regularizers add a penalty for W or b to the loss, the constraints limit W or b
+    after each update; they are names, objects of md.regularizers and md.constraints, or None. There is no
+    activity_regularizer.
     X is (n, d), W is (d, u), b is (u,), Z is (n, u).
 
     Raises TypeError or ValueError if units is not a whole number above 0 or a name is unknown.
@@ -32,6 +34,7 @@ class Dense(Layer, library=True):
 
     rowwise = True
     caches = ("x",)
+    _fixed = ("units", "use_bias")
 
     W: Array
     b: Array
@@ -39,7 +42,7 @@ class Dense(Layer, library=True):
     def __init__(
         self,
         units: int,
-        activation: str | Layer | None = None,
+        activation: str | NamedFunction | Layer | None = None,
         use_bias: bool = True,
         kernel_initializer: str | float | Array | Initializer | None = "glorot_uniform",
         bias_initializer: str | float | Array | Initializer | None = "zeros",
@@ -101,9 +104,7 @@ class Dense(Layer, library=True):
         return config | {"activation": None} if "activation" in config and self.activation is None else config
 
     def _set_argument(self, name: str, value: Any) -> None:
-        placed, built = parent_of(self) is not None, bool(self._record.views)
-        fixed = name in ("units", "use_bias") or name.endswith(("_regularizer", "_constraint"))
-        if (name == "activation" and placed) or (fixed and built):
+        if name == "activation" and parent_of(self) is not None:
             if repr(value) not in (repr(self._config[name]), repr(self.get_config().get(name))):
                 raise AttributeError(f"{self._where}: {name} cannot be set once it is in a model; make a new layer.")
         else:

@@ -9,7 +9,9 @@ import numpy as np
 from minidense.core.arguments import lookup, whole_number
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
+from minidense.layers.constraints import Constraint, get_constraint
 from minidense.layers.initializers import Initializer, get_initializer
+from minidense.layers.regularizers import Regularizer, get_regularizer
 
 
 class Embedding(Layer, library=True):
@@ -17,7 +19,8 @@ class Embedding(Layer, library=True):
 
     input_dim: the number of categories; x has whole numbers from 0 to input_dim - 1. output_dim: the length of a
     vector. (n, ...) becomes (n, ..., output_dim); for a table, follow with Flatten. There is no dx: categories have no
-    gradient, so it has to be the first layer, or get what no layer with parameters has computed.
+    gradient, so it has to be the first layer, or get what no layer with parameters has computed. The regularizer and
+    the constraint are those of Dense.
     Raises ValueError for other numbers, with the first one.
 
     >>> import minidense as md
@@ -33,15 +36,26 @@ class Embedding(Layer, library=True):
     E: Array
     dE: Array
 
+    _fixed = ("input_dim", "output_dim")
+
     def __init__(
-        self, input_dim: int, output_dim: int, embeddings_initializer: str | float | Array | Initializer = "uniform"
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: str | float | Array | Initializer = "uniform",
+        embeddings_regularizer: str | Regularizer | None = None,
+        embeddings_constraint: str | Constraint | None = None,
     ) -> None:
         self.input_dim = whole_number("Embedding: input_dim", input_dim)
         self.output_dim = whole_number("Embedding: output_dim", output_dim)
         self.embeddings_initializer = get_initializer(embeddings_initializer)
+        self.embeddings_regularizer = get_regularizer(embeddings_regularizer, "Embedding: embeddings_regularizer")
+        self.embeddings_constraint = get_constraint(embeddings_constraint, "Embedding: embeddings_constraint")
 
     def build(self, input_shape: Shape) -> Shape:
-        self.param("E", (self.input_dim, self.output_dim), self.embeddings_initializer)
+        penalty, limit = self.embeddings_regularizer, self.embeddings_constraint
+        E = self.input_dim, self.output_dim
+        self.param("E", E, self.embeddings_initializer, regularizer=penalty, constraint=limit)
         return (*input_shape, self.output_dim)
 
     def as_numpy(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -10,40 +10,65 @@ from minidense.core.arguments import flag, real_number, whole_number
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_features
 from minidense.layers.base import Layer
+from minidense.layers.constraints import Constraint, get_constraint
 from minidense.layers.initializers import Initializer, get_initializer
+from minidense.layers.regularizers import Regularizer, get_regularizer
 from minidense.numerics.functional import column_sums
 
 Init = str | float | Array | Initializer
+Penalty: TypeAlias = str | Regularizer | None
+Limit: TypeAlias = str | Constraint | None
 
 
 class _Affine(Layer):
     """Base of the layers that end in ``y = gamma * xhat + beta``, over the last axis.
 
     axis: -1, or the number of the last axis. center: whether there is a beta. scale: whether there is a gamma.
+    beta, gamma: for each the initializer, the regularizer and the constraint.
     """
+
+    beta_initializer: Initializer
+    gamma_initializer: Initializer
 
     gamma: Array
     beta: Array
     dgamma: Array
     dbeta: Array
 
+    beta_regularizer: Regularizer | None
+    beta_constraint: Constraint | None
+    gamma_regularizer: Regularizer | None
+    gamma_constraint: Constraint | None
+
+    _fixed = ("axis", "center", "scale")
+
     def __init__(
-        self, axis: int, epsilon: float, center: bool, scale: bool, beta_initializer: Init, gamma_initializer: Init
+        self,
+        axis: int,
+        epsilon: float,
+        center: bool,
+        scale: bool,
+        beta: tuple[Init, Penalty, Limit],
+        gamma: tuple[Init, Penalty, Limit],
     ) -> None:
         name = type(self).__name__
         self.axis = whole_number(f"{name}: axis", axis, -1)
         self.epsilon = real_number(f"{name}: epsilon", epsilon, above=0)
         self.center, self.scale = flag(f"{name}: center", center), flag(f"{name}: scale", scale)
-        self.beta_initializer = get_initializer(beta_initializer)
-        self.gamma_initializer = get_initializer(gamma_initializer)
+        for which, (initializer, penalty, limit) in (("beta", beta), ("gamma", gamma)):
+            setattr(self, f"{which}_initializer", get_initializer(initializer))
+            setattr(self, f"{which}_regularizer", get_regularizer(penalty, f"{name}: {which}_regularizer"))
+            setattr(self, f"{which}_constraint", get_constraint(limit, f"{name}: {which}_constraint"))
 
     def build(self, input_shape: Shape) -> Shape:
         if self.axis not in (-1, len(input_shape)):
             raise ValueError(f"{self._where}: axis: only the last axis can be normalized: -1, not {self.axis}.")
         if self.scale:
-            self.param("gamma", input_shape[-1], self.gamma_initializer, decay=False)
+            penalty, limit = self.gamma_regularizer, self.gamma_constraint
+            self.param("gamma", input_shape[-1], self.gamma_initializer, False, regularizer=penalty, constraint=limit)
         if self.center:
-            self.param("beta", input_shape[-1], self.beta_initializer, decay=False)
+            penalty, limit = self.beta_regularizer, self.beta_constraint
+            self.param("beta", input_shape[-1], self.beta_initializer, False, regularizer=penalty, constraint=limit)
         return input_shape
 
     def _text(self, xhat: str) -> str:
@@ -73,7 +98,8 @@ class BatchNormalization(_Affine, library=True):
     With sample or class weights, mean and variance are weighted: a weight of 2 is two copies of the row, and a row of
     weight 0 has no influence. (Keras ignores the weights here.)
 
-    axis: -1, the last one. momentum: in [0, 1). epsilon: above 0. center, scale: whether there are beta and gamma.
+    axis: -1, the last one. momentum: in [0, 1). epsilon: above 0. center, scale: whether there are beta and gamma. The
+    regularizers and constraints are those of Dense.
     x: (n, ..., d), normalized for each of the d.
 
     >>> import minidense as md
@@ -100,8 +126,14 @@ class BatchNormalization(_Affine, library=True):
         gamma_initializer: Init = "ones",
         moving_mean_initializer: Init = "zeros",
         moving_variance_initializer: Init = "ones",
+        beta_regularizer: Penalty = None,
+        gamma_regularizer: Penalty = None,
+        beta_constraint: Limit = None,
+        gamma_constraint: Limit = None,
     ) -> None:
-        super().__init__(axis, epsilon, center, scale, beta_initializer, gamma_initializer)
+        beta = beta_initializer, beta_regularizer, beta_constraint
+        gamma = gamma_initializer, gamma_regularizer, gamma_constraint
+        super().__init__(axis, epsilon, center, scale, beta, gamma)
         self.momentum = real_number("BatchNormalization: momentum", momentum, at_least=0, below=1)
         self.moving_mean_initializer = get_initializer(moving_mean_initializer)
         self.moving_variance_initializer = get_initializer(moving_variance_initializer)
@@ -156,8 +188,8 @@ class LayerNormalization(_Affine, library=True):
 
     Mean and variance are those of each sample's d features (Ba et al., 2016), in training and at inference alike.
 
-    axis: -1, the last one. epsilon: above 0. center, scale: whether there are beta and gamma. x: (n, ..., d),
-    normalized over the d.
+    axis: -1, the last one. epsilon: above 0. center, scale: whether there are beta and gamma. The regularizers and
+    constraints are those of Dense. x: (n, ..., d), normalized over the d.
 
     >>> import minidense as md
     >>> model = md.Sequential([LayerNormalization(epsilon=1e-9)]).build(2)
@@ -176,8 +208,14 @@ class LayerNormalization(_Affine, library=True):
         scale: bool = True,
         beta_initializer: Init = "zeros",
         gamma_initializer: Init = "ones",
+        beta_regularizer: Penalty = None,
+        gamma_regularizer: Penalty = None,
+        beta_constraint: Limit = None,
+        gamma_constraint: Limit = None,
     ) -> None:
-        super().__init__(axis, epsilon, center, scale, beta_initializer, gamma_initializer)
+        beta = beta_initializer, beta_regularizer, beta_constraint
+        gamma = gamma_initializer, gamma_regularizer, gamma_constraint
+        super().__init__(axis, epsilon, center, scale, beta, gamma)
 
     def as_numpy(self) -> str:
         mean = "x = x - x.mean(axis=-1, keepdims=True)\n"
@@ -212,7 +250,7 @@ class RMSNormalization(_Affine, library=True):
     caches = ("xhat", "inverse")
 
     def __init__(self, axis: int = -1, epsilon: float = 1e-6, gamma_initializer: Init = "ones") -> None:
-        super().__init__(axis, epsilon, False, True, "zeros", gamma_initializer)
+        super().__init__(axis, epsilon, False, True, ("zeros", None, None), (gamma_initializer, None, None))
 
     def as_numpy(self) -> str:
         return self._text("x * (1 / np.sqrt((x * x).mean(axis=-1, keepdims=True) + epsilon))")

@@ -1,5 +1,8 @@
 """Losses: from scores and labels to one number, and to its gradient dscore, where the backward pass begins."""
 
+from typing import TYPE_CHECKING
+
+from minidense.core.instead import module_attribute
 from minidense.losses.base import FunctionLoss, Loss, RowLoss, TargetLoss, by_rows, gradient_of, rows_of
 from minidense.losses.classes import (
     BinaryCrossentropy,
@@ -7,6 +10,7 @@ from minidense.losses.classes import (
     CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
     CategoricalHinge,
+    ClassLoss,
     Hinge,
     KLDivergence,
     SigmoidCrossEntropy,
@@ -15,7 +19,7 @@ from minidense.losses.classes import (
     SquaredHinge,
     threshold_of,
 )
-from minidense.losses.names import LOSSES, get_loss
+from minidense.losses.names import FUNCTIONS, LOSSES, OF_PREDICTIONS, get_loss
 from minidense.losses.regression import (
     CosineSimilarity,
     Huber,
@@ -28,13 +32,18 @@ from minidense.losses.regression import (
     Quantile,
 )
 
+get = get_loss
+
 __all__ = [
+    "FUNCTIONS",
     "LOSSES",
+    "OF_PREDICTIONS",
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",
     "CategoricalHinge",
+    "ClassLoss",
     "CosineSimilarity",
     "FunctionLoss",
     "Hinge",
@@ -55,8 +64,12 @@ __all__ = [
     "SquaredHinge",
     "TargetLoss",
     "by_rows",
+    "get",
     "get_loss",
     "gradient_of",
     "rows_of",
     "threshold_of",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("losses", FUNCTIONS.__getitem__)

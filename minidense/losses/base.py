@@ -17,9 +17,8 @@ from minidense.core.arguments import function_of, lookup, shown, text
 from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
-from minidense.data.arrays import as_array, check_weights
+from minidense.data.arrays import as_array, as_outputs, check_weights
 from minidense.layers import Dense, Layer, Linear
-from minidense.metrics import Accuracy, Metric, as_outputs
 from minidense.numerics.functional import mean
 
 EPSILON = 1e-7
@@ -42,8 +41,8 @@ class Loss(Configurable):
     name: str = "loss"
     """As in Keras, a name for the user's own purposes."""
 
-    accuracy: ClassVar[type[Metric] | None] = Accuracy
-    """What the metric "accuracy" means under this loss; None where it means nothing."""
+    accuracy: ClassVar[str | None] = "accuracy"
+    """The metric that "accuracy" means under this loss, such as "binary_accuracy"; None where it means nothing."""
 
     includes: ClassVar[type[Layer] | None] = None
     """The activation that this loss computes itself: training skips a final layer of that class."""
@@ -170,10 +169,14 @@ class RowLoss(Loss):
             raise ValueError(f"{self!r}: {len(scores)} rows of scores, but {len(checked)} of y.")
         return self.encode(checked, np.empty_like(scores)), self.counted(checked)
 
-    def _reduced(self, scores: Array, targets: Array, weights: Array | None) -> float:
-        """The mean or the sum of the rows' losses, computed in float64."""
+    def _rows(self, scores: Array, targets: Array) -> Array:
+        """The loss of each row, computed in float64."""
         targets = targets.astype(np.float64) if targets.dtype.kind == "f" else targets
-        rows = rows_of(self, scores.astype(np.float64), targets)
+        return rows_of(self, scores.astype(np.float64), targets)
+
+    def _reduced(self, scores: Array, targets: Array, weights: Array | None) -> float:
+        """The mean or the sum of the rows' losses."""
+        rows = self._rows(scores, targets)
         if weights is None:
             return float(mean(rows) if self.reduction == "mean" else rows.sum())
         total = float(np.vdot(rows, weights))
@@ -190,12 +193,22 @@ class RowLoss(Loss):
         >>> round(md.losses.BinaryCrossentropy()([0.0, 1.0], [0.5, 0.5]), 4)
         0.6931
         """
-        y_pred = as_outputs(y_pred)
-        scores = self._as_scores(y_pred if y_pred.dtype.char in "fd" else y_pred.astype(np.float64))
-        targets, weights = self._encoded(scores, y_true)
+        scores, targets, weights = self._of_predictions(y_true, y_pred)
         if sample_weight is not None:
             weights = check_weights(sample_weight, len(scores)) * (1 if weights is None else weights)
         return self._reduced(scores, targets, weights)
+
+    @_QUIET
+    def each(self, y_true: Any, y_pred: Any) -> Array:
+        """The loss of each row of predictions, (n,), float64, by hand; 0 for rows that do not count."""
+        scores, targets, counted = self._of_predictions(y_true, y_pred)
+        rows = self._rows(scores, targets)
+        return rows if counted is None else rows * counted
+
+    def _of_predictions(self, y_true: Any, y_pred: Any) -> tuple[Array, Array, Array | None]:
+        y_pred = as_outputs(y_pred)
+        scores = self._as_scores(y_pred if y_pred.dtype.char in "fd" else y_pred.astype(np.float64))
+        return scores, *self._encoded(scores, y_true)
 
     def _as_scores(self, y_pred: Array) -> Array:
         """The scores of predictions that were passed by hand."""
@@ -232,7 +245,7 @@ class TargetLoss(RowLoss):
     the mean over its k outputs, as in Keras.
     """
 
-    accuracy: ClassVar[type[Metric] | None] = None
+    accuracy: ClassVar[str | None] = None
 
     of_vectors: ClassVar[bool] = False
     """Whether ``elements`` gives one loss for each vector along the last axis, (n,), instead of one for each output."""

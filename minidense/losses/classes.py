@@ -12,7 +12,6 @@ from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_array
 from minidense.layers import Elementwise, Layer, Linear, Sigmoid, Softmax
 from minidense.losses.base import EPSILON, Loss, RowLoss, TargetLoss, check_values, last_axis, refuse_linear
-from minidense.metrics import BinaryAccuracy, SignAccuracy
 from minidense.numerics.functional import log_sum_exp_shifted, shifted, sigmoid, softmax_of
 
 _CHECK_ROWS = 65_536  # of labels, at a time
@@ -118,7 +117,7 @@ class SigmoidCrossEntropy(TargetLoss, library=True):
     0.6931
     """
 
-    accuracy = BinaryAccuracy
+    accuracy = "binary_accuracy"
     includes = Sigmoid
 
     def __init__(self, reduction: str = "mean", label_smoothing: float = 0.0, name: str | None = None) -> None:
@@ -393,7 +392,7 @@ class Hinge(TargetLoss, library=True):
     0.25
     """
 
-    accuracy = SignAccuracy
+    accuracy = "sign_accuracy"
 
     def check_targets(self, y: Any, output_shape: Shape) -> Array:
         targets = super().check_targets(y, output_shape)
@@ -483,9 +482,9 @@ def threshold_of(loss: Loss, last: Layer) -> float | None:
     """
     if loss.accuracy is None:
         raise TypeError(f"{loss!r} is for numbers, not for classes: use predict.")
-    if not issubclass(loss.accuracy, BinaryAccuracy):
+    if loss.accuracy not in ("binary_accuracy", "sign_accuracy"):
         return None
-    of_scores = issubclass(loss.accuracy, SignAccuracy) or (loss.includes is Sigmoid and type(last) is not Sigmoid)
+    of_scores = loss.accuracy == "sign_accuracy" or (loss.includes is Sigmoid and type(last) is not Sigmoid)
     return 0.0 if of_scores else 0.5
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from minidense.core.arguments import lookup
-from minidense.losses.base import Loss
+from minidense.core.named import NamedFunction, name_of
+from minidense.core.types import Array
+from minidense.losses.base import Loss, RowLoss
 from minidense.losses.classes import (
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
@@ -29,7 +33,7 @@ from minidense.losses.regression import (
     Quantile,
 )
 
-LOSSES: dict[str, type[Loss]] = {
+LOSSES: dict[str, type[RowLoss]] = {
     "sparse_categorical_crossentropy": SoftmaxCrossEntropy,
     "categorical_crossentropy": SoftmaxCrossEntropy,
     "softmax_crossentropy": SoftmaxCrossEntropy,
@@ -61,16 +65,41 @@ LOSSES: dict[str, type[Loss]] = {
     "cosine_similarity": CosineSimilarity,
 }
 
-_OF_KERAS: tuple[type[Loss], ...] = (BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy)
-_BY_CLASS: dict[str, type[Loss]] = {kind.__name__.lower(): kind for kind in (*LOSSES.values(), *_OF_KERAS)}
+_OF_KERAS: tuple[type[RowLoss], ...] = (BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy)
+_BY_CLASS: dict[str, type[RowLoss]] = {kind.__name__.lower(): kind for kind in (*LOSSES.values(), *_OF_KERAS)}
 
 
-def get_loss(loss: str | Loss) -> Loss:
-    """A new loss of that name, in any case, Keras' or a class's; an object is returned as it is.
+OF_PREDICTIONS: dict[str, type[RowLoss]] = {
+    **LOSSES,
+    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
+    "categorical_crossentropy": CategoricalCrossentropy,
+    "softmax_crossentropy": CategoricalCrossentropy,
+    "binary_crossentropy": BinaryCrossentropy,
+    "bce": BinaryCrossentropy,
+    "sigmoid_crossentropy": BinaryCrossentropy,
+}
+"""By the same names, the class that, called by hand, takes probabilities where a model gives them."""
+
+
+def _as_function(name: str, kind: type[RowLoss]) -> NamedFunction:
+    def function(y_true: Any, y_pred: Any, **arguments: Any) -> Array:
+        return kind(**arguments).each(y_true, y_pred)
+
+    doc = f"The loss of each row, (n,): that of ``{kind.__name__}``, whose arguments it takes by name."
+    return NamedFunction("losses", name, function, doc)
+
+
+FUNCTIONS = {name: _as_function(name, kind) for name, kind in OF_PREDICTIONS.items()}
+"""The same as functions of (y_true, y_pred)."""
+
+
+def get_loss(loss: str | NamedFunction | Loss) -> Loss:
+    """A new loss of that name, in any case, Keras' or a class's, or of that function; an object as it is.
 
     >>> get_loss("sparse_categorical_crossentropy"), get_loss("LogCosh")
     (SoftmaxCrossEntropy(), LogCosh())
     """
+    loss = name_of(loss)
     if isinstance(loss, Loss):
         return loss
     if isinstance(loss, str):

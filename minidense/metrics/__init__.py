@@ -1,5 +1,9 @@
 """Metrics, exact over all rows, whatever the batch size: their common base, and one file for each family."""
 
+from typing import TYPE_CHECKING
+
+from minidense.core.instead import module_attribute
+from minidense.losses import FUNCTIONS
 from minidense.metrics.base import MeanMetric, Metric
 from minidense.metrics.collected import AUC, FunctionMetric
 from minidense.metrics.confusion import ConfusionMatrix, confusion_matrix
@@ -15,39 +19,40 @@ from minidense.metrics.counts import (
     TrueNegatives,
     TruePositives,
 )
-from minidense.metrics.forms import as_column, as_outputs, check_targets
+from minidense.metrics.forms import as_column, check_targets
 from minidense.metrics.means import (
     R2,
     Accuracy,
     BinaryAccuracy,
-    BinaryCrossentropyMetric,
     CategoricalAccuracy,
-    CategoricalCrossentropyMetric,
-    CosineSimilarityMetric,
-    MeanAbsoluteErrorMetric,
-    MeanAbsolutePercentageErrorMetric,
-    MeanSquaredErrorMetric,
-    MeanSquaredLogarithmicErrorMetric,
     R2Score,
-    RootMeanSquaredError,
     SignAccuracy,
     SparseCategoricalAccuracy,
-    SparseCategoricalCrossentropyMetric,
     SparseTopKCategoricalAccuracy,
     TopKAccuracy,
     TopKCategoricalAccuracy,
 )
 from minidense.metrics.names import METRICS, get_metric, get_metrics
+from minidense.metrics.of_losses import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    KLDivergence,
+    LogCoshError,
+    LossMetric,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    RootMeanSquaredError,
+    SparseCategoricalCrossentropy,
+    SquaredHinge,
+)
 
-# Keras has losses and metrics of the same name; a file knows a class by its name, so that here they differ.
-BinaryCrossentropy = BinaryCrossentropyMetric
-CategoricalCrossentropy = CategoricalCrossentropyMetric
-CosineSimilarity = CosineSimilarityMetric
-MeanAbsoluteError = MeanAbsoluteErrorMetric
-MeanAbsolutePercentageError = MeanAbsolutePercentageErrorMetric
-MeanSquaredError = MeanSquaredErrorMetric
-MeanSquaredLogarithmicError = MeanSquaredLogarithmicErrorMetric
-SparseCategoricalCrossentropy = SparseCategoricalCrossentropyMetric
+get = get_metric
 
 __all__ = [
     "AUC",
@@ -58,28 +63,27 @@ __all__ = [
     "BalancedAccuracy",
     "BinaryAccuracy",
     "BinaryCrossentropy",
-    "BinaryCrossentropyMetric",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
-    "CategoricalCrossentropyMetric",
+    "CategoricalHinge",
     "ConfusionMatrix",
     "CosineSimilarity",
-    "CosineSimilarityMetric",
     "CountedMetric",
     "F1Score",
     "FalseNegatives",
     "FalsePositives",
     "FunctionMetric",
+    "Hinge",
+    "KLDivergence",
+    "LogCoshError",
+    "LossMetric",
     "MeanAbsoluteError",
-    "MeanAbsoluteErrorMetric",
     "MeanAbsolutePercentageError",
-    "MeanAbsolutePercentageErrorMetric",
     "MeanMetric",
     "MeanSquaredError",
-    "MeanSquaredErrorMetric",
     "MeanSquaredLogarithmicError",
-    "MeanSquaredLogarithmicErrorMetric",
     "Metric",
+    "Poisson",
     "Precision",
     "R2Score",
     "Recall",
@@ -87,16 +91,19 @@ __all__ = [
     "SignAccuracy",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
-    "SparseCategoricalCrossentropyMetric",
     "SparseTopKCategoricalAccuracy",
+    "SquaredHinge",
     "TopKAccuracy",
     "TopKCategoricalAccuracy",
     "TrueNegatives",
     "TruePositives",
     "as_column",
-    "as_outputs",
     "check_targets",
     "confusion_matrix",
+    "get",
     "get_metric",
     "get_metrics",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = module_attribute("metrics", FUNCTIONS.__getitem__)

@@ -15,9 +15,10 @@ from minidense.core.arguments import text
 from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 from minidense.core.interrupts import quiet
-from minidense.core.types import Array
-from minidense.data.arrays import as_array, check_weights
-from minidense.metrics.forms import as_column, as_outputs, check_targets
+from minidense.core.types import Array, Shape
+from minidense.data.arrays import as_array, as_outputs, check_weights
+from minidense.losses import Loss
+from minidense.metrics.forms import as_column, check_targets
 
 
 class Metric(Configurable):
@@ -49,7 +50,7 @@ class Metric(Configurable):
     takes_weights: bool = True
     """Whether ``update`` accepts weights; only such a metric can be one of ``weighted_metrics``."""
 
-    _takes: ClassVar[str | None] = None
+    _takes: str | None = None
     """The form of y_true that it takes, a key of ``_FORMS``, which is checked before training; None for any."""
 
     def __init__(self, name: str | None = None) -> None:
@@ -66,6 +67,12 @@ class Metric(Configurable):
     def result(self) -> float:
         """The value over all rows added."""
         raise to_define(self.result)
+
+    def check_values(self, y_true: Array, output_shape: Shape) -> None:
+        """Raise ValueError for values in checked forms of y_true that the metric cannot take."""
+
+    def check_loss(self, loss: Loss) -> None:
+        """Raise ValueError if the metric contradicts the model's loss."""
 
     @property
     def several(self) -> bool:

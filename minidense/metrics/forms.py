@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minidense.core.arguments import shown
 from minidense.core.types import Array, Shape
-from minidense.data.arrays import as_features
 
 
 def as_column(y_true: Any, output_shape: Shape) -> Any:
@@ -44,7 +42,7 @@ def check_targets(metrics: Sequence[Any], y: Any, labels: Callable[[Any], Any], 
                 f"the metric {metric.name} takes {expected}; here are {found}, and outputs of shape ({outputs})."
             )
     strict = next((metric for metric in declared if metric._takes != "numbers"), None)
-    for start in range(0, len(y), _CHECK_ROWS) if strict else ():
+    for start in range(0, len(y), _CHECK_ROWS):
         block = np.asarray(labels(y[start : start + _CHECK_ROWS]))
         if form == "labels":
             valid = (block >= 0) & (block < output_shape[0]) & (block == np.floor(block))
@@ -56,6 +54,8 @@ def check_targets(metrics: Sequence[Any], y: Any, labels: Callable[[Any], Any], 
                 f"the metric {strict.name} takes {_FORMS[strict._takes or ''][0]}; y is {block[index]} in row "
                 f"{start + index[0]}."
             )
+        for metric in declared:
+            metric.check_values(block, output_shape)
 
 
 def _form(y_true: Array, output_shape: Shape) -> str:
@@ -67,14 +67,6 @@ def _form(y_true: Array, output_shape: Shape) -> str:
     if y_true.shape[1:] != output_shape:
         return "another shape"
     return "others" if len(output_shape) > 1 else "column" if output_shape == (1,) else "rows"
-
-
-def as_outputs(y_pred: Any) -> Array:
-    """Predictions that were passed by hand, as an array (m, ...); (m,) becomes (m, 1). TypeError and ValueError."""
-    rows = as_features(y_pred, "y_pred")[:] if np.ndim(y_pred) else np.asarray(y_pred)
-    if not rows.ndim:
-        raise ValueError(f"y_pred: expected rows of outputs, (m, k), or (m,) for one output; got {shown(y_pred)}.")
-    return rows[:, None] if rows.ndim == 1 else rows
 
 
 def targets_of(y_true: Any, y_pred: Array) -> Array:

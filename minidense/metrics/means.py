@@ -1,20 +1,16 @@
-"""Metrics that are means over rows, exact for any batches: accuracies, errors, log losses; and R2."""
+"""Metrics that are means over rows, exact for any batches: accuracies; and R2."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from minidense.core.arguments import real_number, whole_number
-from minidense.core.errors import to_define
 from minidense.core.interrupts import quiet
 from minidense.core.types import Array
 from minidense.metrics.base import MeanMetric, Metric
 from minidense.metrics.forms import labels_of, targets_of
-
-_EPSILON = 1e-7  # as in Keras
 
 
 class Accuracy(MeanMetric, library=True):
@@ -112,131 +108,6 @@ class SignAccuracy(BinaryAccuracy, library=True):
 
     def __init__(self, name: str | None = None, threshold: float = 0.0) -> None:
         super().__init__(name, threshold)
-
-
-class _Error(MeanMetric):
-    """Base of the metrics that are a mean over rows and outputs of an error of each output."""
-
-    higher_is_better = False
-    _takes = "numbers"
-
-    def rows(self, y_true: Any, y_pred: Array) -> Array:
-        t, p = (a.reshape(len(y_pred), -1).astype(np.float64) for a in (targets_of(y_true, y_pred), y_pred))
-        return np.asarray(self.errors(t, p).mean(axis=1))
-
-    def errors(self, y_true: Array, y_pred: Array) -> Array:
-        """The error of each output, (m, k), in float64."""
-        raise to_define(self.errors)
-
-
-class MeanSquaredErrorMetric(_Error, library=True):
-    """The mean over rows and outputs of ``(y_pred - y_true)**2``."""
-
-    name = "mean_squared_error"
-
-    def errors(self, y_true: Array, y_pred: Array) -> Array:
-        return np.asarray((y_pred - y_true) ** 2)
-
-
-class RootMeanSquaredError(MeanSquaredErrorMetric, library=True):
-    """The square root of the mean over rows and outputs of ``(y_pred - y_true)**2``.
-
-    >>> RootMeanSquaredError()([0.0, 0.0], [1.0, 7.0])
-    5.0
-    """
-
-    name = "root_mean_squared_error"
-
-    def result(self) -> float:
-        return math.sqrt(super().result())
-
-
-class MeanAbsoluteErrorMetric(_Error, library=True):
-    """The mean over rows and outputs of ``|y_pred - y_true|``."""
-
-    name = "mean_absolute_error"
-
-    def errors(self, y_true: Array, y_pred: Array) -> Array:
-        return np.asarray(abs(y_pred - y_true))
-
-
-class MeanAbsolutePercentageErrorMetric(_Error, library=True):
-    """The mean over rows and outputs of ``100 |y_pred - y_true| / |y_true|``, with at least 1e-7 below, as in Keras.
-
-    >>> MeanAbsolutePercentageErrorMetric()([2.0, 2.0], [1.0, 2.0])
-    25.0
-    """
-
-    name = "mean_absolute_percentage_error"
-
-    def errors(self, y_true: Array, y_pred: Array) -> Array:
-        return np.asarray(100 * abs((y_pred - y_true) / np.maximum(abs(y_true), _EPSILON)))
-
-
-class MeanSquaredLogarithmicErrorMetric(_Error, library=True):
-    """The mean over rows and outputs of ``(log(1 + y_pred) - log(1 + y_true))**2``, both at least 1e-7."""
-
-    name = "mean_squared_logarithmic_error"
-
-    def errors(self, y_true: Array, y_pred: Array) -> Array:
-        return np.asarray((np.log1p(np.maximum(y_pred, _EPSILON)) - np.log1p(np.maximum(y_true, _EPSILON))) ** 2)
-
-
-class BinaryCrossentropyMetric(_Error, library=True):
-    """The log loss: the mean over rows and outputs of ``-t log p - (1 - t) log(1 - p)``; p is clipped at 1e-7.
-
-    y_true: 0 and 1; y_pred: probabilities. It does not change with the weights or the label smoothing of the loss.
-
-    >>> round(BinaryCrossentropyMetric()([0, 1], [0.1, 0.9]), 4)
-    0.1054
-    """
-
-    name = "binary_crossentropy"
-    _takes = "binary"
-
-    def errors(self, y_true: Array, y_pred: Array) -> Array:
-        p, t = np.clip(y_pred, _EPSILON, 1 - _EPSILON), np.maximum(y_true, 0)
-        return np.asarray(-t * np.log(p) - (1 - t) * np.log1p(-p))
-
-
-class CategoricalCrossentropyMetric(MeanMetric, library=True):
-    """The log loss: the mean over rows of ``-log p`` of the label; p is clipped at 1e-7.
-
-    y_true: integers (m,), or rows (m, k), for which ``-sum_j t_j log p_j``; y_pred: probabilities (m, k).
-
-    >>> round(CategoricalCrossentropyMetric()([1], [[0.05, 0.9, 0.05]]), 4)
-    0.1054
-    """
-
-    name = "categorical_crossentropy"
-    higher_is_better = False
-    _takes = "classes"
-
-    def rows(self, y_true: Any, y_pred: Array) -> Array:
-        p, t = y_pred.astype(np.float64), np.asarray(y_true)
-        logs = np.log(np.clip(p / p.sum(axis=1, keepdims=True), _EPSILON, 1 - _EPSILON))
-        if t.ndim == 2 and t.shape[1] > 1:
-            return np.asarray(-(t * logs).sum(axis=1))
-        return np.asarray(-np.take_along_axis(logs, labels_of(self.name, t, p)[:, None].astype(np.intp), axis=1)[:, 0])
-
-
-class SparseCategoricalCrossentropyMetric(CategoricalCrossentropyMetric, library=True):
-    """CategoricalCrossentropy by Keras' other name."""
-
-    name = "sparse_categorical_crossentropy"
-
-
-class CosineSimilarityMetric(MeanMetric, library=True):
-    """The mean over rows of the cosine of the angle between y_true and y_pred, both (m, k)."""
-
-    name = "cosine_similarity"
-    higher_is_better = True
-    _takes = "numbers"
-
-    def rows(self, y_true: Any, y_pred: Array) -> Array:
-        t, p = targets_of(y_true, y_pred).astype(np.float64), y_pred.astype(np.float64)
-        lengths = [np.maximum(np.sqrt((a * a).sum(axis=-1)), _EPSILON) for a in (t, p)]
-        return np.asarray(((t * p).sum(axis=-1) / lengths[0] / lengths[1]).reshape(len(p), -1).mean(axis=1))
 
 
 class R2(Metric, library=True):

@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from minidense.core.arguments import items, lookup
+from minidense.core.arguments import items, lookup, shown
 from minidense.core.configurable import Configurable
+from minidense.core.named import NamedFunction, name_of
+from minidense.losses import Loss
 from minidense.metrics.base import Metric
 from minidense.metrics.collected import AUC, FunctionMetric
 from minidense.metrics.counts import (
@@ -24,27 +26,23 @@ from minidense.metrics.means import (
     R2,
     Accuracy,
     BinaryAccuracy,
-    BinaryCrossentropyMetric,
     CategoricalAccuracy,
-    CategoricalCrossentropyMetric,
-    CosineSimilarityMetric,
-    MeanAbsoluteErrorMetric,
-    MeanAbsolutePercentageErrorMetric,
-    MeanSquaredErrorMetric,
-    MeanSquaredLogarithmicErrorMetric,
     R2Score,
-    RootMeanSquaredError,
+    SignAccuracy,
     SparseCategoricalAccuracy,
-    SparseCategoricalCrossentropyMetric,
     SparseTopKCategoricalAccuracy,
     TopKAccuracy,
     TopKCategoricalAccuracy,
 )
+from minidense.metrics.of_losses import OF_LOSSES, RootMeanSquaredError
 
-METRICS: dict[str, type[Metric]] = {
+METRICS: dict[str, Callable[..., Metric]] = {
+    **OF_LOSSES,
+    "accuracy": Accuracy,
     "binary_accuracy": BinaryAccuracy,
     "categorical_accuracy": CategoricalAccuracy,
     "sparse_categorical_accuracy": SparseCategoricalAccuracy,
+    "sign_accuracy": SignAccuracy,
     "top_k_accuracy": TopKAccuracy,
     "top_k_categorical_accuracy": TopKCategoricalAccuracy,
     "sparse_top_k_categorical_accuracy": SparseTopKCategoricalAccuracy,
@@ -57,54 +55,44 @@ METRICS: dict[str, type[Metric]] = {
     "true_negatives": TrueNegatives,
     "false_negatives": FalseNegatives,
     "auc": AUC,
-    "binary_crossentropy": BinaryCrossentropyMetric,
-    "bce": BinaryCrossentropyMetric,
-    "categorical_crossentropy": CategoricalCrossentropyMetric,
-    "sparse_categorical_crossentropy": SparseCategoricalCrossentropyMetric,
-    "mean_squared_error": MeanSquaredErrorMetric,
-    "mse": MeanSquaredErrorMetric,
     "root_mean_squared_error": RootMeanSquaredError,
     "rmse": RootMeanSquaredError,
-    "mean_absolute_error": MeanAbsoluteErrorMetric,
-    "mae": MeanAbsoluteErrorMetric,
-    "mean_absolute_percentage_error": MeanAbsolutePercentageErrorMetric,
-    "mape": MeanAbsolutePercentageErrorMetric,
-    "mean_squared_logarithmic_error": MeanSquaredLogarithmicErrorMetric,
-    "msle": MeanSquaredLogarithmicErrorMetric,
-    "cosine_similarity": CosineSimilarityMetric,
     "r2": R2,
     "r2_score": R2Score,
 }
 
-_BY_CLASS: dict[str, type[Metric]] = {kind.__name__.removesuffix("Metric").lower(): kind for kind in METRICS.values()}
+_BY_CLASS = {make.__name__.removesuffix("Metric").lower(): make for make in METRICS.values()}
 """By Keras' names of classes, in lower case."""
 
 
-def get_metric(metric: str | Metric | Callable[..., Any], accuracy: type[Metric] | None = Accuracy) -> Metric:
+def get_metric(metric: str | NamedFunction | Metric | Callable[..., Any], accuracy: str | None = "accuracy") -> Metric:
     """A new metric of that name, which it keeps; a Metric as it is; a function (y_true, y_pred) as a metric.
 
-    accuracy: what the names "accuracy" and "acc" mean under the model's loss; None if they mean nothing.
+    accuracy: the metric that "accuracy" and "acc" mean under the model's loss; None if they mean nothing.
 
     >>> get_metric("acc"), get_metric("acc").name
     (Accuracy(name='acc'), 'acc')
     """
+    metric = name_of(metric)
     if isinstance(metric, Metric):
         return metric
     if isinstance(metric, str):
-        if metric.lower() in ("accuracy", "acc") and accuracy is None:
+        key: str | None = metric.lower()
+        if key in ("accuracy", "acc") and (key := accuracy) is None:
             raise ValueError("metrics: there is no accuracy under this loss; use 'mae', 'mse' or 'r2'.")
-        known = METRICS if accuracy is None else {**METRICS, "accuracy": accuracy, "acc": accuracy}
-        kind = _BY_CLASS.get(metric.lower()) or lookup("metric", metric.lower(), known)
-        return kind() if metric == kind.name else kind(name=metric)
-    if callable(metric) and not isinstance(metric, type | Configurable):
+        make = _BY_CLASS.get(key or "") or lookup("metric", key or "", METRICS)
+        made = make()
+        return made if metric == made.name else make(name=metric)
+    if isinstance(metric, type) or any(metric is make for make in METRICS.values()):
+        raise TypeError(f"metrics: got {shown(metric)}; make an object of it: {getattr(metric, '__name__', '')}().")
+    if callable(metric) and not isinstance(metric, Configurable):
         return FunctionMetric(metric)
-    raise TypeError(f"metrics: expected names such as 'accuracy', metrics or functions, got {metric!r}.")
+    hint = f" Use md.metrics.LossMetric({metric!r})." if isinstance(metric, Loss) else ""
+    raise TypeError(f"metrics: expected names such as 'accuracy', metrics or functions, got {metric!r}.{hint}")
 
 
-def get_metrics(
-    metrics: Any, weighted_metrics: Any, accuracy: type[Metric] | None
-) -> tuple[list[Metric], list[Metric]]:
-    """The metrics of ``compile``, all with different names. Raises TypeError and ValueError.
+def get_metrics(metrics: Any, weighted_metrics: Any, loss: Loss) -> tuple[list[Metric], list[Metric]]:
+    """The metrics of ``compile`` under that loss, all with different names. Raises TypeError and ValueError.
 
     As in Keras, a name that is in both lists becomes ``weighted_...`` in the second; a Metric object keeps its own.
     """
@@ -112,13 +100,14 @@ def get_metrics(
         if isinstance(given, str | Metric):
             raise TypeError(f"{what}: expected a list, got {given!r}; use {what}=[{given!r}].")
     metrics, weighted_metrics = items("metrics", metrics), items("weighted_metrics", weighted_metrics)
-    plain = [get_metric(metric, accuracy) for metric in metrics]
-    weighted = [get_metric(metric, accuracy) for metric in weighted_metrics]
+    plain = [get_metric(metric, loss.accuracy) for metric in metrics]
+    weighted = [get_metric(metric, loss.accuracy) for metric in weighted_metrics]
     for given, metric in zip(weighted_metrics, weighted, strict=True):
         if metric is not given and metric.name in [other.name for other in plain]:
             metric.name = f"weighted_{metric.name}"
         _check_takes_weights(metric)
     for metric in (*plain, *weighted):
+        metric.check_loss(loss)
         if metric.several:
             raise ValueError(
                 f"metrics: {metric!r} has several values, which History has no place for. List one metric for each, "

@@ -365,6 +365,7 @@ def test_every_callback_of_the_library_goes_through_its_state_dict():
         "CSVLogger": lambda: callbacks.CSVLogger("log.csv"),
         "EarlyStopping": callbacks.EarlyStopping,
         "GradientHealth": callbacks.GradientHealth,
+        "History": callbacks.History,
         "LambdaCallback": callbacks.LambdaCallback,
         "TerminateOnNaN": callbacks.TerminateOnNaN,
         "LearningRateScheduler": lambda: callbacks.LearningRateScheduler(lambda epoch, rate: rate),

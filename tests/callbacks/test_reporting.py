@@ -527,3 +527,25 @@ def test_a_log_has_columns_for_a_validation_that_comes_later(tmp_path):
     assert list(rows[0]) == ["epoch", "loss", "accuracy", "val_loss", "val_accuracy"]
     np.testing.assert_array_equal([float(row["val_loss"]) for row in rows], history["val_loss"])
     assert [row["val_loss"] == "nan" for row in rows] == [True, False, True, False]
+
+
+def test_history_as_a_callback_is_what_fit_returns(tmp_path):
+    class Look(md.Callback):
+        def on_epoch_end(self, epoch, logs):
+            seen.append(list(history.epoch))
+
+    x, y, seen, history = np.eye(4), np.arange(4) % 2, [], callbacks.History()
+    model = md.Sequential([md.Dense(2)], rng=0).compile("sgd", metrics=["accuracy"])
+    assert (history.history, history.epoch) == ({}, [])
+    keep = callbacks.ModelCheckpoint(f"{tmp_path}/{{epoch}}.npz")
+    run = model.fit(x, y, epochs=3, callbacks=[history, Look(), keep], verbose=0)
+    assert (history.history, history.epoch) == (run.history, run.epoch) == (run.history, [0, 1, 2])
+    assert seen == [[], [0], [0, 1]]
+    model.fit(x, y, verbose=0)
+    assert history.epoch == [0, 1, 2]  # of the run that it was part of
+    history.history["mine"] = []
+    assert "mine" not in run.history
+    again = callbacks.History()
+    twin = md.Sequential([md.Dense(2)], rng=0).compile("sgd", metrics=["accuracy"])
+    twin.fit(x, y, epochs=3, callbacks=[again], resume=f"{tmp_path}/1.npz", verbose=0)
+    assert again.history == run.history

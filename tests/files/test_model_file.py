@@ -1,5 +1,6 @@
 """Saved and loaded, a model is what it was: in its bytes, in what it predicts, in how it trains on."""
 
+import contextlib
 import copy
 import functools
 import hashlib
@@ -561,17 +562,56 @@ FORGED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", FORGED)
-def test_forged_files(case, tmp_path):
+def forged(case, folder):
+    """The path of a forged file, and what is said of it."""
     edit, message = FORGED[case]
     manifest, arrays = parts_of(whole())
     edit(manifest, arrays)
-    path = tmp_path / "forged.npz"
+    path = folder / "forged.npz"
     path.write_bytes(sealed(manifest, arrays))
+    return path, message
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_forged_files(case, tmp_path):
+    path, message = forged(case, tmp_path)
     with pytest.raises(ValueError, match=message) as caught:
         md.load_model(path)
     assert str(path) in str(caught.value)
     assert len(str(caught.value)) < 2500
+
+
+def test_without_compile_the_layers_are_loaded_and_no_classes_are_needed(tmp_path):
+    path, rate = tmp_path / "model.npz", md.schedules.PiecewiseConstantDecay(list(range(1, 30)), [0.1] * 30)
+    model = md.Sequential([md.Dense(5, name="hidden"), md.BatchNormalization(), md.Dense(3)], rng=0)
+    model.compile(md.Adam(rate), metrics=[mean_error]).fit(X, np.array(["a", "b", "c"])[Y], verbose=0)
+    model[0].trainable = False
+    model.save(path)
+    with pytest.raises(ValueError, match=r"custom_objects=\{'mean_error': mean_error\}"):
+        md.load_model(path)
+    loaded = md.load_model(path, compile=False)
+    assert (loaded.optimizer, loaded.loss, loaded.metrics, loaded.weighted_metrics) == (None, None, [], [])
+    assert np.array_equal(loaded.predict(X), model.predict(X))
+    assert (loaded.class_names, loaded.history.history) == (("a", "b", "c"), model.history.history)
+    assert [layer.trainable for layer in loaded] == [False, True, True]
+    loaded.compile("sgd").fit(X, np.array(["a", "b", "c"])[Y], verbose=0)
+    with pytest.raises(RuntimeError, match="the model is not compiled"):
+        md.load_model(path, compile=False).evaluate(X, Y)
+    with pytest.raises(ValueError, match="safe_mode: a file contains data only"):
+        md.load_model(path, safe_mode=False)
+    for wrong in ({"compile": 0}, {"safe_mode": None}):
+        with pytest.raises(TypeError, match="expected True or False"):
+            md.load_model(path, {"mean_error": mean_error}, **wrong)
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_forged_files_without_compile(case, tmp_path):
+    """What is forged in the parts that are left out is not read; of all else nothing is made."""
+    path, _ = forged(case, tmp_path)
+    with contextlib.suppress(ValueError):  # what else is wrong with it
+        loaded = md.load_model(path, compile=False)
+        assert (loaded.optimizer, loaded.loss, loaded.metrics) == (None, None, [])
+        assert np.isfinite(loaded.predict(X)).all()
 
 
 def test_arrays_of_a_training_run_are_left_alone(tmp_path):

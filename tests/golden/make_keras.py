@@ -1,19 +1,23 @@
 """Write keras.json: what Keras computes for the cases of tests/keras_cases.py.
 
-    pip install keras jax
+    pip install keras jax pytest .
     KERAS_BACKEND=jax JAX_ENABLE_X64=1 python tests/golden/make_keras.py
 
-It runs in an environment of its own, with Keras; the tests need only the file.
+It also runs the statements of tests/promises/test_coming_from_keras.py that mean the same in Keras. It needs an
+environment of its own, with Keras; the tests need only the file.
 """
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "promises"))
 import keras_cases
+import test_coming_from_keras
 
 
 def losses(keras, arrays):
@@ -41,6 +45,17 @@ def metrics(keras, arrays):
         yield values
 
 
+def calls(keras):
+    """The value of each statement whose value is compared here."""
+    for statement, expected in test_coming_from_keras.CALLS.items():
+        if test_coming_from_keras.in_keras(expected):
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    yield statement, test_coming_from_keras.run(statement, keras, folder)
+                except Exception as error:
+                    raise RuntimeError(f"Keras itself cannot run: {statement}") from error
+
+
 def main():
     import keras
 
@@ -50,6 +65,7 @@ def main():
         "keras": keras.version(),
         "losses": list(losses(keras, arrays)),
         "metrics": list(metrics(keras, arrays)),
+        "calls": dict(calls(keras)),
     }
     text = json.dumps(found, indent=None, separators=(",", ":")).replace("],[", "],\n[")
     Path(__file__).with_name("keras.json").write_text(text + "\n")

@@ -270,7 +270,7 @@ def test_an_authors_attributes_are_the_authors(kind, tmp_path):
             assert (layer.index(), layer.state(), layer.expand(), layer.dtype) == (4, {}, "mine", "int8")
             assert np.shares_memory(layer.declarations, twin.theta)
         assert twin.network.children[0]._record.input_shape == (4,)
-        assert twin.count_params == 4 + 4 + 15
+        assert twin.count_params() == 4 + 4 + 15
         twin.summary()
 
 

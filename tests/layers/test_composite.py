@@ -132,7 +132,7 @@ def test_a_tied_autoencoder_passes_the_check():
 def test_shared_parameters_are_counted_once_and_their_gradients_added():
     model = autoencoder("float64").build(6)
     encoder, _, decoder = model.layers
-    assert model.count_params == 18
+    assert model.count_params() == 18
     assert list(model.network.named_arrays()) == ["layers/0/W"]
     assert [w.shape for w in model.get_weights()] == [(6, 3)]
     assert np.shares_memory(decoder.W, model.theta)
@@ -284,8 +284,8 @@ def test_freezing_a_model_and_a_model_within_a_model():
     before = model.theta.copy()
     model.fit(X, Y, verbose=0)
     changed = model.theta != before
-    assert not changed[: inner.count_params].any()
-    assert changed[inner.count_params :].any()
+    assert not changed[: inner.count_params()].any()
+    assert changed[inner.count_params() :].any()
     model.trainable = False
     before = model.theta.copy()
     model.fit(X, Y, verbose=0)
@@ -316,10 +316,10 @@ def test_a_model_within_a_model_is_given_back_and_works():
     assert model.layers[0] is inner
     model.fit(X, Y, verbose=0)
     assert np.shares_memory(inner.theta, model.theta)
-    assert inner.theta.tolist() == model.theta[: inner.count_params].tolist()
+    assert inner.theta.tolist() == model.theta[: inner.count_params()].tolist()
     np.testing.assert_array_equal(inner.predict(X), md.network.inference(model.network.children[:1])(np.float32(X)))
     assert len(inner.get_weights()) == 4
-    assert copy.deepcopy(model).layers[0].count_params == inner.count_params
+    assert copy.deepcopy(model).layers[0].count_params() == inner.count_params()
 
 
 def test_a_model_within_a_model_saves_itself(tmp_path):
@@ -547,7 +547,7 @@ def test_a_failed_build_is_undone_for_all_that_it_reached(make):
     for _ in range(2):
         with pytest.raises(ValueError, match="not yet"):
             model.build(4)
-        assert holder.count_params == 0
+        assert holder.count_params() == 0
     picky.ready = True
     plain = md.Sequential([make()], rng=0).build(4)
     assert kinds(model.build(4).layers[0]) == kinds(plain.layers[0])
@@ -561,7 +561,7 @@ def test_layers_of_a_failed_build_can_go_elsewhere():
     holder = Holder(md.Dense(3, "relu"))
     with pytest.raises(ValueError, match="must return the shape of their input"):
         md.Sequential([holder, md.Residual(md.Dense(4))]).build(4)
-    assert (dense.count_params, holder.inner.count_params) == (0, 0)
+    assert (dense.count_params(), holder.inner.count_params()) == (0, 0)
     md.Sequential([holder.inner], rng=0).build(4)
 
 
@@ -614,7 +614,7 @@ def test_freezing_before_the_build_and_of_copies():
         model = md.Sequential([block, md.Dense(3)], rng=0).compile("sgd").build(6)
         twin = md.Sequential([copy.deepcopy(block), md.Dense(3)], rng=0).compile("sgd").build(6)
         for each in (model, twin):
-            frozen, before = each.layers[0].count_params, each.theta.copy()
+            frozen, before = each.layers[0].count_params(), each.theta.copy()
             assert not any(part.trainable for part in walk(each.layers[0]))
             each.fit(X, Y, verbose=0)
             assert np.array_equal(each.theta[:frozen], before[:frozen])

@@ -59,7 +59,7 @@ def test_batch_normalization_follows_its_moving_averages():
 
 def test_moving_averages_are_no_parameters_and_are_copied():
     model = normalized().build(4)
-    assert model.count_params == 4 * 6 + 6 + 2 * 6 + 6 * 3 + 3
+    assert model.count_params() == 4 * 6 + 6 + 2 * 6 + 6 * 3 + 3
     x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
     model.fit(x, y, verbose=0)
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):

@@ -200,7 +200,7 @@ def test_names():
 def test_it_is_set_when_the_layer_is_made():
     """Later it would have no effect, or, for one made of a name, not be saved."""
     it = model(**PENALIZED)
-    with pytest.raises(AttributeError, match="kernel_regularizer cannot be set once it is in a model"):
+    with pytest.raises(AttributeError, match="kernel_regularizer cannot be set once it is built"):
         it.layers[0].kernel_regularizer = L2(0.5)
     with pytest.raises(AttributeError, match="l2 cannot be set later; make a new L2"):
         it.layers[0].bias_regularizer.l2 = 0.5
@@ -243,3 +243,41 @@ def test_one_that_needs_a_matrix():
     assert zeros(np.zeros((3, 2))) == 0
     assert not zeros.gradient(np.array([[0.0, 0.0], [1.0, 2.0]])).any()
     assert zeros(np.ones((1, 2))) == 0  # a row alone has no pair
+
+
+@pytest.mark.parametrize(
+    ("make", "parameter"),
+    [
+        (lambda **more: md.BatchNormalization(**more), "gamma"),
+        (lambda **more: md.BatchNormalization(**more), "beta"),
+        (lambda **more: md.LayerNormalization(**more), "gamma"),
+        (lambda **more: md.LayerNormalization(**more), "beta"),
+        (lambda **more: md.PReLU(0.3, **more), "alpha"),
+    ],
+)
+def test_other_layers_than_dense(make, parameter, tmp_path):
+    """The penalty is in the loss, its gradient in the parameter's, and the constraint holds after each update."""
+    x, y = np.random.default_rng(0).normal(size=(8, 4)), np.zeros((8, 4))
+    arguments = {f"{parameter}_regularizer": md.regularizers.L2(0.5), f"{parameter}_constraint": "non_neg"}
+    plain, limited = (md.Sequential([make(**more)], rng=0, dtype="float64").build(4) for more in ({}, arguments))
+    losses = [model.compile("sgd", "mse").loss_and_grad(x, y) for model in (plain, limited)]
+    w = getattr(limited[0], parameter)
+    assert losses[1] - losses[0] == pytest.approx(0.5 * (w**2).sum())
+    gradients = [getattr(model[0], f"d{parameter}") for model in (plain, limited)]
+    assert gradients[1] - gradients[0] == pytest.approx(w)
+    limited.compile(md.SGD(5.0), "mse").fit(x, y - 9, epochs=3, verbose=0)
+    assert (getattr(limited[0], parameter) >= 0).all()
+    limited.save(tmp_path / "model.npz")
+    assert repr(md.load_model(tmp_path / "model.npz")[0]) == repr(limited[0])
+    for name in arguments:
+        with pytest.raises(AttributeError, match=f"{name} cannot be set once it is built"):
+            setattr(limited[0], name, None)
+
+
+def test_an_embedding():
+    layer = md.Embedding(3, 2, "ones", embeddings_regularizer="l2", embeddings_constraint=md.constraints.MaxNorm(0.5))
+    model = md.Sequential([layer, md.Flatten()], dtype="float64").build(1).compile("sgd", "mse")
+    assert model.loss_and_grad([[0]], [[1.0, 1.0]]) == pytest.approx(0.01 * 6)
+    assert layer.dE == pytest.approx(np.full((3, 2), 0.02))
+    model.fit([[0]], [[1.0, 1.0]], verbose=0)
+    assert np.linalg.norm(layer.E, axis=0).max() <= 0.5 + 1e-9

@@ -48,6 +48,9 @@ METRICS = {
     "mape": (md.metrics.MeanAbsolutePercentageError(), numbers),
     "msle": (md.metrics.MeanSquaredLogarithmicError(), numbers),
     "cosine": (md.metrics.CosineSimilarity(), numbers),
+    "huber": (md.metrics.LossMetric(md.losses.Huber(0.7)), numbers),
+    "hinge": (md.metrics.Hinge(), binary_data),
+    "categorical hinge": (md.metrics.CategoricalHinge(), classes_data),
     "r2": (md.R2(), numbers),
     "r2 score": (md.metrics.R2Score(), numbers),
     "log loss of outputs": (md.metrics.BinaryCrossentropy(), binary_data),
@@ -465,7 +468,7 @@ def test_an_object_keeps_its_own_name():
 
 def test_whether_higher_is_better_is_said_by_the_metric_whatever_its_name():
     lower = ["mse", "mae", "rmse", "mape", "msle", "log loss of outputs", "log loss", "sparse log loss"]
-    lower += ["false positives", "false negatives"]
+    lower += ["false positives", "false negatives", "huber", "hinge", "categorical hinge"]
     expected = {**dict.fromkeys(lower, False), "function": None}
     for name, (metric, _) in SAVED.items():
         assert metric.higher_is_better is expected.get(name, True), name

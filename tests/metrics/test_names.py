@@ -9,6 +9,7 @@ import pytest
 
 import minidense as md
 from minidense.core.configurable import LIBRARY
+from minidense.losses import LOSSES
 from minidense.metrics import METRICS, get_metric
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "keras.json").read_text())
@@ -59,9 +60,9 @@ def test_a_column_and_a_vector_are_the_same_and_lengths_must_agree():
 def test_keras_names_of_classes_are_strings_too_and_the_key_is_what_was_asked_for():
     for name in ("MeanSquaredError", "SparseCategoricalAccuracy", "TruePositives", "AUC", "RootMeanSquaredError"):
         metric = get_metric(name)
-        assert isinstance(metric, getattr(md.metrics, name))
+        assert repr(metric) == repr(getattr(md.metrics, name)(name=name))
         assert metric.name == name
-    assert all(LIBRARY[kind.__name__] is kind for kind in METRICS.values())
+    assert all(LIBRARY[type(make()).__name__] is type(make()) for make in METRICS.values())
     x, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 3
     names = ["accuracy", "sparse_categorical_accuracy", "sparse_top_k_categorical_accuracy", "true_positives"]
     names += ["sparse_categorical_crossentropy", "categorical_crossentropy", "balanced_accuracy"]
@@ -70,13 +71,95 @@ def test_keras_names_of_classes_are_strings_too_and_the_key_is_what_was_asked_fo
     assert list(results.keys()) == ["loss", *names]
     assert results["categorical_crossentropy"] == pytest.approx(results["loss"], rel=1e-6)
     regression = md.Sequential([md.Dense(1)], rng=0).compile("adam", "mse", ["mse", "rmse", "mape", "msle", "r2_score"])
-    results = regression.build(4).evaluate(x, x[:, 0])
+    results = regression.build(4).evaluate(x, abs(x[:, 0]))
     assert results["rmse"] ** 2 == pytest.approx(results["mse"]) == results["loss"]
 
 
-def test_a_loss_is_no_metric():
-    with pytest.raises(TypeError, match="expected names such as"):
-        md.Sequential([md.Dense(1)]).compile("sgd", "mse", [md.losses.LogCosh()])
+def test_a_loss_is_no_metric_but_can_be_made_one():
+    model = md.Sequential([md.Dense(1)], rng=0).build(3)
+    with pytest.raises(TypeError, match=r"expected names such as .* Use md.metrics.LossMetric\(LogCosh\(\)\)"):
+        model.compile("sgd", "mse", [md.losses.LogCosh()])
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    losses = [md.losses.LogCosh(), md.losses.Quantile(0.9), md.losses.MeanSquaredError("sum"), md.losses.Huber(0.3)]
+    metrics = [md.metrics.LossMetric(loss) for loss in losses]
+    for loss, value in zip(losses, list(model.compile("sgd", "mse", metrics).evaluate(x, x[:, 0]))[1:], strict=True):
+        assert value == pytest.approx(loss(x[:, 0], model.predict(x)) / (9 if loss.reduction == "sum" else 1), rel=1e-6)
+    for wrong in ("mse", 3, None):
+        with pytest.raises(TypeError, match=r"LossMetric: loss: expected a RowLoss"):
+            md.metrics.LossMetric(wrong)
+    with pytest.raises(ValueError, match=r"takes scores, and metrics get probabilities: .*\.BinaryCrossentropy\(\)"):
+        md.metrics.LossMetric(md.SigmoidCrossEntropy())
+
+
+def test_every_loss_has_a_metric_of_its_name(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 2
+    for name in LOSSES:
+        assert get_metric(name).name in (name, get_metric(name).loss.name)
+        again = get_metric(name)
+        again.name = "other"
+        assert get_metric(name.upper()).name == name.upper()
+    names = ["hinge", "squared_hinge", "huber", "poisson", "log_cosh", "kl_divergence", "LogCoshError"]
+    model = md.Sequential([md.Dense(1, "sigmoid")], rng=0).compile("adam", "binary_crossentropy", names)
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "model.npz")
+    loaded = md.load_model(tmp_path / "model.npz")
+    assert dict(loaded.evaluate(x, y)) == dict(model.evaluate(x, y))
+    p, signs = model.predict(x)[:, 0].astype(float), 2 * y - 1
+    assert model.evaluate(x, y)["hinge"] == pytest.approx(np.maximum(1 - signs * p, 0).mean(), rel=1e-6)
+    assert model.evaluate(x, y)["poisson"] == pytest.approx((p - y * np.log(p + 1e-7)).mean(), rel=1e-6)
+
+
+def test_from_logits_is_for_use_by_hand():
+    scores, y = np.array([[0.3], [-2.0], [1.0]]), [1, 0, 0]
+    metric = md.metrics.BinaryCrossentropy(from_logits=True)
+    assert metric(y, scores) == pytest.approx(md.SigmoidCrossEntropy().forward(scores, y))
+    assert md.metrics.BinaryCrossentropy()(y, 1 / (1 + np.exp(-scores))) == pytest.approx(metric.result(), rel=1e-9)
+    model = md.Sequential([md.Dense(1)], rng=0)
+    with pytest.raises(ValueError, match=r"metrics get probabilities, whether or not .* leave out from_logits"):
+        model.compile("sgd", "binary_crossentropy", [metric])
+    model.compile("sgd", "mse", [metric])
+    assert model.build(1).evaluate(scores, y)[1] == pytest.approx(metric(y, model.predict(scores)), abs=1)
+
+
+def test_values_that_a_loss_refuses_are_refused_before_training():
+    x, y = np.zeros((4, 2)), np.array([0.5, -1.0, 2.0, 3.0])
+    for name, match in (("poisson", "at least 0"), ("kl_divergence", "from 0 to 1"), ("msle", "at least 0")):
+        model = md.Sequential([md.Dense(1)], rng=0).compile("sgd", "mse", [name]).build(2)
+        before = model.theta.copy()
+        with pytest.raises(ValueError, match=match):
+            model.fit(x, y, verbose=0)
+        assert np.array_equal(model.theta, before)
+        with pytest.raises(ValueError, match=match):
+            get_metric(name)(y, y)
+
+
+class Fourth(md.TargetLoss):
+    def elements(self, scores, targets):
+        return (scores - targets) ** 4
+
+    def derivatives(self, scores, targets):
+        return 4 * (scores - targets) ** 3
+
+
+def test_a_metric_of_ones_own_loss_is_saved_with_the_model(tmp_path):
+    x, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) / 20
+    model = md.Sequential([md.Dense(1)], rng=0).compile("sgd", "mse", [md.metrics.LossMetric(Fourth(), "fourth")])
+    keep = md.callbacks.ModelCheckpoint(f"{tmp_path}/{{epoch}}.npz", every=2)
+    run = model.fit(x, y, batch_size=4, epochs=2, callbacks=[keep], verbose=0)
+    assert model.evaluate(x, y)["fourth"] == pytest.approx(((model.predict(x)[:, 0] - y) ** 4).mean(), rel=1e-5)
+    model.save(tmp_path / "model.npz")
+    loaded = md.load_model(tmp_path / "model.npz", {"Fourth": Fourth})
+    assert dict(loaded.evaluate(x, y)) == dict(model.evaluate(x, y))
+    twin = md.Sequential([md.Dense(1)], rng=0).compile("sgd", "mse", [md.metrics.LossMetric(Fourth(), "fourth")])
+    path = sorted(tmp_path.glob("[0-9]*.npz"))[0]
+    again = twin.fit(x, y, batch_size=4, epochs=2, callbacks=[keep], resume=path, verbose=0)
+    assert again.history == run.history
+
+
+def test_what_makes_a_metric_is_no_metric():
+    for wrong in (md.metrics.Hinge, md.metrics.MeanSquaredError, md.AUC, md.metrics.RootMeanSquaredError):
+        with pytest.raises(TypeError, match=r"make an object of it: \w+\(\)"):
+            md.Sequential([md.Dense(1)]).compile("sgd", "mse", [wrong])
 
 
 def test_a_metric_of_several_values_is_for_use_by_hand():

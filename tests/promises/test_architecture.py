@@ -20,9 +20,14 @@ import minidense as md
 PACKAGE = Path(md.__file__).parent
 
 FLOORS = [
-    {"core": ["types", "version", "errors", "arguments", "configurable", "exclusive", "interrupts", "rng"]},
-    {"numerics": ["blas", "helpers", "functional"]},
     {
+        "core": [
+            *("types", "version", "errors", "instead", "named", "arguments", "configurable"),
+            *("exclusive", "interrupts", "rng"),
+        ]
+    },
+    {
+        "numerics": ["blas", "helpers", "functional"],
         "data": ["arrays", "labels", "names", "batches", "sources"],
         "datasets": ["idx", "bundled", "synthetic", "fashion_mnist", "__init__"],
         "schedules.py": [],
@@ -32,14 +37,16 @@ FLOORS = [
             *("initializers", "regularizers", "constraints", "guard", "base", "activations", "composite", "dense"),
             *("normalization", "noise", "shaping", "embedding", "__init__"),
         ],
-        "metrics": ["forms", "base", "means", "counts", "collected", "confusion", "names", "__init__"],
         "optimizers.py": [],
     },
     {
-        "network.py": [],
         "losses": ["base", "regression", "classes", "names", "__init__"],
-        "callbacks": ["base", "monitors", "checkpoint", "reporting", "__init__"],
+        "network.py": [],
     },
+    {
+        "metrics": ["forms", "base", "means", "counts", "collected", "confusion", "of_losses", "names", "__init__"],
+    },
+    {"callbacks": ["base", "monitors", "checkpoint", "reporting", "__init__"]},
     {
         "training": ["history", "results", "inputs", "prediction", "evaluation", "step", "loop", "lbfgs"],
         "teaching": ["summary", "gradcheck"],
@@ -50,6 +57,7 @@ FLOORS = [
     },
     {"model.py": [], "initializers.py": [], "regularizers.py": [], "constraints.py": []},
     {
+        "activations.py": [],
         "models.py": [],
         "utils.py": [],
         "__init__.py": [],
@@ -122,13 +130,13 @@ def faults(package):
 
 
 def test_each_file_imports_from_floors_below_and_from_files_before_it():
-    assert len(FLOORS) <= 9
+    assert len(FLOORS) <= 10
     assert faults(PACKAGE) == []
 
 
 PLANTED = {
     "a floor above": ("core/types.py", "import minidense.network", "network.py"),
-    "the same floor, another room": ("losses/base.py", "from minidense.callbacks import base", "callbacks/base.py"),
+    "the same floor, another room": ("losses/base.py", "from minidense import network", "network.py"),
     "a file after it": ("data/arrays.py", "from minidense.data import batches", "data/batches.py"),
     "its own room as a whole": ("layers/noise.py", "from minidense.layers import Dense", "layers/__init__.py"),
     "itself": ("training/step.py", "from minidense.training import step", "training/step.py"),
@@ -136,7 +144,7 @@ PLANTED = {
     "late, files, elsewhere": ("optimizers.py", "def f():\n    from minidense.files import atomic", "files/atomic.py"),
     "at once, files": ("callbacks/base.py", "from minidense.files import atomic", "files/atomic.py"),
     "in a condition": ("metrics/base.py", "if True:\n    import minidense.model", "model.py"),
-    "in a class": ("metrics/base.py", "class C:\n    from minidense import losses", "losses/__init__.py"),
+    "in a class": ("losses/base.py", "class C:\n    from minidense import metrics", "metrics/__init__.py"),
     "the library": ("teaching/summary.py", "import minidense as md", "__init__.py"),
     "relatively": ("training/loop.py", "from . import history", "a relative import"),
 }  # fmt: skip

@@ -151,7 +151,7 @@ class Models(RuleBasedStateMachine):
                 for declared in layer._record.buffers:
                     assert_is_piece(getattr(layer, declared.name), model.network.buffers, buffer_place, declared.shape)
                     buffer_place += declared.size
-            assert place == model.theta.size == model.count_params
+            assert place == model.theta.size == model.count_params()
             assert buffer_place == model.network.buffers.size
 
     @invariant()
