@@ -96,6 +96,9 @@ class BinaryAccuracy(MeanMetric, library=True):
         super().__init__(name)
         self.threshold = real_number(f"{type(self).__name__}: threshold", threshold, at_least=0)
 
+    def _levels(self) -> list[float]:
+        return [self.threshold]
+
     def rows(self, y_true: Any, y_pred: Array) -> Array:
         hits = (y_pred > self.threshold) == (targets_of(y_true, y_pred) > 0.5)
         return np.asarray(hits.reshape(len(hits), -1).mean(axis=1))

@@ -116,3 +116,22 @@ def test_it_prints_with_names_and_computes_as_an_array():
 def test_what_it_cannot_count(y_true, y_pred, options, message):
     with pytest.raises((TypeError, ValueError), match=message):
         md.confusion_matrix(y_true, y_pred, **options)
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        md.metrics.BinaryAccuracy(threshold=0),
+        md.metrics.Precision(thresholds=0.0),
+        md.metrics.TruePositives(thresholds=[0]),
+        md.F1(threshold=0),
+    ],
+    ids=repr,
+)
+def test_a_threshold_of_scores_where_metrics_get_probabilities(metric):
+    model = md.Sequential([md.Dense(1)])
+    with pytest.raises(ValueError, match=r"has the threshold 0, which is one for scores, .*: use 0\.5\."):
+        model.compile("adam", md.losses.BinaryCrossentropy(from_logits=True), [metric])
+    assert model.loss is None
+    model.compile("adam", "hinge", [md.metrics.BinaryAccuracy(threshold=0)])  # whose outputs are scores
+    model.compile("adam", "binary_crossentropy", [md.metrics.Precision(thresholds=0.5)])
