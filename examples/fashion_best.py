@@ -4,6 +4,10 @@
 
 Two hidden layers of 512 with batch normalization and dropout, label smoothing, AdamW with averaged weights, a warm-up
 and a cosine schedule. Each time an image is seen, it is shifted by up to a pixel.
+
+Measured: 91.56 % of the test images, the mean of seeds 0, 1 and 2 (91.49, 91.60 and 91.59 %), each after its last
+epoch. A seed took 311 to 321 s of processor time with OPENBLAS_NUM_THREADS=1, which were 765, 764 and 579 s on a
+2-core Xeon VM busy with other work. The settings were chosen on 5,000 training images held out (91.88 %).
 """
 
 import argparse
