@@ -48,7 +48,7 @@ def make(steps: int, seed: int) -> md.Sequential:
         layers += [dense, md.BatchNormalization(), md.ReLU(), md.Dropout(0.25)]
     model = md.Sequential([*layers, md.Dense(10), md.Softmax()], rng=seed)
     warm_up = steps // 20 or 1
-    rate = md.schedules.WarmUp(md.schedules.CosineDecay(0.008, steps - warm_up, alpha=0.001), warm_up)
+    rate = md.schedules.WarmUp(md.schedules.CosineDecay(0.008, steps - warm_up or 1, alpha=0.001), warm_up)
     optimizer = md.AdamW(rate, weight_decay=0.02, use_ema=True)
     return model.compile(optimizer, md.SoftmaxCrossEntropy(label_smoothing=0.1), metrics=["accuracy"])
 

@@ -83,6 +83,7 @@ def test_fashion_best_on_files_of_the_same_format(dark_and_bright, capsys):
     assert run("fashion_best", "--folder", dark_and_bright, "--epochs", "40", "--seeds", "2") >= 0.9
     assert "mean of 2 seeds" in capsys.readouterr().out
     assert run("fashion_best", "--folder", dark_and_bright, "--epochs", "40", "--seeds", "1", "--hold-out", "50") >= 0.9
+    run("fashion_best", "--folder", dark_and_bright, "--epochs", "1", "--seeds", "1", "--rows", "100")  # a single step
 
 
 def test_fashion_best_shifts_each_image_by_itself():
