@@ -63,15 +63,47 @@ def write_idx(path, array):
     path.write_bytes(header + array.tobytes())
 
 
-def test_fashion_mnist_on_files_of_the_same_format(tmp_path):
-    """Two classes, dark and bright: the example learns them from files as small as can be."""
+@pytest.fixture
+def dark_and_bright(tmp_path):
+    """A folder with files in Fashion-MNIST's format, as small as can be: two classes, dark and bright."""
     rng = np.random.default_rng(0)
     for part, n in (("train", 200), ("t10k", 50)):
         y = rng.integers(0, 2, n).astype("uint8")
         x = (rng.integers(0, 100, (n, 28, 28)) + 120 * y[:, None, None]).astype("uint8")
         write_idx(tmp_path / f"{part}-images-idx3-ubyte", x)
         write_idx(tmp_path / f"{part}-labels-idx1-ubyte", y)
-    assert run("fashion_mnist", "--folder", str(tmp_path), "--epochs", "40", "--seeds", "1") >= 0.9
+    return str(tmp_path)
+
+
+def test_fashion_mnist_on_files_of_the_same_format(dark_and_bright):
+    assert run("fashion_mnist", "--folder", dark_and_bright, "--epochs", "40", "--seeds", "1") >= 0.9
+
+
+def test_fashion_best_on_files_of_the_same_format(dark_and_bright, capsys):
+    assert run("fashion_best", "--folder", dark_and_bright, "--epochs", "40", "--seeds", "2") >= 0.9
+    assert "mean of 2 seeds" in capsys.readouterr().out
+    assert run("fashion_best", "--folder", dark_and_bright, "--epochs", "40", "--seeds", "1", "--hold-out", "50") >= 0.9
+    run("fashion_best", "--folder", dark_and_bright, "--epochs", "1", "--seeds", "1", "--rows", "100")  # a single step
+
+
+def test_fashion_best_shifts_each_image_by_itself():
+    """An epoch has each image once. It is shifted by up to a pixel, all nine ways occur, and the border is black."""
+    shifted = runpy.run_path(str(EXAMPLES / "fashion_best.py"))["shifted"]
+    images, number = np.zeros((900, 4, 5), np.float32), np.arange(900)
+    images[:, 2, 2] = 1 + number  # one bright dot, whose brightness says which image it is
+    images[:, 0, 0] = -1  # and one in a corner, which half of the shifts push out
+    batches = shifted(images, number, 1, seed=0)
+    for _ in range(2):
+        x, y = (np.concatenate(parts) for parts in zip(*[next(batches) for _ in range(2)], strict=True))
+        assert x.shape == images.shape
+        assert x.dtype == np.float32
+        assert sorted(y) == list(number)
+        assert (x.max(axis=(1, 2)) == 1 + y).all()
+        image, down, right = np.nonzero(x > 0)
+        assert list(image) == list(number)  # each has its dot once
+        assert {*zip(down - 2, right - 2, strict=True)} == {(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+        corner = [(dot == -1).any() for dot in x]
+        assert corner == [bool(i >= 2 and j >= 2) for i, j in zip(down, right, strict=True)]
 
 
 @pytest.mark.skipif(not os.path.isdir("/usr/share/datasets/fashion-mnist"), reason="Debian's package is not installed")
