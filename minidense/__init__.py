@@ -74,7 +74,8 @@ from minidense.metrics import (
     TopKAccuracy,
     confusion_matrix,
 )
-from minidense.model import Sequential, load_model
+from minidense.model import Sequential
+from minidense.models import load_model
 from minidense.optimizers import LBFGS, SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Lion, Nadam, Optimizer, RMSprop
 from minidense.training.history import History
 

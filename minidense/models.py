@@ -8,11 +8,47 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from minidense.core.arguments import flag, known_keywords
 from minidense.core.instead import module_attribute
+from minidense.core.interrupts import guarded
 from minidense.layers.base import Layer, walk
-from minidense.model import Sequential, load_model
+from minidense.model import Sequential
 
 __all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
+
+
+@guarded
+@known_keywords
+def load_model(
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Sequential:
+    """Load the model that ``model.save`` or a checkpoint has written to ``path``, ready to predict and train.
+
+    custom_objects: your own layers, losses, metrics, ... by the names of their classes, ``{"Scale": Scale}``. A file
+    contains data only: it can name the library's classes and those passed here, and nothing in it is ever run, imported
+    or opened: loading is always safe, and safe_mode, as in Keras, may be True only. compile: False for the layers and
+    their parameters without optimizer, loss and metrics, whose classes need not be passed.
+    Raises CorruptFileError for a damaged or foreign file, ValueError with all that cannot be loaded from it, and
+    OSError.
+
+    >>> import tempfile
+    >>> import minidense as md
+    >>> model = md.Sequential([md.Dense(3), md.Softmax()], rng=0).build(4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     model.save(f"{folder}/model.npz")
+    ...     loaded = md.load_model(f"{folder}/model.npz")
+    >>> bool((loaded.theta == model.theta).all())
+    True
+    """
+    from minidense.files import model_file
+
+    if not flag("safe_mode", safe_mode):
+        raise ValueError("safe_mode: a file contains data only, and nothing in it is run: leave it out.")
+    model: Sequential = model_file.read_model(path, custom_objects, Sequential, flag("compile", compile))[0]
+    return model
 
 
 def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Sequential:

@@ -38,7 +38,7 @@ from minidense.training.history import History
 FORMAT = 2
 """The version of the file's layout."""
 
-_TRAINING = "values/training/"  # how the arrays of a training run begin
+_TRAINING, _TABLE = "values/training/", "values/table/"  # how the arrays of a training run and of a table begin
 _NOT_COMPILED: dict[str, Any] = {"optimizer": None, "loss": None, "metrics": [], "weighted_metrics": []}
 """What ``compile`` sets, in a model that it has not been called of."""
 _MOST_NAMES = 20
@@ -60,13 +60,19 @@ class Model(Protocol):
 # ---------------------------------------------------------------------- writing and checking
 
 
-def write_model(path: str | os.PathLike[str], model: Model, training: dict[str, Any] | None = None) -> None:
+def write_model(
+    path: str | os.PathLike[str],
+    model: Model,
+    training: dict[str, Any] | None = None,
+    table: dict[str, Any] | None = None,
+) -> None:
     """Save a model; training: where a training run stands, as plain values and arrays, for a checkpoint.
 
+    table: the parts of an estimator of tables that the model belongs to, as values and objects of the library.
     Raises ValueError, naming all of it, for what could not be loaded again, and OSError.
     """
     path = path_to_write("path", path)
-    write_archive(path, *encoded(model, training))
+    write_archive(path, *encoded(model, training, table))
 
 
 def write_weights(path: str | os.PathLike[str], model: Model) -> None:
@@ -89,9 +95,11 @@ def custom_of(model: Model) -> dict[str, Any]:
     return encoder.custom
 
 
-def encoded(model: Model, training: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, Array]]:
+def encoded(
+    model: Model, training: dict[str, Any] | None = None, table: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Array]]:
     """The manifest and the arrays of a model. Raises ValueError for what could not be loaded again."""
-    archive, encoder = _in_memory(model, training)
+    archive, encoder = _in_memory(model, training, table)
     if not encoder.problems.found and any(isinstance(thing, type) for thing in encoder.custom.values()):
 
         def made_anew(twin: Model) -> Any:
@@ -105,15 +113,18 @@ def encoded(model: Model, training: dict[str, Any] | None = None) -> tuple[dict[
     return archive.manifest, archive.arrays
 
 
-def _in_memory(model: Model, training: dict[str, Any] | None = None) -> tuple[Archive, Encoder]:
+def _in_memory(
+    model: Model, training: dict[str, Any] | None = None, table: dict[str, Any] | None = None
+) -> tuple[Archive, Encoder]:
     """What a file would hold, as a file would give it; the encoder has all that is wrong."""
     network, encoder = model.network, Encoder(model.network)
     description = _written(model, encoder)
     run = encoder.problems.noted(lambda: encoder.value(training, "training"))
+    more = {} if table is None else {"table": encoder.problems.noted(lambda: encoder.value(table, "table"))}
     vectors = {} if model.optimizer is None else {f"optimizer/{k}": v for k, v in model.optimizer.state.items()}
     weights = network.named_arrays() if network.built else {}
     arrays = weights | vectors | encoder.arrays
-    return Archive("the model made anew", _manifest(description, run), arrays), encoder
+    return Archive("the model made anew", _manifest(description, run) | more, arrays), encoder
 
 
 def _written(model: Model, encoder: Encoder) -> dict[str, Any]:
@@ -337,14 +348,15 @@ def read_model(
     custom_objects: Mapping[str, Any] | None,
     make: Callable[..., Any],
     compiled: bool = True,
-) -> Any:
-    """The model in a file, made by ``make(layers, dtype=..., name=...)``; if not compiled, as if it had never been.
+) -> tuple[Any, Any]:
+    """The model in a file, made by ``make(layers, dtype=..., name=...)``, and its table, None if it has none.
 
-    Raises CorruptFileError, ValueError with all that cannot be made, and OSError.
+    compiled: False for a model as if it had never been. Raises CorruptFileError, ValueError with all that cannot be
+    made, and OSError.
     """
     if not isinstance(custom_objects, Mapping | None):
         raise TypeError(f"custom_objects: expected a dict from name to class, got {custom_objects!r}.")
-    return read_file(path, custom_objects or {}, make, compiled=compiled)[0]
+    return read_file(path, custom_objects or {}, make, compiled=compiled)
 
 
 def read_file(
@@ -354,17 +366,16 @@ def read_file(
     resuming: bool = False,
     compiled: bool = True,
 ) -> tuple[Any, Any]:
-    """The model in a file and, for ``resuming``, where its training run stood, if it has one."""
+    """The model in a file and its table or, for ``resuming``, where its training run stood, if it has one."""
     archive = _opened(path)
     if not compiled:
         archive = _without_compile(archive)
-    for part in ("model", "training") if resuming else ("model",):
+    more = "training" if resuming else "table"
+    for part in ("model", more) if more in archive.manifest else ("model",):
         _check_names(archive, part, custom, resuming)
     model, decoder = _made_of(archive, custom, make)
-    if not resuming:
-        return model, None
     with _file_named(archive.path):
-        state = decoder.problems.noted(lambda: decoder.value(archive.manifest["training"], "training"))
+        state = decoder.problems.noted(lambda: decoder.value(archive.manifest.get(more), more))
         decoder.problems.raise_if_any(f"{archive.path} cannot be loaded")
     return model, state
 
@@ -389,7 +400,7 @@ def _opened(path: str | os.PathLike[str]) -> Archive:
             f"{archive.path}: {written} in the layout {version}; this one knows the layout {FORMAT}. Install a newer "
             f"minidense."
         )
-    if version != FORMAT or archive.manifest.keys() != _manifest(None, None).keys():
+    if version != FORMAT or archive.manifest.keys() - {"table"} != _manifest(None, None).keys():
         raise CorruptFileError(f"{archive.path}: its manifest is not one of minidense's.")
     if archive.manifest["model"] is None and not all(map(_is_weight, archive.arrays)):
         raise CorruptFileError(f"{archive.path}: it has weights, and arrays that are none.")
@@ -427,8 +438,9 @@ def _made_of(archive: Archive, custom: Mapping[str, Any], make: Callable[..., An
         problems.raise_if_any(f"{path} cannot be loaded")
         model = problems.noted(lambda: _made(read, decoder, make))
         problems.raise_if_any(f"{path} cannot be loaded")
-        of_run = _TRAINING if archive.manifest["training"] is not None else ()
-        if left := sorted(name for name in decoder.unused if not name.startswith(of_run)):
+        others = {_TRAINING: archive.manifest["training"], _TABLE: archive.manifest.get("table")}
+        of_others = tuple(begin for begin, part in others.items() if part is not None)
+        if left := sorted(name for name in decoder.unused if not name.startswith(of_others)):
             raise CorruptFileError(f"it has arrays that belong to nothing: {', '.join(left[:5])[:300]}.")
     return model, decoder
 
