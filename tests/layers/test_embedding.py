@@ -64,7 +64,7 @@ def test_embedded_columns_are_embeddings_beside_the_others(seed, places):
     x = rng.normal(size=(7, 5))
     for place, count in counts.items():
         x[:, place] = rng.integers(0, count, 7)
-    layer = md.EmbedColumns(counts, 3)
+    layer = md.EmbedColumns(dict(reversed(counts.items())), 3)
     model = md.Sequential([layer], rng=0, dtype="float64").build(5)
     others = [i for i in range(5) if i not in counts]
     starts = np.cumsum([0, *counts.values()])

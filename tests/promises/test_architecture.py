@@ -189,7 +189,7 @@ def test_importing_loads_neither_files_nor_anything_heavy():
     code = "import minidense, sys; print(*sys.modules)"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "minidense.model" in output
-    late = ("minidense.files", "tqdm", "matplotlib", "scipy", "pandas")
+    late = ("minidense.files", "minidense.tables", "tqdm", "matplotlib", "scipy", "pandas")
     assert [name for name in output if name.startswith(late)] == []
 
 

@@ -1,5 +1,6 @@
 """TablePreprocessor: the outcome of each kind of column, to the last bit the same after saving, copying and export."""
 
+import ast
 import copy
 import datetime as dt
 import json
@@ -63,6 +64,13 @@ def test_the_largest_and_the_smallest_numbers(values):
     assert np.isfinite(found).all()
     assert (np.abs(found) <= 3).all()
     assert (np.diff(found[: len(values)]) >= 0).all()
+
+
+def test_a_range_that_no_number_has():
+    table = fitted([-1.7e308] * 2 + [1.7e308] * 2)
+    low, high = np.ravel(outcome(table, [-1.7e308, 1.7e308]))
+    assert low < 0 < high
+    assert type(table).from_config(table.get_config()).fitted == table.fitted
 
 
 @given(st.lists(st.floats(-1e9, 1e9) | st.just(nan), min_size=1, max_size=20))
@@ -239,6 +247,14 @@ def test_text_that_was_numbers_or_dates():
         outcome(fitted(["1", "2"]), [1, 2])
     with pytest.raises(TypeError, match="x: column 'c': expected dates, as in fit, got text"):
         outcome(fitted(np.array(["2020"], "M8[s]")), ["2020"])
+
+
+def test_a_constant_column_is_still_looked_at():
+    with pytest.raises(TypeError, match="x: column 'c': expected text, as in fit, got numbers"):
+        outcome(fitted(["a", "a"]), [1])
+    for column in (["a", "a"], [1, 1], [None]):
+        with pytest.raises(ValueError, match="x: row 0, column 'c' is inf"):
+            outcome(fitted(column), [np.inf])
 
 
 def test_a_failed_fit_changes_nothing():
@@ -494,6 +510,21 @@ def test_names_and_values_cannot_end_a_string_of_an_exported_file():
     x = dict.fromkeys(names, names)
     table = md.TablePreprocessor().fit(x)
     assert exported(table)(x).tolist() == table.transform(x).tolist()
+
+
+def test_the_names_in_an_exported_file_are_not_those_of_an_exported_network(table, tmp_path):
+    def names(source):
+        nodes = ast.parse(source).body
+        found = {name for node in nodes for name in [getattr(node, "name", None)] if name}
+        return found | {part.id for node in nodes if isinstance(node, ast.Assign) for part in node.targets}
+
+    layers = [md.Dense(4), md.GELU(), md.Dense(4), md.Sigmoid(), md.LayerNormalization(), md.Dense(3), md.Softmax()]
+    model = md.Sequential(layers, rng=0).build(5)
+    model.compile(loss="sparse_categorical_crossentropy")
+    model.export_numpy(tmp_path / "model.py")
+    of_network = names((tmp_path / "model.py").read_text())
+    assert {"predict", "predict_classes", "layers", "CLASS_NAMES"} <= of_network
+    assert not names(table.as_numpy()) & of_network
 
 
 def test_each_name_in_an_exported_file_is_defined_once():

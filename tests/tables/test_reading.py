@@ -45,6 +45,8 @@ COLUMNS = {
     "time spans": ([dt.timedelta(days=1, microseconds=250000), None], "time spans", [DAY + 0.25, None]),
     "time spans of NumPy": (np.array([90], "m8[m]"), "time spans", [5400.0]),
     "objects of NumPy": (np.array([np.datetime64("1970-01-02"), None], object), "dates", [DAY, None]),
+    "steps of 25 s": (np.array([2], "M8[25s]"), "dates", [50.0]),
+    "objects of NumPy, spans": (np.array([np.timedelta64(3, "s"), None], object), "time spans", [3.0, None]),
     "masked": (np.ma.array([1, 2, 3], mask=[0, 1, 0]), "numbers", [1.0, None, 3.0]),
     "masked dates": (np.ma.array(np.array([10**9, 0], "M8[ns]"), mask=[0, 1]), "dates", [1.0, None]),
     "masked text": (np.ma.array(["a", "b"], mask=[1, 0]), "text", [None, "b"]),
