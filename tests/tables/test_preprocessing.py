@@ -1,6 +1,5 @@
 """TablePreprocessor: the outcome of each kind of column, to the last bit the same after saving, copying and export."""
 
-import ast
 import copy
 import datetime as dt
 import json
@@ -9,6 +8,7 @@ import os
 import pickle
 import re
 import subprocess
+import symtable
 import sys
 
 import numpy as np
@@ -514,9 +514,8 @@ def test_names_and_values_cannot_end_a_string_of_an_exported_file():
 
 def test_the_names_in_an_exported_file_are_not_those_of_an_exported_network(table, tmp_path):
     def names(source):
-        nodes = ast.parse(source).body
-        found = {name for node in nodes for name in [getattr(node, "name", None)] if name}
-        return found | {part.id for node in nodes if isinstance(node, ast.Assign) for part in node.targets}
+        table = symtable.symtable(source, "a file", "exec")
+        return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned()}
 
     layers = [md.Dense(4), md.GELU(), md.Dense(4), md.Sigmoid(), md.LayerNormalization(), md.Dense(3), md.Softmax()]
     model = md.Sequential(layers, rng=0).build(5)
