@@ -25,6 +25,7 @@ from minidense.layers import (
     Dense,
     Dropout,
     Elementwise,
+    EmbedColumns,
     Embedding,
     Exponential,
     Flatten,
@@ -81,6 +82,7 @@ from minidense.training.history import History
 
 if TYPE_CHECKING:
     from minidense import datasets
+    from minidense.tables.preprocessing import TablePreprocessor
     from minidense.teaching.gradcheck import check_layer, check_loss
 
 __all__ = [
@@ -109,6 +111,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Elementwise",
+    "EmbedColumns",
     "Embedding",
     "Exponential",
     "Flatten",
@@ -150,6 +153,7 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "Softplus",
     "Softsign",
+    "TablePreprocessor",
     "Tanh",
     "TargetLoss",
     "TopKAccuracy",
@@ -176,6 +180,7 @@ _WHEN_USED = {
     "check_layer": "minidense.teaching.gradcheck",
     "check_loss": "minidense.teaching.gradcheck",
     "datasets": "",
+    "TablePreprocessor": "minidense.tables.preprocessing",
 }
 """Public names that are imported on first use, and the module that has them; "" for a module of that name."""
 

@@ -107,8 +107,8 @@ def as_features(x: Any, what: str = "x") -> Rows:
 _KINDS = {"O": "objects", "U": "strings", "T": "strings", "S": "bytes", "c": "complex numbers", "M": "dates",
           "m": "time spans"}  # fmt: skip
 _ADVICE = {
-    "strings": "Encode strings as numbers, such as one column of 0 and 1 for each value.",
-    "categories": "Encode categories as numbers, such as one column of 0 and 1 for each category.",
+    "strings": "Encode strings as numbers, as md.TablePreprocessor does.",
+    "categories": "Encode categories as numbers, as md.TablePreprocessor does.",
     "dates": "Convert dates to numbers, such as days since the first.",
     "time spans": "Convert time spans to numbers, such as seconds.",
 }

@@ -34,9 +34,10 @@ from minidense.metrics import Metric
 from minidense.network import Network
 from minidense.optimizers import Optimizer
 from minidense.schedules import Schedule
+from minidense.tables.preprocessing import TablePreprocessor
 
 _PLAIN = (type(None), bool, int, str)
-_KINDS = (Layer, Optimizer, Loss, Metric, Schedule, WithArguments, Regularizer, Constraint)
+_KINDS = (Layer, Optimizer, Loss, Metric, Schedule, WithArguments, Regularizer, Constraint, TablePreprocessor)
 """Of the library's objects, those that can be in a file."""
 
 _NAMED: dict[str, Mapping[str, Any]] = {"object": LIBRARY, "function": FUNCTIONS}  # what needs no caller's help

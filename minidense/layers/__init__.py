@@ -28,7 +28,7 @@ from minidense.layers.activations import (
 from minidense.layers.base import Layer
 from minidense.layers.composite import Chain, Concatenate, Residual
 from minidense.layers.dense import Dense
-from minidense.layers.embedding import CategoryEncoding, Embedding
+from minidense.layers.embedding import CategoryEncoding, EmbedColumns, Embedding
 from minidense.layers.noise import Dropout, GaussianNoise
 from minidense.layers.normalization import BatchNormalization, LayerNormalization, Normalization, RMSNormalization
 from minidense.layers.shaping import Flatten, Input, Rescaling, Reshape
@@ -48,6 +48,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Elementwise",
+    "EmbedColumns",
     "Embedding",
     "Exponential",
     "Flatten",

@@ -1,12 +1,13 @@
-"""Layers whose input is categories, as whole numbers: ``Embedding``, ``CategoryEncoding``."""
+"""Layers whose input is categories, as whole numbers: ``Embedding``, ``EmbedColumns``, ``CategoryEncoding``."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
-from minidense.core.arguments import lookup, whole_number
+from minidense.core.arguments import lookup, shown, whole_number
 from minidense.core.types import Array, Shape
 from minidense.layers.base import Layer
 from minidense.layers.constraints import Constraint, get_constraint
@@ -124,12 +125,93 @@ class CategoryEncoding(Layer, library=True):
         return np.zeros(self.x_shape, dy.dtype)
 
 
-def _categories(layer: Layer, x: Array, count: int) -> Array:
-    """``x`` as integers. Raises ValueError for what is no whole number from 0 to count - 1."""
+class EmbedColumns(Layer, library=True):
+    """A vector for each category in some columns of a table; the other columns stay as they are, and come first.
+
+    columns: a dict from a column's position to its number of categories; these columns have whole numbers from 0 to
+    that number - 1: ``EmbedColumns(table.embedded_)`` after ``table = md.TablePreprocessor().fit(x)``. width: the
+    length of a vector. (n, d) becomes (n, d - c + c * width) for c columns. All vectors are rows of one parameter E,
+    those of the first column first. The embedded columns have no gradient: dx is 0 there.
+    Raises ValueError for other numbers, with the first one.
+
+    >>> import minidense as md
+    >>> md.Sequential([EmbedColumns({1: 4}, 2, "ones")]).build(3).predict([[7, 3, 8]])
+    array([[7., 8., 1., 1.]], dtype=float32)
+    """
+
+    rowwise = True
+    caches = ("rows",)
+    _discrete = True
+
+    E: Array
+    dE: Array
+    places: Array
+    """The positions of the embedded columns, in rising order."""
+    others: Array
+    """The positions of the other columns."""
+    counts: Array
+    """The number of categories of each embedded column."""
+    starts: Array
+    """The row of E where each embedded column's vectors start."""
+
+    def __init__(
+        self,
+        columns: Mapping[int, int],
+        width: int = 8,
+        embeddings_initializer: str | float | Array | Initializer = "uniform",
+    ) -> None:
+        what = "EmbedColumns: columns"
+        if not isinstance(columns, Mapping) or not columns:
+            raise TypeError(f"{what}: expected a dict from a position to a number of categories, got {shown(columns)}.")
+        self.columns = {
+            whole_number(f"{what}: a position", place, 0): whole_number(f"{what}[{place}]", columns[place])
+            for place in sorted(columns)
+        }
+        self.width = whole_number("EmbedColumns: width", width)
+        self.embeddings_initializer = get_initializer(embeddings_initializer)
+
+    def build(self, input_shape: Shape) -> Shape:
+        self.places, self.counts = np.array(list(self.columns)), np.array(list(self.columns.values()))
+        if len(input_shape) != 1 or self.places[-1] >= input_shape[0]:
+            raise ValueError(
+                f"{self._where}: expected rows of at least {self.places[-1] + 1} columns, got {input_shape} per sample."
+            )
+        self.others = np.setdiff1d(np.arange(input_shape[0]), self.places)
+        self.starts = np.cumsum(self.counts) - self.counts
+        self.param("E", (int(self.counts.sum()), self.width), self.embeddings_initializer)
+        return (len(self.others) + len(self.places) * self.width,)
+
+    def as_numpy(self) -> str:
+        return (
+            "vectors = E[x[:, places].astype(int) + starts]\n"
+            "x = np.concatenate([x[:, others], vectors.reshape(len(x), -1)], axis=1)"
+        )
+
+    def _examples(self, rng: np.random.Generator, n: int) -> Array:
+        x = super()._examples(rng, n)
+        x[:, self.places] = rng.integers(self.counts, size=(n, len(self.counts)))
+        return x
+
+    def forward(self, x: Array) -> Array:
+        self.rows = _categories(self, x[:, self.places], self.counts) + self.starts
+        return np.concatenate([x[:, self.others], self.E[self.rows].reshape(len(x), -1)], axis=1)
+
+    def backward(self, dy: Array) -> Array:
+        kept = len(self.others)
+        self.dE[...] = 0
+        np.add.at(self.dE, self.rows.reshape(-1), dy[:, kept:].reshape(-1, self.width))
+        dx = np.zeros((len(dy), kept + len(self.places)), dy.dtype)
+        dx[:, self.others] = dy[:, :kept]
+        return dx
+
+
+def _categories(layer: Layer, x: Array, count: int | Array) -> Array:
+    """``x`` as integers. Raises ValueError for what is no whole number from 0 to count - 1, that of its column."""
     wrong = ~((x >= 0) & (x < count) & (x == np.floor(x)))
     if wrong.any():
         index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        most = np.broadcast_to(count, x.shape)[index] - 1
         raise ValueError(
-            f"{layer._where}: expected whole numbers from 0 to {count - 1}, got {x[index]:g} in row {index[0]}."
+            f"{layer._where}: expected whole numbers from 0 to {most}, got {x[index]:g} in row {index[0]}."
         )
     return x.astype(np.intp)

@@ -74,7 +74,7 @@ def test_categories_are_no_numbers(values):
     for others in ({}, {"a": [1.0, 2.0]}):
         frame = pandas.DataFrame({**others, "size": pandas.Categorical(values)})
         with pytest.raises(
-            TypeError, match=r"got categories in the column 'size'. Encode categories as numbers, such as"
+            TypeError, match=r"got categories in the column 'size'. Encode categories as numbers, as md.Table"
         ):
             as_features(frame)
     with pytest.raises(TypeError, match=r"^sample_weight: expected real numbers, got categories. Encode"):

@@ -81,14 +81,16 @@ def test_every_layer_of_the_library_is_here():
         md.Flatten,
         md.Embedding,
         md.CategoryEncoding,
+        md.EmbedColumns,
         md.Activation,
         md.Input,
     }  # tested below, or replaced
 
 
-@pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count", "embedding"])
+@pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count", "embedding", "columns"])
 def test_layers_of_categories(mode, tmp_path):
-    first = md.Embedding(5, 3) if mode == "embedding" else md.CategoryEncoding(5, mode)
+    others = {"embedding": lambda: md.Embedding(5, 3), "columns": lambda: md.EmbedColumns({2: 7, 1: 5}, 3)}
+    first = others[mode]() if mode in others else md.CategoryEncoding(5, mode)
     model = randomized([first, md.Flatten(), md.Dense(2)], (4,))
     predict = exported(model, tmp_path / "model.py")
     assert_same_bits(predict, model, random.integers(0, 5, (9, 4)).astype("float32"))
