@@ -429,6 +429,7 @@ class Sequential(KerasMethods):
             feed = checks.feed(*checks.rows(x, checks.learn(y), weights, columns=columns), len(x))
             if update:
                 optimizer.check_rates(piece.name for piece in self.network.pieces())
+                optimizer.check_run(None)
             if not self.built:
                 self.network.allocate()
             report = Report(loss, checks.row_loss, self.metrics, self.weighted_metrics)
