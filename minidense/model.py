@@ -739,8 +739,8 @@ class Sequential(KerasMethods):
 
     def _check_last_layer(self, loss: Loss) -> None:
         if trunk := self.network.trunk(loss.includes):
+            loss.check_included(self.network.children[-1] if len(trunk) < len(self.network.children) else None)
             loss.check_last_layer(trunk[-1])
-            loss.check_included(len(trunk) < len(self.network.children))
 
     def _built_shapes(self) -> tuple[Shape, Shape]:
         network = self.network
