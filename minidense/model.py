@@ -429,6 +429,7 @@ class Sequential(KerasMethods):
             feed = checks.feed(*checks.rows(x, checks.learn(y), weights, columns=columns), len(x))
             if update:
                 optimizer.check_rates(piece.name for piece in self.network.pieces())
+                optimizer.check_run(None)
             if not self.built:
                 self.network.allocate()
             report = Report(loss, checks.row_loss, self.metrics, self.weighted_metrics)
@@ -738,8 +739,8 @@ class Sequential(KerasMethods):
 
     def _check_last_layer(self, loss: Loss) -> None:
         if trunk := self.network.trunk(loss.includes):
+            loss.check_included(self.network.children[-1] if len(trunk) < len(self.network.children) else None)
             loss.check_last_layer(trunk[-1])
-            loss.check_included(len(trunk) < len(self.network.children))
 
     def _built_shapes(self) -> tuple[Shape, Shape]:
         network = self.network

@@ -82,6 +82,8 @@ class Optimizer(Configurable):
     _add_scaled: AddScaled
     _scratch: dict[str, Array]
     _owner: weakref.ref[Any] | None = None
+    _run: tuple[int, int] | None = None
+    """While ``fit`` runs: the number of its first update, and how many it has if that is known."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)  # a subclass may not call __init__
@@ -143,7 +145,11 @@ class Optimizer(Configurable):
         eta = self._learning_rate
         if not callable(eta):
             return eta
-        return real_number(f"{type(self).__name__}: learning_rate", eta(self.iterations), at_least=0)
+        if self._run is not None and isinstance(eta, schedules.Schedule):
+            value = eta.in_run(self.iterations, *self._run)
+        else:
+            value = eta(self.iterations)
+        return real_number(f"{type(self).__name__}: learning_rate", value, at_least=0)
 
     def update(self, theta: Array, grad: Array) -> None:
         """Make one update: change ``theta`` in place, given ``grad``, which is not changed. Both are (p,).
@@ -162,8 +168,7 @@ class Optimizer(Configurable):
 
     def apply(self, theta: Array, grad: Array) -> None:
         """``update`` under the current floating-point settings. Whatever can fail comes before any change."""
-        if type(self.iterations) is not int or self.iterations < 0:  # powers of a NumPy integer are rounded otherwise
-            self.__dict__["iterations"] = whole_number(f"{type(self).__name__}: iterations", self.iterations, 0)
+        self._check_iterations()
         eta = self.rate
         finish = None
         if self._extended:
@@ -270,8 +275,36 @@ class Optimizer(Configurable):
                     f"{nearest(key, names)} The parameters: {', '.join(names)[:1000]}."
                 )
 
+    def _check_iterations(self) -> None:
+        if type(self.iterations) is not int or self.iterations < 0:  # powers of a NumPy integer are rounded otherwise
+            self.__dict__["iterations"] = whole_number(f"{type(self).__name__}: iterations", self.iterations, 0)
+
+    def begin_run(self, made: int, updates: int | None) -> None:
+        """For the learning rate: a run of so many updates, None if unknown, has begun, and made the first ones."""
+        self._check_iterations()
+        self.__dict__["_run"] = None if updates is None else (self.iterations - made, max(1, updates))
+
+    def end_run(self) -> None:
+        """Forget the run."""
+        self.__dict__["_run"] = None
+
+    @property
+    def knows_rate(self) -> bool:
+        """Whether ``rate`` is known now: a schedule by shares of the run has none outside ``fit``."""
+        eta = self._learning_rate
+        return self._run is not None or not (isinstance(eta, schedules.Schedule) and eta.by_share)
+
+    def check_run(self, updates: int | None) -> None:
+        """Raise ValueError if the learning rate depends on how many updates the run has, and that is not known."""
+        if updates is None and not self.knows_rate:
+            raise ValueError(
+                f"{type(self).__name__}: learning_rate: {self._learning_rate!r} goes by the share of the run that is "
+                f"over, and the number of its updates is not known here. Use fit with arrays or with steps_per_epoch, "
+                f"or a schedule of the step."
+            )
+
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_scratch", "_owner")}
+        return {name: value for name, value in vars(self).items() if name not in ("_scratch", "_owner", "_run")}
 
     def check_owner(self, model: Any) -> None:
         """Raise ValueError if its state is that of another model, which still exists."""

@@ -1,4 +1,7 @@
-"""Learning-rate schedules: callables of the step, counted from 0. Any function of the step can be used instead."""
+"""Learning-rate schedules: callables of the step, counted from 0. Any function of the step can be used instead.
+
+``OfRun`` and ``CosLog4`` go by the share of the run of ``fit`` that is over, instead of the step.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,13 @@ class Schedule(Configurable):
     def __call__(self, step: int) -> float:
         """The learning rate of the update number ``step``, from 0."""
         raise to_define(self.__call__)
+
+    by_share: bool = False
+    """Whether the rate depends on when the run of ``fit`` began, and how many updates it has."""
+
+    def in_run(self, step: int, first: int, updates: int) -> float:
+        """The learning rate of update number ``step`` in a run of so many updates, the first of that number."""
+        return self(step)
 
 
 class Constant(Schedule, library=True):
@@ -226,6 +236,71 @@ def _half_cosine(share: float, height: float, alpha: float) -> float:
     return (1 - alpha) * height * 0.5 * (1 + math.cos(math.pi * share)) + alpha
 
 
+class _ByShare(Schedule):
+    """Base of the schedules that go by the share of the run that is over, from 0 at its first update to 1 at its end.
+
+    A run is one ``fit``, of ``epochs - initial_epoch`` epochs; one that is resumed goes on in the run that was saved.
+    Elsewhere there is no rate: ``train_on_batch``, and ``fit`` with a source that does not say its number of batches,
+    raise ValueError.
+    """
+
+    by_share = True
+
+    def at(self, share: float) -> float:
+        """The learning rate at that share of the run."""
+        raise to_define(self.at)
+
+    def __call__(self, step: int) -> float:
+        raise ValueError(
+            f"{self!r} gives the learning rate by the share of the run that is over, and there is a run in fit only. "
+            f"Use fit, or a schedule of the step."
+        )
+
+    def in_run(self, step: int, first: int, updates: int) -> float:
+        return self.at((step - first) / updates)
+
+
+class OfRun(_ByShare, library=True):
+    """``schedule(t)``, where t is the share of the run of ``fit`` that is over: 0 at its first update, 1 at its end.
+
+    schedule: another schedule, whose steps are then whole runs, or a function of t. So a cosine over the whole run is
+    ``OfRun(CosineDecay(0.1, decay_steps=1))``. A warm-up goes around it, not within: ``WarmUp(OfRun(...), 100)``; that
+    of CosineDecay, which has shares of steps too, may be within.
+
+    >>> OfRun(CosineDecay(1.0, decay_steps=1)).in_run(75, first=50, updates=50)
+    0.5
+    """
+
+    def __init__(self, schedule: Callable[[float], float]) -> None:
+        super().__init__()
+        self.schedule: Callable[[float], float] = function_of("OfRun: schedule", schedule)
+        if isinstance(schedule, _ByShare | WarmUp):
+            raise ValueError(
+                f"OfRun: schedule: {schedule!r} cannot be in OfRun; for a warm-up, WarmUp(OfRun(...), 100)."
+            )
+
+    def at(self, share: float) -> float:
+        return self.schedule(share)
+
+
+class CosLog4(_ByShare, library=True):
+    """``learning_rate (1 - cos(2 pi log2(1 + 15 t))) / 2``: four waves, each twice as long as the one before.
+
+    (Holzmüller et al., 2024, "Better by default", RealMLP.) t is the share of the run of ``fit`` that is over, as for
+    OfRun. The rate is 0 at t = 0, 1/15, 3/15, 7/15 and 1.
+
+    >>> [round(CosLog4(1.0).at(fifteenths / 15), 3) for fifteenths in (0, 1, 2, 3)]
+    [0.0, 0.0, 0.93, 0.0]
+    """
+
+    def __init__(self, learning_rate: float) -> None:
+        super().__init__()
+        self.learning_rate = real_number("CosLog4: learning_rate", learning_rate, above=0)
+
+    def at(self, share: float) -> float:
+        return self.learning_rate * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * share))) / 2
+
+
 class WarmUp(Schedule, library=True):
     """A linear warm-up: over ``steps`` steps the rate rises to the first one of ``schedule``, which then follows.
 
@@ -240,10 +315,24 @@ class WarmUp(Schedule, library=True):
         self.schedule = function_of("WarmUp: schedule", schedule)
         self.steps = whole_number("WarmUp: steps", steps)
 
+    @property
+    def by_share(self) -> bool:  # type: ignore[override]
+        return isinstance(self.schedule, Schedule) and self.schedule.by_share
+
     def __call__(self, step: int) -> float:
+        return self._rate(step, self.schedule)
+
+    def in_run(self, step: int, first: int, updates: int) -> float:
+        begin = max(first, self.steps)  # what is left of the run after the warm-up is a run of its own
+        rest, schedule = max(1, first + updates - begin), self.schedule
+        if not isinstance(schedule, Schedule):
+            return self(step)
+        return self._rate(step, lambda after: schedule.in_run(after, begin - self.steps, rest))
+
+    def _rate(self, step: int, schedule: Callable[[int], float]) -> float:
         if step < self.steps:
-            return self.schedule(0) * (step + 1) / self.steps
-        return self.schedule(step - self.steps)
+            return schedule(0) * (step + 1) / self.steps
+        return schedule(step - self.steps)
 
 
 if not TYPE_CHECKING:

@@ -100,6 +100,7 @@ def test_a_schedule_that_ends_at_zero_says_so():
         lambda: s.PolynomialDecay(0.1, 10, -0.1),
         lambda: s.PolynomialDecay(0.1, 10, power=-1.0),
         lambda: s.InverseTimeDecay(0.1, -10, 0.5),
+        lambda: s.CosLog4(0.0),
     ],
 )
 def test_what_they_refuse(make):
@@ -132,3 +133,135 @@ def test_arguments_set_later_are_checked_and_count(schedule, name, right, wrong)
     assert rates(schedule) == rates(type(schedule).from_config(schedule.get_config())) != before
     assert LIBRARY[type(schedule).__name__] is type(schedule)
     assert state_dict(schedule) == {}
+
+
+# ------------------------------------------------------------------ shares of a run
+
+
+class Rates(md.Callback):
+    """The learning rate of each update."""
+
+    def __init__(self):
+        self.found = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.found.append(self.model.optimizer.rate)
+
+
+def fitted(schedule, *, model=None, n=50, **options):
+    """The model, and the rates of its updates: 5 an epoch."""
+    model = model or md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(schedule))
+    rates = Rates()
+    x, y = np.random.default_rng(0).normal(size=(n, 4)), np.arange(n) % 3
+    model.fit(x, y, **{"batch_size": 10, "verbose": 0, "callbacks": [rates], **options})
+    return model, rates.found
+
+
+def test_the_share_of_the_run_goes_from_0_to_1_in_each_fit():
+    model, rates = fitted(s.OfRun(lambda t: 1 - t), epochs=4)
+    assert rates == [1 - step / 20 for step in range(20)]
+    _, rates = fitted(None, model=model, epochs=2, n=31)  # the last batch is of one row
+    assert rates == [1 - step / 8 for step in range(8)]
+    _, rates = fitted(None, model=model, epochs=5, initial_epoch=3)
+    assert rates == [1 - step / 10 for step in range(10)]
+    _, rates = fitted(None, model=model, epochs=2, gradient_accumulation_steps=2)
+    assert rates == [1 - step / 6 for step in range(6)]
+
+
+def test_other_schedules_in_shares_of_the_run():
+    """Each with the run as its unit is the same as with its number of updates."""
+    pairs = [
+        (CosineDecay(0.1, 1, alpha=0.1), CosineDecay(0.1, 20, alpha=0.1)),
+        (CosineDecay(0.0, 0.7, 0, None, 0.1, 0.25), CosineDecay(0.0, 14, 0, None, 0.1, 5)),
+        (s.PolynomialDecay(0.1, 0.5, power=2.0), s.PolynomialDecay(0.1, 10, power=2.0)),
+        (ExponentialDecay(0.1, 0.25, 0.5, staircase=True), ExponentialDecay(0.1, 5, 0.5, staircase=True)),
+        (PiecewiseConstantDecay([0.5, 0.75], [0.3, 0.2, 0.1]), PiecewiseConstantDecay([10, 15], [0.3, 0.2, 0.1])),
+        (s.CosineDecayRestarts(0.1, 0.25, 1.0), s.CosineDecayRestarts(0.1, 5, 1.0)),
+    ]  # fmt: skip
+    for share, whole in pairs:
+        assert fitted(s.OfRun(share), epochs=4)[1] == pytest.approx(fitted(whole, epochs=4)[1], rel=1e-12)
+
+
+def test_cos_log_4_is_its_definition():
+    _, rates = fitted(s.CosLog4(0.4), epochs=3)
+    t = np.arange(15) / 15
+    np.testing.assert_allclose(rates, 0.4 * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * t))) / 2, atol=1e-15)
+    schedule = s.CosLog4(1.0)
+    assert [schedule.at(share) for share in (0, 1 / 15, 3 / 15, 7 / 15, 1)] == pytest.approx([0] * 5, abs=1e-12)
+    peaks = [(2 ** (wave + 0.5) - 1) / 15 for wave in range(4)]
+    assert [schedule.at(share) for share in peaks] == pytest.approx([1] * 4)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7, 20, 30])
+def test_a_warm_up_before_what_is_left_of_the_run(steps):
+    model, rates = fitted(WarmUp(s.OfRun(lambda t: 1 - t), steps), epochs=4)
+    warm = [(step + 1) / steps for step in range(min(20, steps))]
+    assert rates == pytest.approx([*warm, *(1 - step / (20 - steps) for step in range(20 - steps))])
+    _, rates = fitted(None, model=model, epochs=4)  # the next run has what the first has left of the warm-up
+    left = max(0, steps - 20)
+    warm = [(step + 1) / steps for step in range(20, 20 + left)]
+    assert rates == pytest.approx([*warm, *(1 - step / (20 - left) for step in range(20 - left))])
+
+
+def test_where_there_is_no_run_it_says_so():
+    x, y = np.zeros((4, 4)), [0, 1, 2, 0]
+    for schedule in (s.CosLog4(0.1), s.OfRun(CosineDecay(0.1, 1)), WarmUp(s.CosLog4(0.1), 3)):
+        model = md.Sequential([md.Dense(3)], rng=0).compile(md.Adam(schedule))
+        with pytest.raises(
+            ValueError, match=r"Adam: learning_rate: .* goes by the share .* Use fit with arrays or with"
+        ):
+            model.train_on_batch(x, y)
+        with pytest.raises(ValueError, match="the number of its updates is not known here"):
+            model.fit(((x, y) for _ in range(3)), verbose=0)
+        assert not model.built
+        model.fit(((x, y) for _ in range(6)), steps_per_epoch=3, epochs=2, verbose=0)
+        assert model.optimizer.iterations == 6
+        before = model.theta.copy()
+        with pytest.raises(ValueError, match="there is a run in fit only"):
+            model.optimizer.update(model.theta, model.grad)
+        with pytest.raises(ValueError, match="there is a run in fit only"):
+            _ = copy.deepcopy(model).optimizer.rate
+        assert np.array_equal(model.theta, before)
+    for wrong in (s.CosLog4(0.1), s.OfRun(Constant(0.1)), WarmUp(Constant(0.1), 3)):
+        with pytest.raises(ValueError, match=r"cannot be in OfRun; for a warm-up, WarmUp\(OfRun"):
+            s.OfRun(wrong)
+
+
+def test_a_loss_that_is_not_finite_is_told_in_and_outside_a_run():
+    x = np.full((4, 4), 1e30)
+    model = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(s.OfRun(Constant(0.25))), "mse")
+    with pytest.raises(FloatingPointError, match=r"Try a smaller learning rate \(it is 0.25\), or inputs"):
+        model.fit(x, np.zeros((4, 3)), verbose=0)
+    with pytest.raises(FloatingPointError, match="Try inputs of about unit size"):
+        model.loss_and_grad(x, np.zeros((4, 3)))
+
+
+def test_the_run_is_over_when_fit_fails():
+    model = md.Sequential([md.Dense(3)], rng=0).compile(md.SGD(s.CosLog4(0.1)))
+
+    def interrupt(epoch, logs):
+        twin = copy.deepcopy(model)
+        assert model.optimizer.rate > 0
+        with pytest.raises(ValueError, match="there is a run in fit only"):
+            _ = twin.optimizer.rate
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fitted(None, model=model, epochs=2, callbacks=[md.callbacks.LambdaCallback(on_epoch_end=interrupt)])
+    with pytest.raises(ValueError, match="there is a run in fit only"):
+        _ = model.optimizer.rate
+
+
+class Halving(s.Schedule):
+    """One's own: the rate halves with each tenth of the run."""
+
+    def __call__(self, step):
+        return 0.1
+
+    def in_run(self, step, first, updates):
+        return 0.1 * 0.5 ** (10 * (step - first) // updates)
+
+
+def test_a_schedule_of_ones_own_may_know_the_run():
+    _, rates = fitted(Halving(), epochs=4)
+    assert rates == [0.1 * 0.5 ** (step // 2) for step in range(20)]

@@ -4,7 +4,13 @@ from typing import TYPE_CHECKING
 
 from minidense.callbacks.base import Callback, LambdaCallback
 from minidense.callbacks.checkpoint import BackupAndRestore, ModelCheckpoint
-from minidense.callbacks.monitors import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau, TerminateOnNaN
+from minidense.callbacks.monitors import (
+    EarlyStopping,
+    KeepBest,
+    LearningRateScheduler,
+    ReduceLROnPlateau,
+    TerminateOnNaN,
+)
 from minidense.callbacks.reporting import CSVLogger, GradientHealth, History
 from minidense.core.instead import module_attribute
 
@@ -15,6 +21,7 @@ __all__ = [
     "EarlyStopping",
     "GradientHealth",
     "History",
+    "KeepBest",
     "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",

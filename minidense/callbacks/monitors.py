@@ -97,7 +97,47 @@ class Monitor(Callback):
         return upwards
 
 
-class EarlyStopping(Monitor, library=True):
+class _Keeping(Monitor):
+    """Base of the monitors that can restore the parameters and buffers of the best epoch at the end."""
+
+    saved: ClassVar[tuple[str, ...]] = ("best_epoch", "_kept")
+
+    best_epoch: int | None
+    _kept: list[Array] | None
+    """The parameters and the buffers of the best epoch."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.best_epoch = self._kept = None
+        self.outcome = ""
+
+    def on_train_begin(self, logs: Logs) -> None:
+        self.reset()
+
+    def _note(self, epoch: int, keep: bool = True) -> None:
+        """This epoch is the best; keep what it has."""
+        self.best_epoch = epoch
+        if keep:
+            self._kept = [vector.copy() for vector in self._vectors()]
+
+    def _restored(self) -> list[str]:
+        """Restore what was kept, if anything; return what to say, if that was a change."""
+        if self._kept is None or self.best_epoch is None:
+            return []
+        vectors = list(zip(self._vectors(), self._kept, strict=True))
+        changed = not all(np.array_equal(vector, kept) for vector, kept in vectors)
+        interrupts = current()
+        interrupts.hold()  # all of it, or none
+        for vector, kept in vectors:
+            vector[...] = kept
+        interrupts.release()
+        return [f"weights of epoch {self.best_epoch + 1} restored"] * changed
+
+    def _vectors(self) -> list[Array]:
+        return [self.model.theta, *self.model.network.all_buffers]
+
+
+class EarlyStopping(_Keeping, library=True):
     """Stop when a metric has not improved for ``patience`` epochs.
 
     monitor: the metric's name. min_delta: the smallest change that counts as an improvement. mode: "min", "max", or
@@ -113,12 +153,9 @@ class EarlyStopping(Monitor, library=True):
     EarlyStopping(patience=3)
     """
 
-    saved = ("stopped_epoch", "best_epoch", "_kept")
+    saved = ("stopped_epoch",)
 
     stopped_epoch: int | None
-    best_epoch: int | None
-    _kept: list[Array] | None
-    """The parameters and the buffers of the best epoch."""
 
     def __init__(
         self,
@@ -139,20 +176,14 @@ class EarlyStopping(Monitor, library=True):
 
     def reset(self) -> None:
         super().reset()
-        self.stopped_epoch = self.best_epoch = self._kept = None
-        self.outcome = ""
-
-    def on_train_begin(self, logs: Logs) -> None:
-        self.reset()
+        self.stopped_epoch = None
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if epoch < self.start_from_epoch or self.absent(logs):
             return
         self.wait += 1
         if self.improved(logs):
-            self.best_epoch = epoch
-            if self.restore_best_weights:
-                self._kept = [vector.copy() for vector in self._vectors()]
+            self._note(epoch, keep=self.restore_best_weights)
             if self.baseline is None or self.is_better(self.best, self.baseline):
                 self.wait = 0
             return
@@ -164,19 +195,39 @@ class EarlyStopping(Monitor, library=True):
         said = []
         if self.stopped_epoch is not None:
             said.append(f"early stopping, {self.monitor} has not improved for {self.wait} epoch{'s' * (self.wait > 1)}")
-        if self._kept is not None and self.best_epoch is not None:
-            vectors = list(zip(self._vectors(), self._kept, strict=True))
-            if not all(np.array_equal(vector, kept) for vector, kept in vectors):
-                said.append(f"weights of epoch {self.best_epoch + 1} restored")
-            interrupts = current()
-            interrupts.hold()  # all of it, or none
-            for vector, kept in vectors:
-                vector[...] = kept
-            interrupts.release()
-        self.outcome = "; ".join(said)
+        self.outcome = "; ".join([*said, *self._restored()])
 
-    def _vectors(self) -> list[Array]:
-        return [self.model.theta, *self.model.network.all_buffers]
+
+class KeepBest(_Keeping, library=True):
+    """At the end of training, restore the parameters and buffers of the best epoch. It does not stop the run.
+
+    last: of epochs with the same best value, the last is restored; with False, the first. NaN is never the best. The
+    other arguments, and the errors of ``fit``, are those of EarlyStopping.
+
+    >>> KeepBest("val_accuracy")
+    KeepBest(monitor='val_accuracy')
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        last: bool = True,
+        min_delta: float = 0.0,
+        verbose: int = 0,
+    ) -> None:
+        super().__init__(monitor, min_delta, 0, mode)
+        self.last = flag("KeepBest: last", last)
+        self.verbose = verbosity("KeepBest", verbose)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        if self.absent(logs):
+            return
+        if self.improved(logs) or (self.last and logs[self.monitor] == self.best):
+            self._note(epoch)
+
+    def on_train_end(self, logs: Logs) -> None:
+        self.outcome = "; ".join(self._restored())
 
 
 class ReduceLROnPlateau(Monitor, library=True):

@@ -31,6 +31,7 @@ from minidense.layers.dense import Dense
 from minidense.layers.embedding import CategoryEncoding, EmbedColumns, Embedding
 from minidense.layers.noise import Dropout, GaussianNoise
 from minidense.layers.normalization import BatchNormalization, LayerNormalization, Normalization, RMSNormalization
+from minidense.layers.packed import MembersMean, PackedDense, Scale
 from minidense.layers.shaping import Flatten, Input, Rescaling, Reshape
 
 Identity, InputLayer = Linear, Input  # Keras' other names
@@ -62,14 +63,17 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "MembersMean",
     "Mish",
     "Normalization",
     "PReLU",
+    "PackedDense",
     "RMSNormalization",
     "ReLU",
     "Rescaling",
     "Reshape",
     "Residual",
+    "Scale",
     "SiLU",
     "Sigmoid",
     "Softmax",

@@ -114,13 +114,7 @@ class Dense(Layer, library=True):
         return self if self.activation is None else Chain([self])
 
     def build(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 1:
-            shape = ", ".join(map(str, input_shape))
-            raise ValueError(
-                f"{self._where}: expected inputs of shape (n, d), got (n, {shape}). "
-                f"Flatten each sample first: x.reshape(len(x), -1)."
-            )
-        W, b = (input_shape[0], self.units), self.units
+        W, b = (number_of_features(self, input_shape), self.units), self.units
         penalty, limit = self.kernel_regularizer, self.kernel_constraint
         self.param("W", W, self.kernel_initializer, regularizer=penalty, constraint=limit)
         if self.use_bias:
@@ -146,3 +140,14 @@ class Dense(Layer, library=True):
             return None
         dx: Array = dz.dot(self.W.T, out=self.workspace("dx", self.x.shape, dz.dtype))
         return dx
+
+
+def number_of_features(layer: Layer, input_shape: Shape) -> int:
+    """d of (d,). Raises ValueError for samples with more axes."""
+    if len(input_shape) != 1:
+        shape = ", ".join(map(str, input_shape))
+        raise ValueError(
+            f"{layer._where}: expected inputs of shape (n, d), got (n, {shape}). "
+            f"Flatten each sample first: x.reshape(len(x), -1)."
+        )
+    return input_shape[0]

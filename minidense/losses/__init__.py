@@ -19,6 +19,7 @@ from minidense.losses.classes import (
     SquaredHinge,
     threshold_of,
 )
+from minidense.losses.members import Members
 from minidense.losses.names import FUNCTIONS, LOSSES, OF_PREDICTIONS, get_loss
 from minidense.losses.regression import (
     CosineSimilarity,
@@ -55,6 +56,7 @@ __all__ = [
     "MeanAbsolutePercentageError",
     "MeanSquaredError",
     "MeanSquaredLogarithmicError",
+    "Members",
     "Poisson",
     "Quantile",
     "RowLoss",

@@ -18,7 +18,7 @@ from minidense.core.configurable import Configurable
 from minidense.core.errors import to_define
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import as_array, as_outputs, check_weights
-from minidense.layers import Dense, Layer, Linear
+from minidense.layers import Dense, Layer, Linear, PackedDense
 from minidense.numerics.functional import mean
 
 EPSILON = 1e-7
@@ -65,8 +65,8 @@ class Loss(Configurable):
     def check_last_layer(self, layer: Layer) -> None:
         """Raise ValueError if the output of ``layer`` cannot be this loss's scores."""
 
-    def check_included(self, skipped: bool) -> None:
-        """Raise ValueError if the arguments contradict whether training skips a final layer of class ``includes``."""
+    def check_included(self, skipped: Layer | None) -> None:
+        """Raise ValueError if the arguments contradict the final layer, of class ``includes``, that training skips."""
 
     def check_targets(self, y: Any, output_shape: Shape) -> Any:
         """``y`` as an array, to be cut into batches; raises ValueError if it cannot be used."""
@@ -87,6 +87,15 @@ class Loss(Configurable):
     def labels(self, y: Any) -> Any:
         """Rows of ``y`` in the form that metrics get."""
         return y
+
+    @property
+    def _activation(self) -> type[Layer] | None:
+        """The activation that metrics see the scores after, whatever the model ends in; None if that is none."""
+        return self.includes
+
+    def _outputs(self, scores: Array, y: Any) -> Array:
+        """What metrics get for rows of checked ``y``, a new array."""
+        return scores.copy() if self._activation is None else self._activation().forward(scores)
 
 
 def by_rows(loss: Loss) -> RowLoss | None:
@@ -333,7 +342,7 @@ class FunctionLoss(TargetLoss, library=True, trusted=False):
 
 def refuse_linear(loss: Loss, layer: Layer, takes: str, ending: str) -> None:
     """Raise ValueError if the model ends in a Dense without an activation, whose outputs may be of any sign."""
-    if isinstance(layer, Dense | Linear):
+    if isinstance(layer, Dense | PackedDense | Linear):
         raise ValueError(
             f"{loss!r} takes {takes}. The model ends in {layer._where}, whose outputs may be of any sign. End it in "
             f"{ending}."

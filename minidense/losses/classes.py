@@ -179,8 +179,8 @@ class _OfProbabilities(RowLoss):
         self.from_logits = None if from_logits is None else flag(f"{kind}: from_logits", from_logits)
         self.axis = last_axis(kind, axis)
 
-    def check_included(self, skipped: bool) -> None:
-        if self.from_logits is None or self.from_logits is not skipped:
+    def check_included(self, skipped: Layer | None) -> None:
+        if self.from_logits is None or self.from_logits is not (skipped is not None):
             return
         last = self.includes.__name__ if self.includes is not None else ""
         says, model = ("scores", "ends in") if skipped else ("probabilities", "does not end in")

@@ -73,10 +73,10 @@ class Metric(Configurable):
 
     def check_loss(self, loss: Loss) -> None:
         """Raise ValueError if the metric contradicts the model's loss."""
-        if self._levels() == [0] and loss.includes is not None:
+        if self._levels() == [0] and loss._activation is not None:
             raise ValueError(
                 f"metrics: {self.name} has the threshold 0, which is one for scores, but under {loss!r} metrics get "
-                f"probabilities, all above 0, whether or not the model ends in {loss.includes.__name__}: use 0.5."
+                f"probabilities, all above 0, whether or not the model ends in {loss._activation.__name__}: use 0.5."
             )
 
     def _levels(self) -> list[float]:

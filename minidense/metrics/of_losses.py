@@ -46,10 +46,10 @@ class LossMetric(MeanMetric, library=True):
         self.loss.check_targets(y_true, output_shape)
 
     def check_loss(self, loss: Loss) -> None:
-        if loss.includes is not None and getattr(self.loss, "from_logits", False):
+        if loss._activation is not None and getattr(self.loss, "from_logits", False):
             raise ValueError(
                 f"metrics: {self.name} says that the outputs are scores, but under {loss!r} metrics get probabilities, "
-                f"whether or not the model ends in {loss.includes.__name__}: leave out from_logits."
+                f"whether or not the model ends in {loss._activation.__name__}: leave out from_logits."
             )
 
     def update(self, y_true: Any, y_pred: Array, weights: Array | None = None) -> None:

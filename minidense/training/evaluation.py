@@ -14,7 +14,6 @@ from minidense.callbacks.base import CallbackList, Logs
 from minidense.core.configurable import load_state_dict, state_dict
 from minidense.core.errors import Problems
 from minidense.core.interrupts import current
-from minidense.core.types import Array
 from minidense.data.batches import Block, Feed
 from minidense.data.sources import BatchFeed
 from minidense.losses import Loss, RowLoss, rows_of
@@ -91,7 +90,7 @@ class Report:
             self.loss_sum += float(rows.sum(dtype=np.float64) if weights is None else np.vdot(rows, weights))
             self._rows += len(rows) if weights is None else float(weights.sum())
         if self.metrics:
-            y_pred = output_of_scores(self.loss, block.scores)
+            y_pred = self.loss._outputs(block.scores, block.y)
             y_true, weights = as_column(self.loss.labels(block.y), y_pred.shape[1:]), block.weights
             if (counted := self.loss.counted(block.y)) is not None and weights is not None:
                 y_true, y_pred, weights = y_true[counted], y_pred[counted], weights[counted]
@@ -210,11 +209,6 @@ def evaluate(model: Sequential, row_loss: RowLoss | None, feed: Feed | BatchFeed
             interrupts.release()
         logs |= report.logs()
     return logs
-
-
-def output_of_scores(loss: Loss, scores: Array) -> Array:
-    """What metrics get: probabilities if the loss takes scores, whether or not the model ends in that activation."""
-    return scores.copy() if loss.includes is None else loss.includes().forward(scores)
 
 
 def _check_saved(metric: Metric) -> None:

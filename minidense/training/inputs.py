@@ -20,7 +20,7 @@ from minidense.data.batches import DefaultRows, Feed, check_batch_size
 from minidense.data.labels import class_weights
 from minidense.data.names import Names
 from minidense.data.sources import BatchFeed, Source, as_batch, is_source_of_batches
-from minidense.losses import Loss, RowLoss, by_rows
+from minidense.losses import Loss, Members, RowLoss, by_rows
 from minidense.metrics import check_targets
 from minidense.optimizers import LBFGS
 
@@ -145,6 +145,8 @@ class Checks:
         self.loss, self.metrics = model.loss, [*model.metrics, *model.weighted_metrics]
         self.dtype, self.x_dtype = model.dtype, model.network.input_dtype
         self.input_shape, self.output_shape = model.network.children[0]._record.input_shape or (), output_shape
+        trunk = model.network.trunk(model.loss.includes)
+        self.scores_shape = output_shape if not trunk else trunk[-1]._record.output_shape or ()
         self.row_loss = by_rows(model.loss)
         self.rowwise = model.network.rowwise
         self.names = model._names.with_features(columns)
@@ -175,7 +177,7 @@ class Checks:
         try:
             if self.named_classes:
                 y = self.names.encode(as_array(y))
-            y = self.loss.check_targets(y, self.output_shape)
+            y = self.loss.check_targets(y, self.scores_shape)
             counted = self.loss.counted(y)
             check_targets(self.metrics, y if counted is None else y[counted], self.loss.labels, self.output_shape)
         except (TypeError, ValueError) as error:
@@ -211,7 +213,7 @@ class Checks:
             min(batch_rows, batches.SLICE_ROWS) if splittable else batch_rows,
             dtype=self.dtype,
             x_dtype=self.x_dtype,
-            output_shape=self.output_shape,
+            output_shape=self.scores_shape,
             encode=self._encode,
             weights=weights,
             shares=self.loss.reduction == "mean",
@@ -273,7 +275,7 @@ class Checks:
             check,
             dtype=self.dtype,
             x_dtype=self.x_dtype,
-            output_shape=self.output_shape,
+            output_shape=self.scores_shape,
             encode=self._encode,
             shares=self.loss.reduction == "mean",
         )
@@ -331,6 +333,8 @@ def _split(
 def _warn_of_missing_classes(loss: Loss | None, y: Array, keep: int) -> None:
     if loss is None or loss.accuracy is None or y.dtype.kind not in "biufUSO" or y.ndim > 2:
         return
+    if y.ndim == 2 and isinstance(loss, Members):
+        return  # a column for each member: no rows of 0 and 1
     labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
     if y.dtype.kind == "f" and not np.isfinite(labels).all():
         return  # invalid labels: the checks that follow raise the error

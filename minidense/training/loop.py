@@ -115,6 +115,9 @@ class Run:
         except KeyboardInterrupt:
             self.callbacks.tell(self._ending("interrupted"))
             raise
+        finally:
+            assert self.model.optimizer is not None
+            self.model.optimizer.end_run()
         self.callbacks.tell(self._ending("stopped" if self.model.stop_training else ""))
         return self.history
 
@@ -278,10 +281,17 @@ class Run:
         assert self.model.optimizer is not None
         self.model.optimizer.check_owner(self.model)
         self.model.optimizer.check_rates(piece.name for piece in self.model.network.pieces())
+        self.model.optimizer.check_run(self._updates)
         if saved is not None:  # last, for it reads on in a source of the user's
             self.feed.skip(saved.state["epoch"] - self.initial_epoch, saved.state["step"])
             if self.validation is not None:
                 self.validation.skip(sum(epoch <= saved.state["epoch"] for epoch in self.validated), 0)
+
+    @property
+    def _updates(self) -> int | None:
+        """How many updates the run has if nothing stops it; None if the source does not say."""
+        steps = self.feed.steps_per_epoch
+        return None if steps is None else steps * (self.epochs - self.initial_epoch)
 
     def _begin(self) -> None:
         """Allocate the parameters; to resume, load the saved model into the user's objects."""
@@ -303,6 +313,7 @@ class Run:
 
             checkpoint.take_over(model, saved.model)
         self.number = state.get("number") or self._drawn_number()
+        model.optimizer.begin_run(state.get("steps_made", 0), self._updates)
 
     def _resume(self) -> None:
         """Go to the position of the saved run. Called after ``on_train_begin``."""

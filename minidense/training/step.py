@@ -279,6 +279,6 @@ def _rows_are_finite(loss: RowLoss, scores: Array, targets: Array) -> bool:
 
 
 def _advice(optimizer: Optimizer | None) -> str:
-    has_rate = optimizer is not None and not isinstance(optimizer, LBFGS)
+    has_rate = optimizer is not None and optimizer.knows_rate and not isinstance(optimizer, LBFGS)
     rate = f"a smaller learning rate (it is {optimizer.rate:g}), or " if optimizer and has_rate else ""
     return f"Try {rate}inputs of about unit size."

@@ -366,6 +366,7 @@ def test_every_callback_of_the_library_goes_through_its_state_dict():
         "EarlyStopping": callbacks.EarlyStopping,
         "GradientHealth": callbacks.GradientHealth,
         "History": callbacks.History,
+        "KeepBest": callbacks.KeepBest,
         "LambdaCallback": callbacks.LambdaCallback,
         "TerminateOnNaN": callbacks.TerminateOnNaN,
         "LearningRateScheduler": lambda: callbacks.LearningRateScheduler(lambda epoch, rate: rate),
@@ -420,7 +421,7 @@ def test_the_state_is_what_is_said():
     assert states[0] == {"class": "Counter", "steers": False, "config": {}, "saved": {"count": 0}}
     assert states[1]["config"] == {"patience": 3}
     assert states[1]["steers"]
-    assert list(states[1]["saved"]) == ["best", "best_of", "wait", "stopped_epoch", "best_epoch", "_kept", "told"]
+    assert list(states[1]["saved"]) == ["best", "best_of", "wait", "best_epoch", "_kept", "stopped_epoch", "told"]
 
 
 def test_a_name_without_an_attribute_is_an_error():

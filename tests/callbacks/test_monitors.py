@@ -79,6 +79,7 @@ def fails_before_it_begins(message, *watch, model=None, **options):
 
 KINDS = [
     callbacks.EarlyStopping,
+    callbacks.KeepBest,
     lambda monitor, **more: callbacks.ReduceLROnPlateau(monitor, **more),
     lambda monitor, **more: callbacks.ModelCheckpoint("no.npz", save_best_only=True, monitor=monitor, **more),
 ]
@@ -217,6 +218,45 @@ def test_early_stopping_restores_buffers_too():
     assert len(seen) > stopping.best_epoch + 1
     assert np.array_equal(layers[1].moving_mean, mean)
     assert np.array_equal(model.theta, theta)
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "best"),
+    [
+        ({}, [3, 2, 2, 4], 2),
+        ({"last": False}, [3, 2, 2, 4], 1),
+        ({}, [3, 2, 1, 4, 5, 5, 5], 2),
+        ({"min_delta": 0.5}, [3, 2, 1.8, 2, 1.9], 3),  # 1.8 is no improvement
+        ({"min_delta": 0.5, "last": False}, [3, 2, 1.8, 2, 1.9], 1),
+        ({"mode": "max"}, [1, 3, 3, 2, math.nan], 2),
+        ({}, [math.nan, math.nan], None),
+        ({}, [math.nan, 2, math.nan, 2, math.nan], 3),
+        ({}, [math.inf, math.inf], 1),
+    ],
+)
+def test_the_best_epoch_is_kept_and_the_run_goes_on(options, values, best):
+    keep = callbacks.KeepBest(**options)
+    epochs, model = run(keep, values)
+    assert epochs == len(values)
+    assert keep.best_epoch == best
+    assert (model.theta == (epochs - 1 if best is None else best)).all()
+    restored = best is not None and best != epochs - 1
+    assert keep.outcome == (f"weights of epoch {best + 1} restored" if restored else "")
+    run(keep, [9.0])  # the next run begins anew
+    assert keep.best_epoch == 0
+
+
+def test_keep_best_restores_buffers_and_is_saved(tmp_path):
+    layers = [md.Dense(4), md.BatchNormalization(momentum=0.5), md.Dense(2)]
+    model = md.Sequential(layers, rng=0).compile(md.SGD(3.0))
+    seen = []
+    watch = callbacks.LambdaCallback(on_epoch_end=lambda e, logs: seen.append([v.copy() for v in keep._vectors()]))
+    keep = callbacks.KeepBest("loss")
+    model.fit(X, Y, epochs=12, batch_size=5, callbacks=[keep, watch], verbose=0)
+    assert keep.best_epoch < 11
+    assert all(map(np.array_equal, keep._vectors(), seen[keep.best_epoch]))
+    with pytest.raises(TypeError, match="KeepBest: last: expected True or False"):
+        callbacks.KeepBest(last="first")
 
 
 def test_what_is_kept_does_not_change_with_the_model():

@@ -80,6 +80,8 @@ MODELS = {
     "models within": lambda: [md.Sequential([md.Dense(4, "relu"), md.Sequential([md.Dropout(0.1)])], name="inner"), md.Residual(md.Sequential([md.Dense(4)])), md.Dense(3)],
     "penalties and constraints": lambda: [md.Dense(4, kernel_regularizer=md.regularizers.L1L2(0.1, 0.2), bias_regularizer="l1", bias_constraint="non_neg"),
                                           md.Dense(3, kernel_regularizer=Quartic(0.1), kernel_constraint=md.constraints.MinMaxNorm(0.1, 0.5, axis=[0, 1]))],
+    "packed": lambda: [md.Scale(2, rate=6.0), md.PackedDense(5, 2, kernel_initializer="lecun_normal", kernel_rate="1/sqrt(fan_in)", bias_rate=0.1),
+                       md.ReLU(), md.PackedDense(3, 2, use_bias=False), md.MembersMean(2)],
     "a layer of ones own": lambda: [Scale(), md.Residual([Scale()]), md.Dense(3)],
 }  # fmt: skip
 OPTIMIZERS = [
@@ -93,6 +95,8 @@ OPTIMIZERS = [
     lambda: md.Nadam(schedules.PolynomialDecay(0.01, 30), clipnorm=0.1, name="mine"),
     lambda: md.Adam(schedules.CosineDecay(0.0, 30, warmup_target=0.01, warmup_steps=5), amsgrad=True, clipvalue=0.1),
     lambda: md.Adamax(schedules.CosineDecayRestarts(0.01, 5), use_ema=True, ema_overwrite_frequency=3),
+    lambda: md.Adam(schedules.WarmUp(schedules.CosLog4(0.01), 3)),
+    lambda: md.Adam(schedules.OfRun(schedules.PolynomialDecay(0.01, 1))),
     lambda: md.Adagrad(rates={"layers/0": 0.5, "layers/0/b": 0.0}),
     lambda: md.Adadelta(1.0),
     lambda: md.Lion(weight_decay=0.1, decay_all=True),

@@ -70,6 +70,14 @@ LAYERS = {
     "rms": lambda: [md.Dense(7), md.RMSNormalization()],
     "fixed": lambda: [md.Normalization(mean=[0.5], variance=[4.0]), md.Dense(2)],
     "shapes": lambda: [md.Rescaling(0.3, -1), md.Reshape((3, -1)), md.Reshape([6]), md.Dense(2)],
+    "packed": lambda: [md.Scale(3), md.PackedDense(5, 3), md.ReLU(), md.PackedDense(4, 3), md.MembersMean(3)],
+    "packed, narrow": lambda: [
+        md.PackedDense(1, 6, use_bias=False),
+        md.PackedDense(2, 3),
+        md.MembersMean(2, "sigmoid"),
+    ],
+    "packed, of one feature": lambda: [md.PackedDense(2, 6, use_bias=False)],
+    "members": lambda: [md.Scale(), md.PackedDense(1, 1), md.MembersMean(1, "linear")],
     "model in model": lambda: [md.Sequential([md.Dense(3), md.Sequential([md.Tanh()])]), md.Dense(2)],
 }
 
@@ -103,6 +111,7 @@ def test_each_layer_to_the_bit(layers, dtype, tmp_path):
     before = model.theta.tobytes() + model.network.buffers.tobytes()
     predict = exported(model, tmp_path / "model.py")
     x = 3 * random.normal(size=(1025, 6))  # more than one batch of predict
+    x[::5, ::2] = 0
     for n in (1, 2, 3, 9, 1024, 1025):
         assert_same_bits(predict, model, x[:n])
     assert model.theta.tobytes() + model.network.buffers.tobytes() == before

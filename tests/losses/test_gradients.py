@@ -11,6 +11,11 @@ RNG = np.random.default_rng(3)
 POSITIVE = RNG.exponential(1, (9, 3)) + 0.01
 ROWS = RNG.dirichlet(np.ones(3), 9)
 SCORES = RNG.normal(size=(9, 3))
+LABELS = RNG.integers(0, 4, 9)
+WITHHELD = RNG.integers(-1, 2, (9, 3))  # by three members, of two classes
+WITHHELD[3] = -1
+PAIRS = RNG.normal(size=(9, 2, 3))  # by two members, of vectors
+PAIRS[2:5, 1] = np.nan
 
 CASES = [
     *[(loss, {"outputs": k}) for loss in (losses.MeanSquaredError(), losses.MeanAbsoluteError("sum")) for k in (1, 3)],
@@ -45,6 +50,11 @@ CASES = [
     (losses.Hinge(), {}),
     (losses.SquaredHinge(), {"y": 2 * (SCORES > 0) - 1, "scores": RNG.normal(size=(9, 3))}),
     (losses.CategoricalHinge(), {}),
+    *[(losses.Members(losses.SoftmaxCrossEntropy("sum", e), 3), {"outputs": 12, "y": LABELS}) for e in (0.0, 0.1)],
+    (losses.Members("softmax_crossentropy", 3), {"outputs": 6, "y": WITHHELD}),
+    (losses.Members("mse", 3), {"y": np.where(WITHHELD < 0, np.nan, SCORES)}),
+    (losses.Members(losses.MeanSquaredError(), 2), {"outputs": 6, "y": PAIRS}),
+    (losses.Members("huber", 1), {"outputs": 1}),
     (losses.CategoricalHinge(), {"y": ROWS, "scores": SCORES}),
     (losses.KLDivergence(), {"y": ROWS, "scores": RNG.random((9, 3)) + 0.01}),
     (

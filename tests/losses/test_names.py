@@ -87,7 +87,7 @@ Y = {
 }
 """Targets for each loss, (9,) or (9, 4); ``numbers`` for all others."""
 
-LAST = {"KLDivergence": md.Softmax, "Poisson": md.Softplus}
+LAST = {"KLDivergence": md.Softmax, "Poisson": md.Softplus, "Members": lambda: md.MembersMean(4, "linear")}
 
 
 def every_loss():
@@ -95,6 +95,7 @@ def every_loss():
     arguments = {
         "FunctionLoss": (mine, mine),
         "Huber": (0.5,),
+        "Members": ("huber", 4),
         "Quantile": (0.9,),
         "SparseCategoricalCrossentropy": (None, 2),
         "CategoricalFocalCrossentropy": ([0.1, 0.2, 0.3, 0.4],),

@@ -35,13 +35,13 @@ FLOORS = [
     {
         "layers": [
             *("initializers", "regularizers", "constraints", "guard", "base", "activations", "composite", "dense"),
-            *("normalization", "noise", "shaping", "embedding", "__init__"),
+            *("packed", "normalization", "noise", "shaping", "embedding", "__init__"),
         ],
         "tables": ["reading", "encoding", "preprocessing"],
         "optimizers.py": [],
     },
     {
-        "losses": ["base", "regression", "classes", "names", "__init__"],
+        "losses": ["base", "regression", "classes", "names", "members", "__init__"],
         "network.py": [],
     },
     {

@@ -86,6 +86,8 @@ OPTIMIZERS = {
     "nesterov": lambda: md.SGD(0.05, momentum=0.9, nesterov=True, global_clipnorm=0.5),
     "adam": lambda: md.Adam(schedules.WarmUp(schedules.CosineDecay(0.01, 20), 4)),
     "adamw": lambda: md.AdamW(0.01),
+    "shares of the run": lambda: md.Adam(schedules.WarmUp(schedules.OfRun(schedules.CosineDecay(0.01, 1)), 4)),
+    "cos log": lambda: md.SGD(schedules.CosLog4(0.1), momentum=0.9),
     "rmsprop": lambda: md.RMSprop(0.003, momentum=0.5),
     "centered": lambda: md.RMSprop(0.003, momentum=0.5, centered=True),
     "nadam": lambda: md.Nadam(schedules.CosineDecayRestarts(0.01, 3)),
@@ -310,6 +312,37 @@ def test_whatever_the_model_has_been_through(model, shuffle, tmp_path):
         assert_same(resumed, whole)
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_the_best_epoch_is_kept_of_all_of_them(last, tmp_path):
+    """Accuracies of 30 rows are often equal; the run ends in other epochs than the best."""
+    found = []
+
+    def watch():
+        found.append(callbacks.KeepBest("val_accuracy", last=last))
+        return found[-1:]
+
+    whole = assert_resumes(lambda: network(md.Adam(0.03)), tmp_path, watch=watch, epochs=7)
+    values = whole.history.history["val_accuracy"]
+    assert len({keep.best_epoch for keep in found}) == 1
+    best = [epoch for epoch, value in enumerate(values) if value == max(values)]
+    assert found[0].best_epoch == best[-1 if last else 0] != 6
+    assert whole.evaluate(X[:30], Y[:30])["accuracy"] == max(values)
+
+
+def test_packed_members_with_rows_that_they_withhold(tmp_path):
+    def make():
+        layers = [md.Scale(3, rate=6.0), md.PackedDense(6, 3, kernel_rate="1/sqrt(fan_in)", bias_rate=0.1), md.ReLU()]
+        layers += [md.PackedDense(4, 3), md.MembersMean(3)]
+        model = md.Sequential(layers, rng=3)
+        return model.compile(md.Adam(schedules.CosLog4(0.04)), md.losses.Members("softmax_crossentropy", 3), ["acc"])
+
+    fold = np.arange(150)[:, None] % 3 == np.arange(3)
+    trained, held_out = np.where(fold, -1, Y[:, None]), np.where(fold, Y[:, None], -1)
+    more = {"data": lambda: (X, trained), "validation_data": (X, held_out)}
+    whole = assert_resumes(make, tmp_path, watch=lambda: [callbacks.KeepBest("val_acc")], **more)
+    assert np.isfinite(whole.theta).all()
+
+
 # ---------------------------------------------------------------------- again and again
 
 
@@ -490,6 +523,7 @@ def test_callbacks_are_resumed_too(tmp_path):
         return [
             Counting(),
             callbacks.EarlyStopping("val_loss", patience=2, min_delta=0.02, restore_best_weights=True),
+            callbacks.KeepBest("val_auc", min_delta=0.01),
             callbacks.ReduceLROnPlateau("val_loss", patience=1, min_delta=0.05, factor=0.5, cooldown=1),
             callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.99),
             callbacks.GradientHealth(),
