@@ -56,13 +56,12 @@ FLOORS = [
         "files": ["atomic", "archive", "codec", "behaviour", "model_file", "checkpoint", "numpy_export"],
         "aliases.py": [],
     },
-    {"model.py": [], "initializers.py": [], "regularizers.py": [], "constraints.py": []},
+    {"model.py": []},
     {
-        "activations.py": [],
         "models.py": [],
-        "utils.py": [],
-        "__init__.py": [],
+        **{f"{name}.py": [] for name in ("activations", "initializers", "regularizers", "constraints", "utils")},
     },
+    {"__init__.py": []},
 ]
 
 # A run that is saved or resumed needs files/, and files/ needs the classes of the run: one of the two must be imported
@@ -131,7 +130,7 @@ def faults(package):
 
 
 def test_each_file_imports_from_floors_below_and_from_files_before_it():
-    assert len(FLOORS) <= 10
+    assert len(FLOORS) <= 12
     assert faults(PACKAGE) == []
 
 
