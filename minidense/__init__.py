@@ -85,6 +85,7 @@ from minidense.training.history import History
 
 if TYPE_CHECKING:
     from minidense import datasets
+    from minidense.tables.estimators import TableClassifier, TableRegressor
     from minidense.tables.preprocessing import TablePreprocessor
     from minidense.teaching.gradcheck import check_layer, check_loss
 
@@ -159,7 +160,9 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "Softplus",
     "Softsign",
+    "TableClassifier",
     "TablePreprocessor",
+    "TableRegressor",
     "Tanh",
     "TargetLoss",
     "TopKAccuracy",
@@ -186,7 +189,9 @@ _WHEN_USED = {
     "check_layer": "minidense.teaching.gradcheck",
     "check_loss": "minidense.teaching.gradcheck",
     "datasets": "",
+    "TableClassifier": "minidense.tables.estimators",
     "TablePreprocessor": "minidense.tables.preprocessing",
+    "TableRegressor": "minidense.tables.estimators",
 }
 """Public names that are imported on first use, and the module that has them; "" for a module of that name."""
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from minidense.core.arguments import flag, known_keywords
+from minidense.core.errors import CorruptFileError
 from minidense.core.instead import module_attribute
 from minidense.core.interrupts import guarded
 from minidense.layers.base import Layer, walk
@@ -24,8 +25,10 @@ def load_model(
     custom_objects: Mapping[str, Any] | None = None,
     compile: bool = True,
     safe_mode: bool = True,
-) -> Sequential:
-    """Load the model that ``model.save`` or a checkpoint has written to ``path``, ready to predict and train.
+) -> Any:
+    """Load the model that ``save`` or a checkpoint has written to ``path``, ready to predict and train.
+
+    It is a Sequential, or the TableClassifier or TableRegressor whose ``save`` wrote it.
 
     custom_objects: your own layers, losses, metrics, ... by the names of their classes, ``{"Scale": Scale}``. A file
     contains data only: it can name the library's classes and those passed here, and nothing in it is ever run, imported
@@ -44,11 +47,17 @@ def load_model(
     True
     """
     from minidense.files import model_file
+    from minidense.tables import estimators  # now: nothing is to be imported once a file is open
 
     if not flag("safe_mode", safe_mode):
         raise ValueError("safe_mode: a file contains data only, and nothing in it is run: leave it out.")
-    model: Sequential = model_file.read_model(path, custom_objects, Sequential, flag("compile", compile))[0]
-    return model
+    model, table = model_file.read_model(path, custom_objects, Sequential, flag("compile", compile))
+    if table is None:
+        return model
+    try:
+        return estimators.restored(table, model)
+    except (TypeError, ValueError) as error:
+        raise CorruptFileError(f"{os.fsdecode(path)}: {error}") from None
 
 
 def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Sequential:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _FILE = '''\
 """{title}, written by minidense {version}: ``predict(x)`` gives what the model gave, to the bit.
 
-x: (n, {d}) numbers. Returns (n, {k}), {dtype}. It needs NumPy, and nothing else.
+{about} It needs NumPy, and nothing else.
 """
 
 import base64
@@ -120,24 +120,25 @@ def predict_classes(x, batch_size=1024):
 _LARGEST, _ABOVE = "y.argmax(axis=-1)", "(y{column} > {threshold}).astype(int)"
 
 
-def export_numpy(path: str | os.PathLike[str], model: Model) -> None:
+def export_numpy(path: str | os.PathLike[str], model: Model, about: str = "", more: str = "") -> None:
     """Write a Python file with a function ``predict`` that gives what the model gives at inference, to the bit.
 
-    Both have one BLAS thread. If the model's loss is one for classes, there is ``predict_classes``, too. The file is
+    about: what ``predict`` takes and returns, by default rows of numbers; more: lines at the end of the file. Both have one BLAS thread. If the model's loss is one for classes, there is ``predict_classes``, too. The file is
     run on three random rows before it is put in place. Raises RuntimeError before the model is built, and TypeError,
     naming the layer, where a layer does not say what it computes, or says something else.
     """
     network, names = model.network, model._names
     dtype, functions = network.theta.dtype, _Functions(network)
     sources = [functions.of(layer) for layer in walk(network)] + _library_functions(functions.called)
+    d, k = (", ".join(map(str, shape or ())) for shape in (network._record.input_shape, network._record.output_shape))
     text = _FILE.format(
+        about=about or f"x: (n, {d}) numbers. Returns (n, {k}), {dtype}.",
         title=_harmless(model.name or "A model"),
         version=__version__,
         dtype=dtype,
         x_dtype=network.input_dtype,
         input_shape=network._record.input_shape,
-        d=", ".join(map(str, network._record.input_shape or ())),
-        k=", ".join(map(str, network._record.output_shape or ())),
+        d=d,
         features=None if names.features is None else ascii(list(names.features)),
         class_names=ascii(_class_names(model)),
         predict_classes=_predict_classes(model),
@@ -147,6 +148,9 @@ def export_numpy(path: str | os.PathLike[str], model: Model) -> None:
     namespace: dict[str, Any] = {}
     exec(compile(text, "the exported file", "exec", dont_inherit=True), namespace)
     _compare(network, namespace, functions.names)
+    if more:
+        text += f"\n\n{more}"
+        exec(compile(text, "the exported file", "exec", dont_inherit=True), {})
     replace_file(path, lambda file: file.write(text.encode()))
 
 

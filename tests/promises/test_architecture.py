@@ -57,6 +57,7 @@ FLOORS = [
         "aliases.py": [],
     },
     {"model.py": []},
+    {"tables": ["estimators"]},
     {
         "models.py": [],
         **{f"{name}.py": [] for name in ("activations", "initializers", "regularizers", "constraints", "utils")},
