@@ -466,7 +466,7 @@ def report(results: list[Result]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> list[Result]:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], parents=[THREADS])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], parents=[THREADS], allow_abbrev=False)
     known = [table.name for table in TABLES]
     parser.add_argument("--tables", nargs="+", choices=known, default=known, metavar="TABLE", help=", ".join(known))
     parser.add_argument("--group", choices=["tuning", "fresh", "all"], default="all", help="only tables of this group")
