@@ -124,7 +124,7 @@ class TableModel(Configurable):
 
     @property
     def history_(self) -> History:
-        """Of the training: the loss on the rows that a network trains on, and ``val_...`` on those that it withholds."""
+        """Of the training: the loss of the rows that a network trains on, and ``val_...`` of those that it withholds."""
         return self._model().history or History()
 
     def _network(self, table: TablePreprocessor, outputs: int) -> Sequential:
@@ -384,7 +384,8 @@ class TableRegressor(TableModel, library=True):
     def _finish(self, network: Sequential, scores: Array, targets: Array, y: Any, weights: Array | None) -> Array:
         numbers = _numbers(y)
         mean, spread = map(np.atleast_1d, _units(numbers))
-        network.add(Normalization(mean=mean, variance=spread**2, invert=True))
+        ending, of_members = network.pop(), [np.tile(each, self.members) for each in (mean, spread**2)]
+        network.add(Normalization(mean=of_members[0], variance=of_members[1], invert=True)).add(ending)
         return (scores * spread + mean).reshape(numbers.shape)
 
 
