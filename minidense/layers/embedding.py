@@ -131,7 +131,8 @@ class EmbedColumns(Layer, library=True):
     columns: a dict from a column's position to its number of categories; these columns have whole numbers from 0 to
     that number - 1: ``EmbedColumns(table.embedded_)`` after ``table = md.TablePreprocessor().fit(x)``. width: the
     length of a vector. (n, d) becomes (n, d - c + c * width) for c columns. All vectors are rows of one parameter E,
-    those of the first column first. The embedded columns have no gradient: dx is 0 there.
+    those of the first column first. The embedded columns have no gradient: dx is 0 there. members: of how many networks
+    side by side (see PackedDense) it is the beginning; each has vectors of its own, side by side in a row of E.
     Raises ValueError for other numbers, with the first one.
 
     >>> import minidense as md
@@ -159,6 +160,7 @@ class EmbedColumns(Layer, library=True):
         columns: Mapping[int, int],
         width: int = 8,
         embeddings_initializer: str | float | Array | Initializer = "uniform",
+        members: int = 1,
     ) -> None:
         what = "EmbedColumns: columns"
         if not isinstance(columns, Mapping) or not columns:
@@ -168,6 +170,7 @@ class EmbedColumns(Layer, library=True):
             for place in sorted(columns)
         }
         self.width = whole_number("EmbedColumns: width", width)
+        self.members = whole_number("EmbedColumns: members", members)
         self.embeddings_initializer = get_initializer(embeddings_initializer)
 
     def build(self, input_shape: Shape) -> Shape:
@@ -178,13 +181,14 @@ class EmbedColumns(Layer, library=True):
             )
         self.others = np.setdiff1d(np.arange(input_shape[0]), self.places)
         self.starts = np.cumsum(self.counts) - self.counts
-        self.param("E", (int(self.counts.sum()), self.width), self.embeddings_initializer)
-        return (len(self.others) + len(self.places) * self.width,)
+        self.param("E", (int(self.counts.sum()), self.members * self.width), self.embeddings_initializer)
+        return (self.members * (len(self.others) + len(self.places) * self.width),)
 
     def as_numpy(self) -> str:
         return (
-            "vectors = E[x[:, places].astype(int) + starts]\n"
-            "x = np.concatenate([x[:, others], vectors.reshape(len(x), -1)], axis=1)"
+            "vectors = E[x[:, places].astype(int) + starts].reshape(len(x), len(places), members, -1).swapaxes(1, 2)\n"
+            "numbers = np.repeat(x[:, None, others], members, axis=1)\n"
+            "x = np.concatenate([numbers, vectors.reshape(len(x), members, -1)], axis=2).reshape(len(x), -1)"
         )
 
     def _examples(self, rng: np.random.Generator, n: int) -> Array:
@@ -194,14 +198,19 @@ class EmbedColumns(Layer, library=True):
 
     def forward(self, x: Array) -> Array:
         self.rows = _categories(self, x[:, self.places], self.counts) + self.starts
-        return np.concatenate([x[:, self.others], self.E[self.rows].reshape(len(x), -1)], axis=1)
+        n, k = len(x), self.members
+        vectors = self.E[self.rows].reshape(n, len(self.places), k, self.width).swapaxes(1, 2).reshape(n, k, -1)
+        numbers = np.repeat(x[:, None, self.others], k, axis=1)
+        return np.concatenate([numbers, vectors], axis=2).reshape(n, -1)
 
     def backward(self, dy: Array) -> Array:
-        kept = len(self.others)
+        n, k, kept = len(dy), self.members, len(self.others)
+        of_members = dy.reshape(n, k, -1)
+        dvectors = of_members[:, :, kept:].reshape(n, k, len(self.places), self.width).swapaxes(1, 2)
         self.dE[...] = 0
-        np.add.at(self.dE, self.rows.reshape(-1), dy[:, kept:].reshape(-1, self.width))
-        dx = np.zeros((len(dy), kept + len(self.places)), dy.dtype)
-        dx[:, self.others] = dy[:, :kept]
+        np.add.at(self.dE, self.rows.reshape(-1), dvectors.reshape(-1, k * self.width))
+        dx = np.zeros((n, kept + len(self.places)), dy.dtype)
+        dx[:, self.others] = of_members[:, :, :kept].sum(axis=1)
         return dx
 
 

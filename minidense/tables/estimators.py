@@ -124,15 +124,16 @@ class TableModel(Configurable):
 
     @property
     def history_(self) -> History:
-        """Of the training: the loss of the rows that a network trains on, and ``val_...`` of those that it withholds."""
+        """Of the training: the loss of the rows that networks train on, and ``val_...`` of those that they withhold."""
         return self._model().history or History()
 
     def _network(self, table: TablePreprocessor, outputs: int) -> Sequential:
         """The compiled network, all members side by side."""
         k, layers = self.members, list[Layer]()
-        if table.embedded_:
-            layers.append(EmbedColumns(table.embedded_))
-        layers.append(Scale(k, rate=6.0))
+        if table.embedded_:  # each member has vectors of its own: shared ones would know the rows that it withholds
+            layers += [EmbedColumns(table.embedded_, members=k), Scale(rate=6.0)]
+        else:
+            layers.append(Scale(k, rate=6.0))
         for units in self.hidden:
             layers += [
                 PackedDense(

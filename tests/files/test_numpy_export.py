@@ -97,7 +97,7 @@ def test_every_layer_of_the_library_is_here():
 
 @pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count", "embedding", "columns"])
 def test_layers_of_categories(mode, tmp_path):
-    others = {"embedding": lambda: md.Embedding(5, 3), "columns": lambda: md.EmbedColumns({2: 7, 1: 5}, 3)}
+    others = {"embedding": lambda: md.Embedding(5, 3), "columns": lambda: md.EmbedColumns({2: 7, 1: 5}, 3, members=2)}
     first = others[mode]() if mode in others else md.CategoryEncoding(5, mode)
     model = randomized([first, md.Flatten(), md.Dense(2)], (4,))
     predict = exported(model, tmp_path / "model.py")

@@ -80,6 +80,7 @@ def test_embedded_columns_are_embeddings_beside_the_others(seed, places):
     expected = np.vstack([rows.T @ part for rows, part in zip(one_hot, parts, strict=True)])
     np.testing.assert_allclose(layer.dE, expected, atol=1e-13)
     assert md.check_layer(md.EmbedColumns(counts, 3), 5) <= 1e-7
+    assert md.check_layer(md.EmbedColumns(counts, 3, members=4), 5) <= 1e-7
 
 
 def test_a_network_of_a_table_learns_from_its_categories(tmp_path):
@@ -110,3 +111,16 @@ def test_wrong_columns():
     model = md.Sequential([md.EmbedColumns({2: 3, 0: 5})]).build(3)
     with pytest.raises(ValueError, match="expected whole numbers from 0 to 2, got 3 in row 1"):
         model.predict([[4, 0, 2], [4, 0, 3]])
+
+
+def test_members_have_vectors_of_their_own():
+    x = np.array([[0.5, 2, 1.5, 1], [2.5, 0, 3.5, 3]])
+    model = md.Sequential([md.EmbedColumns({1: 3, 3: 4}, 2, members=3)], rng=0, dtype="float64").build(4)
+    E = model.layers[0].E
+    for m in range(3):
+        alone = md.Sequential([md.EmbedColumns({1: 3, 3: 4}, 2)], dtype="float64").build(4)
+        alone.layers[0].E[...] = E[:, 2 * m : 2 * m + 2]
+        assert np.array_equal(model.predict(x).reshape(2, 3, 6)[:, m], alone.predict(x))
+    y = model.forward(x)
+    dx = model.backward(np.ones_like(y))
+    assert np.array_equal(dx, [[3, 0, 3, 0]] * 2)
