@@ -166,8 +166,16 @@ class Optimizer(Configurable):
         with np.errstate(all="ignore"):
             self.apply(theta, grad)
 
-    def apply(self, theta: Array, grad: Array) -> None:
-        """``update`` under the current floating-point settings. Whatever can fail comes before any change."""
+    @property
+    def is_plain(self) -> bool:
+        """Whether an update is ``theta -= eta * grad`` and nothing else, so that a step may do without the gradient."""
+        return False
+
+    def apply(self, theta: Array, grad: Array, step: Callable[[Array, Array, float], None] | None = None) -> None:
+        """``update`` under the current floating-point settings. Whatever can fail comes before any change.
+
+        step: to be called instead of ``self.step``, which does the same.
+        """
         self._check_iterations()
         eta = self.rate
         finish = None
@@ -177,7 +185,7 @@ class Optimizer(Configurable):
         if self.weight_decay:
             for piece in [slice(None)] if self.decayed is None or self.decay_all else self.decayed:
                 theta[piece] *= 1 - eta * self.weight_decay
-        self.step(theta, grad, eta)
+        (step or self.step)(theta, grad, eta)
         if finish is not None:
             finish()
         self.__dict__["iterations"] = self.iterations + 1  # not by __setattr__, which is slower
@@ -402,6 +410,10 @@ class SGD(Optimizer, library=True):
         self.nesterov = flag("SGD: nesterov", nesterov)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
+
+    @property
+    def is_plain(self) -> bool:
+        return self._of_library and not (self.momentum or self.weight_decay or self._extended)
 
     def prepare(self, theta: Array) -> None:
         if self.momentum:

@@ -17,7 +17,7 @@ from minidense.core.arguments import nearest, whole_number
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import Rows
 
-GATHER_BYTES = 128 * 1024
+GATHER_BYTES = 512 * 1024
 """Small batches are gathered together, up to this many bytes: one gather for many steps."""
 
 BLOCK_ROWS = 1024

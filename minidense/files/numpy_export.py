@@ -41,6 +41,7 @@ x: (n, {d}) numbers. Returns (n, {k}), {dtype}. It needs NumPy, and nothing else
 """
 
 import base64
+import collections.abc
 import contextlib
 import ctypes
 import functools

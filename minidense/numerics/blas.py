@@ -1,6 +1,6 @@
-"""Two functions of BLAS that NumPy does not expose: ``y := y + a x`` in one pass, and setting the number of threads.
+"""What NumPy does not expose of BLAS: ``y += a x`` and ``W += a X^T Z`` in one pass, and the number of threads.
 
-Both are OpenBLAS's, found in the library that NumPy has already loaded. With another BLAS, ``AddScaled`` uses two
+All are OpenBLAS's functions, found in the library that NumPy has already loaded. With another BLAS, the two sums are
 lines of NumPy, and the number of threads is left as it is.
 
 Why set the threads? BLAS uses one per core for all but the smallest products. For small training steps this is
@@ -13,6 +13,7 @@ So whatever must have the same bits regardless of other threads is computed with
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import os
 import threading
@@ -38,6 +39,7 @@ class _OpenBLAS:
 
     def __init__(self) -> None:
         self.axpy: dict[str, Any] = {}
+        self.gemm: dict[str, Any] = {}
         self.set_threads: Callable[[int], object] = lambda n: None
         self.get_threads: Callable[[], int] = lambda: 1
         self.name, self.core_type = "", ""
@@ -59,26 +61,39 @@ class _OpenBLAS:
 
         def function(of: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
             found = of[f"{prefix}{name}{suffix}"]
-            found.restype, found.argtypes = result, arguments
+            found.restype = result
+            if arguments:
+                found.argtypes = arguments
             return found
 
         config = function(quick, "openblas_get_config", ctypes.c_char_p)().decode()
         integer = ctypes.c_int64 if "USE64BITINT" in config else ctypes.c_int32
-        pointer = ctypes.c_void_p
-        axpy = {
-            char: function(
-                library, f"cblas_{char_of_blas}axpy", None, integer, real, pointer, integer, pointer, integer
-            )
-            for char, char_of_blas, real in (("f", "s", ctypes.c_float), ("d", "d", ctypes.c_double))
-        }
+        of_chars = {"f": "s", "d": "d"}
+        axpy = {char: function(library, f"cblas_{of_blas}axpy", None) for char, of_blas in of_chars.items()}
+        gemm = {char: function(library, f"cblas_{of_blas}gemm", None) for char, of_blas in of_chars.items()}
         self.name = " ".join(config.split()[:2])
         self.core_type = function(quick, "openblas_get_corename", ctypes.c_char_p)().decode()
         self.get_threads = function(quick, "openblas_get_num_threads", ctypes.c_int)
         self.set_threads = function(quick, "openblas_set_num_threads", None, ctypes.c_int)
-        self.axpy = axpy
+        self.integer, self.axpy, self.gemm = integer, axpy, gemm
 
 
 _openblas = _OpenBLAS()
+
+
+def aligned_zeros(n: int, dtype: np.dtype[Any]) -> Array:
+    """n zeros that begin where a line of the processor's cache does: up to 10 % faster to read and write.
+
+    >>> aligned_zeros(3, np.dtype("float32"))
+    array([0., 0., 0.], dtype=float32)
+    """
+    memory = np.zeros(n * dtype.itemsize + _LINE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % _LINE
+    return memory[start : start + n * dtype.itemsize].view(dtype)
+
+
+_LINE = 64
+"""The bytes of a cache line."""
 
 
 _NO_VECTOR = np.empty(0)
@@ -95,15 +110,16 @@ class AddScaled:
 
     def __init__(self) -> None:
         self._x = self._y = self._product = _NO_VECTOR
-        self._x_address = self._y_address = 0
-        self._axpy: Any = None
+        self._a: Any = None
+        self._axpy: Callable[[], object] | None = None
 
     def __call__(self, a: float, x: Array, y: Array) -> None:
         """x, y: vectors of one dtype and length."""
         if x is not self._x or y is not self._y:
             self._prepare(x, y)
         if self._axpy is not None:
-            self._axpy(len(y), a, self._x_address, 1, self._y_address, 1)
+            self._a.value = a
+            self._axpy()
         else:
             np.multiply(x, a, out=self._product)
             np.add(y, self._product, out=y)
@@ -114,16 +130,94 @@ class AddScaled:
                 f"expected two vectors of one length and dtype, got {x.shape} {x.dtype}, {y.shape} {y.dtype}."
             )
         self._x = self._y = _NO_VECTOR  # if interrupted from here on, the next call prepares again
-        plain = x.flags.c_contiguous and y.flags.carray and y.flags.aligned and x.flags.aligned
-        self._axpy = _openblas.axpy.get(y.dtype.char) if plain and y.dtype.isnative else None
-        if self._axpy is not None:
-            self._x_address, self._y_address = (v.__array_interface__["data"][0] for v in (x, y))
+        axpy = _openblas.axpy.get(y.dtype.char) if _plain(x) and _plain(y) and y.flags.writeable else None
+        if axpy is None:
+            self._axpy, self._product = None, np.empty_like(y)
         else:
-            self._product = np.empty_like(y)
+            n, one, self._a = _openblas.integer(len(y)), _openblas.integer(1), _number(y.dtype)
+            at_x, at_y = ctypes.c_void_p(_address(x)), ctypes.c_void_p(_address(y))
+            self._axpy = functools.partial(axpy, n, self._a, at_x, one, at_y, one)
         self._x, self._y = x, y  # kept, so that the addresses stay valid
 
     def __reduce__(self) -> tuple[type[AddScaled], tuple[()]]:
         return AddScaled, ()  # a copy starts without the vectors
+
+
+class AddProduct:
+    """``W += a X^T Z``, in place, made for repeated calls with the same W. X is (n, d), Z is (n, u), W is (d, u).
+
+    The product is never written down, which saves a pass over memory; ``worthwhile`` tells where that is faster.
+
+    >>> W = np.zeros((2, 3))
+    >>> AddProduct(W)(0.5, np.array([[1.0, 2.0]]), np.ones((1, 3)))
+    >>> W
+    array([[0.5, 0.5, 0.5],
+           [1. , 1. , 1. ]])
+    """
+
+    def __init__(self, W: Array) -> None:
+        self.W = W
+        self._x = self._z = _NO_VECTOR
+        self._gemm: Callable[[], object] | None = None
+        gemm = _openblas.gemm.get(W.dtype.char) if _plain(W) and W.flags.writeable else None
+        if gemm is not None:
+            integer, pointer = _openblas.integer, ctypes.c_void_p
+            d, u = map(integer, W.shape)
+            self._n, self._a, self._px, self._pz = integer(), _number(W.dtype), pointer(), pointer()
+            sizes, one = (d, u, self._n), _number(W.dtype, 1)
+            of_x, of_z, of_W = (self._px, d), (self._pz, u), (pointer(_address(W)), u)
+            self._gemm = functools.partial(
+                gemm, _BY_ROWS, _TRANSPOSED, _AS_IT_IS, *sizes, self._a, *of_x, *of_z, one, *of_W
+            )
+
+    @staticmethod
+    def worthwhile(W: Array) -> bool:
+        """Whether it is faster than a product and ``AddScaled``: for matrices that are neither narrow nor small."""
+        return W.dtype.char in _openblas.gemm and W.shape[1] >= 16 and W.size >= 4096
+
+    def __call__(self, a: float, x: Array, z: Array) -> None:
+        """x, z: matrices of W's dtype."""
+        if x is not self._x or z is not self._z:
+            self._prepare(x, z)
+        if self._gemm is not None and self._x is x:
+            self._a.value = a
+            self._gemm()
+        else:
+            self.W += a * x.T.dot(z)
+
+    def _prepare(self, x: Array, z: Array) -> None:
+        known, self._x, self._z = self._z, _NO_VECTOR, _NO_VECTOR  # if interrupted here, the next call prepares again
+        d, u = self.W.shape
+        if x.shape != (len(z), d) or z.shape[1:] != (u,) or x.dtype != self.W.dtype or z.dtype != self.W.dtype:
+            raise ValueError(
+                f"expected X (n, {d}) and Z (n, {u}) of {self.W.dtype}, got {x.shape} {x.dtype}, {z.shape} {z.dtype}."
+            )
+        if self._gemm is not None and _plain(x) and _plain(z):
+            self._px.value = _address(x)
+            if z is not known:
+                self._n.value, self._pz.value = len(z), _address(z)
+            self._x, self._z = x, z  # kept, so that the addresses stay valid
+
+
+_BY_ROWS, _AS_IT_IS, _TRANSPOSED = map(ctypes.c_int, (101, 111, 112))  # CBLAS's numbers
+
+
+def _plain(array: Array) -> bool:
+    """Whether BLAS can read the array: its elements lie one after the other, aligned, in the machine's byte order."""
+    flags = array.flags
+    return flags.c_contiguous and flags.aligned and array.dtype.isnative
+
+
+def _address(array: Array) -> int:
+    if array.flags.writeable and array.size:
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]  # three times as fast
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+def _number(dtype: np.dtype[Any], value: float = 0) -> Any:
+    """A number of that dtype, as BLAS takes it; its ``value`` can be set."""
+    return ctypes.c_float(value) if dtype.char == "f" else ctypes.c_double(value)
 
 
 class one_thread:  # in lower case, as it is used like a function

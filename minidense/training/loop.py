@@ -208,6 +208,7 @@ class Run:
         else:
             self._unreported = block.scores[:now]
         if step.closes:
+            self.learner.complete_gradient()
             self.callbacks.call("on_train_batch_end", self.step - 1, self._running.logs(running=True))
             self.callbacks.save_point(self, of_step=True)
             self.callbacks.tell_news()
@@ -230,6 +231,8 @@ class Run:
         self.report.reset()
         self._running.reset()
         self.learner.check_epoch(logs, f"epoch {self.epoch + 1}")
+        if self.callbacks.given:
+            self.learner.complete_gradient()
         if self.validation is not None and self.epoch + 1 in self.validated:
             held_out = evaluate(self.model, self.row_loss, self.validation, self.callbacks)
             logs |= {f"val_{name}": value for name, value in held_out.items()}

@@ -49,7 +49,7 @@ FLOORS = [
     },
     {"callbacks": ["base", "monitors", "checkpoint", "reporting", "__init__"]},
     {
-        "training": ["history", "results", "inputs", "prediction", "evaluation", "step", "loop", "lbfgs"],
+        "training": ["history", "results", "inputs", "plans", "prediction", "evaluation", "step", "loop", "lbfgs"],
         "teaching": ["summary", "gradcheck"],
     },
     {
