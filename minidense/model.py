@@ -435,8 +435,6 @@ class Sequential(KerasMethods):
             report = Report(loss, checks.row_loss, self.metrics, self.weighted_metrics)
             learner_of_batch = learning(self, checks.row_loss, report, len(x), updates=update)
             with learner_of_batch as learner, learner.interrupts.breakable():
-                if update:
-                    learner.prepare()
                 for block in feed.blocks():
                     for step in block.steps:
                         if not learner.backpropagate(step):

@@ -257,6 +257,15 @@ class Optimizer(Configurable):
             )
         return vector
 
+    def _average(self, vector: Array, x: Array, decay: float) -> None:
+        """``vector := decay vector + (1 - decay) x``, in place."""
+        self._add_scaled(1 - decay, x, vector, decay)
+
+    def _average_squares(self, v: Array, grad: Array, decay: float, work: Array) -> None:
+        """``v := decay v + (1 - decay) grad**2``, in place, computing in ``work``."""
+        np.multiply(grad, grad, out=work)
+        self._average(v, work, decay)
+
     def scratch(self, theta: Array, name: str = "") -> Array:
         """An uninitialised workspace like ``theta``; another name gives another one."""
         found = self._scratch.get(name)
@@ -425,8 +434,7 @@ class SGD(Optimizer, library=True):
             self._add_scaled(-eta, grad, theta)
             return
         v, work = self.moment("velocity", theta), self.scratch(theta)
-        v *= self.momentum
-        self._add_scaled(-eta, grad, v)
+        self._add_scaled(-eta, grad, v, self.momentum)
         if self.nesterov:
             np.multiply(grad, eta, out=work)
             theta -= work
@@ -434,14 +442,6 @@ class SGD(Optimizer, library=True):
             theta += work
         else:
             theta += v
-
-
-def _average_squares(v: Array, grad: Array, decay: float, work: Array) -> None:
-    """``v := decay v + (1 - decay) grad**2``, in place, computing in ``work``."""
-    np.multiply(grad, grad, out=work)
-    work *= 1 - decay
-    v *= decay
-    v += work
 
 
 class _WithMoments(Optimizer):
@@ -516,17 +516,15 @@ class Adam(_WithMoments, library=True):
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         t, work = self.iterations - self._begun + 1, self.scratch(theta)
         m, v = self.moment("m", theta), self.moment("v", theta)
-        m *= self.beta_1
-        self._add_scaled(1 - self.beta_1, grad, m)
-        _average_squares(v, grad, self.beta_2, work)
+        self._average(m, grad, self.beta_1)
+        self._average_squares(v, grad, self.beta_2, work)
         if self.amsgrad:
             v_hat = self.moment("v_hat", theta)
             v = np.maximum(v_hat, v, out=v_hat)
         np.sqrt(v, out=work)
         work += self.epsilon
         np.divide(m, work, out=work)
-        work *= eta * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
-        theta -= work
+        self._add_scaled(-eta * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t), work, theta)
 
 
 class AdamW(Adam, library=True):
@@ -588,9 +586,8 @@ class Nadam(_WithMoments, library=True):
         of_m, of_grad = eta * u_next / (1 - product * u_next), eta * (1 - u) / (1 - product)
         correction = 1 / (1 - self.beta_2**t)
         self.__dict__["_product"] = product
-        m *= self.beta_1
-        self._add_scaled(1 - self.beta_1, grad, m)
-        _average_squares(v, grad, self.beta_2, work)
+        self._average(m, grad, self.beta_1)
+        self._average_squares(v, grad, self.beta_2, work)
         np.multiply(m, of_m, out=work)
         np.multiply(grad, of_grad, out=more)
         work += more
@@ -617,14 +614,12 @@ class Adamax(_WithMoments, library=True):
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         t, work = self.iterations - self._begun + 1, self.scratch(theta)
         m, u = self.moment("m", theta), self.moment("u", theta)
-        m *= self.beta_1
-        self._add_scaled(1 - self.beta_1, grad, m)
+        self._average(m, grad, self.beta_1)
         u *= self.beta_2
         np.maximum(u, np.abs(grad, out=work), out=u)
         np.add(u, self.epsilon, out=work)
         np.divide(m, work, out=work)
-        work *= eta / (1 - self.beta_1**t)
-        theta -= work
+        self._add_scaled(-eta / (1 - self.beta_1**t), work, theta)
 
 
 class RMSprop(Optimizer, library=True):
@@ -667,11 +662,10 @@ class RMSprop(Optimizer, library=True):
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         v, work = self.moment("v", theta), self.scratch(theta)
-        _average_squares(v, grad, self.rho, work)
+        self._average_squares(v, grad, self.rho, work)
         if self.centered:
             a = self.moment("a", theta)
-            a *= self.rho
-            self._add_scaled(1 - self.rho, grad, a)
+            self._average(a, grad, self.rho)
             np.multiply(a, a, out=work)
             np.subtract(v, work, out=work)
             np.maximum(work, 0, out=work)  # where g hardly varies, rounding can make it negative
@@ -680,14 +674,12 @@ class RMSprop(Optimizer, library=True):
             np.add(v, self.epsilon, out=work)
         np.sqrt(work, out=work)
         np.divide(grad, work, out=work)
-        work *= eta
         if self.momentum:
             u = self.moment("momentum", theta)
-            u *= self.momentum
-            u += work
+            self._add_scaled(eta, work, u, self.momentum)
             theta -= u
         else:
-            theta -= work
+            self._add_scaled(-eta, work, theta)
 
 
 class Adagrad(Optimizer, library=True):
@@ -768,11 +760,11 @@ class Adadelta(Optimizer, library=True):
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         v, u = self.moment("v", theta), self.moment("u", theta)
         d, more = self.scratch(theta), self.scratch(theta, "more")
-        _average_squares(v, grad, self.rho, more)
+        self._average_squares(v, grad, self.rho, more)
         np.sqrt(np.add(u, self.epsilon, out=d), out=d)
         d *= grad
         d /= np.sqrt(np.add(v, self.epsilon, out=more), out=more)
-        _average_squares(u, d, self.rho, more)
+        self._average_squares(u, d, self.rho, more)
         d *= eta
         theta -= d
 
@@ -815,8 +807,7 @@ class Lion(Optimizer, library=True):
         np.sign(work, out=work)
         work *= eta
         theta -= work
-        m *= self.beta_2
-        self._add_scaled(1 - self.beta_2, grad, m)
+        self._average(m, grad, self.beta_2)
 
 
 class LBFGS(Optimizer, library=True):

@@ -1,4 +1,4 @@
-"""What NumPy does not expose of BLAS: ``y += a x`` and ``W += a X^T Z`` in one pass, and the number of threads.
+"""What NumPy does not expose of BLAS: ``y := b y + a x`` and ``W += a X^T Z`` in one pass, and the number of threads.
 
 All are OpenBLAS's functions, found in the library that NumPy has already loaded. With another BLAS, the two sums are
 lines of NumPy, and the number of threads is left as it is.
@@ -39,6 +39,7 @@ class _OpenBLAS:
 
     def __init__(self) -> None:
         self.axpy: dict[str, Any] = {}
+        self.axpby: dict[str, Any] = {}
         self.gemm: dict[str, Any] = {}
         self.set_threads: Callable[[int], object] = lambda n: None
         self.get_threads: Callable[[], int] = lambda: 1
@@ -70,12 +71,13 @@ class _OpenBLAS:
         integer = ctypes.c_int64 if "USE64BITINT" in config else ctypes.c_int32
         of_chars = {"f": "s", "d": "d"}
         axpy = {char: function(library, f"cblas_{of_blas}axpy", None) for char, of_blas in of_chars.items()}
+        axpby = {char: function(library, f"cblas_{of_blas}axpby", None) for char, of_blas in of_chars.items()}
         gemm = {char: function(library, f"cblas_{of_blas}gemm", None) for char, of_blas in of_chars.items()}
         self.name = " ".join(config.split()[:2])
         self.core_type = function(quick, "openblas_get_corename", ctypes.c_char_p)().decode()
         self.get_threads = function(quick, "openblas_get_num_threads", ctypes.c_int)
         self.set_threads = function(quick, "openblas_set_num_threads", None, ctypes.c_int)
-        self.integer, self.axpy, self.gemm = integer, axpy, gemm
+        self.integer, self.axpy, self.axpby, self.gemm = integer, axpy, axpby, gemm
 
 
 _openblas = _OpenBLAS()
@@ -100,7 +102,7 @@ _NO_VECTOR = np.empty(0)
 
 
 class AddScaled:
-    """``y += a * x``, in place, made for repeated calls with the same two vectors.
+    """``y := b y + a x``, in place, made for repeated calls with the same few vectors.
 
     >>> x, y = np.array([1.0, 2.0]), np.array([10.0, 10.0])
     >>> AddScaled()(-2.0, x, y)
@@ -109,38 +111,58 @@ class AddScaled:
     """
 
     def __init__(self) -> None:
-        self._x = self._y = self._product = _NO_VECTOR
-        self._a: Any = None
-        self._axpy: Callable[[], object] | None = None
+        self._known: dict[int, _Sum] = {}
 
-    def __call__(self, a: float, x: Array, y: Array) -> None:
+    def __call__(self, a: float, x: Array, y: Array, b: float = 1.0) -> None:
         """x, y: vectors of one dtype and length."""
-        if x is not self._x or y is not self._y:
-            self._prepare(x, y)
-        if self._axpy is not None:
-            self._a.value = a
-            self._axpy()
-        else:
-            np.multiply(x, a, out=self._product)
-            np.add(y, self._product, out=y)
+        sum_ = self._known.get(id(y))
+        if sum_ is None or x is not sum_.x or y is not sum_.y:
+            if len(self._known) == _MOST_SUMS:
+                self._known.clear()
+            sum_ = self._known[id(y)] = _Sum(x, y)
+        sum_.make(a, b)
 
-    def _prepare(self, x: Array, y: Array) -> None:
+    def __reduce__(self) -> tuple[type[AddScaled], tuple[()]]:
+        return AddScaled, ()  # a copy starts without the vectors
+
+
+_MOST_SUMS = 4
+"""An optimizer has fewer; but whoever calls ``update`` may pass others each time."""
+
+
+class _Sum:
+    """``y := b y + a x`` for two vectors, which it keeps, so that their addresses stay valid."""
+
+    def __init__(self, x: Array, y: Array) -> None:
         if x.shape != y.shape or x.dtype != y.dtype or y.ndim != 1:
             raise ValueError(
                 f"expected two vectors of one length and dtype, got {x.shape} {x.dtype}, {y.shape} {y.dtype}."
             )
-        self._x = self._y = _NO_VECTOR  # if interrupted from here on, the next call prepares again
+        self.x, self.y = x, y
+        self._axpy: Callable[[], object] | None = None
         axpy = _openblas.axpy.get(y.dtype.char) if _plain(x) and _plain(y) and y.flags.writeable else None
         if axpy is None:
-            self._axpy, self._product = None, np.empty_like(y)
+            self._product = np.empty_like(y)
         else:
-            n, one, self._a = _openblas.integer(len(y)), _openblas.integer(1), _number(y.dtype)
+            n, one = _openblas.integer(len(y)), _openblas.integer(1)
+            self._a, self._b = _number(y.dtype), _number(y.dtype)
             at_x, at_y = ctypes.c_void_p(_address(x)), ctypes.c_void_p(_address(y))
             self._axpy = functools.partial(axpy, n, self._a, at_x, one, at_y, one)
-        self._x, self._y = x, y  # kept, so that the addresses stay valid
+            axpby = _openblas.axpby[y.dtype.char]
+            self._axpby = functools.partial(axpby, n, self._a, at_x, one, self._b, at_y, one)
 
-    def __reduce__(self) -> tuple[type[AddScaled], tuple[()]]:
-        return AddScaled, ()  # a copy starts without the vectors
+    def make(self, a: float, b: float) -> None:
+        if self._axpy is None:
+            np.multiply(self.x, a, out=self._product)
+            if b != 1:
+                np.multiply(self.y, b, out=self.y)
+            np.add(self.y, self._product, out=self.y)
+        elif b == 1:
+            self._a.value = a
+            self._axpy()
+        else:
+            self._a.value, self._b.value = a, b
+            self._axpby()
 
 
 class AddProduct:

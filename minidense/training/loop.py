@@ -103,15 +103,17 @@ class Run:
         try:
             self._begin()
             self.interrupts = current()
-            with learning(self.model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner:
-                self.learner.prepare()
-                with self.interrupts.breakable(), self.callbacks.spanning("train", self._logs_of_last_epoch):
-                    self._resume()
-                    if self.model.network.is_frozen:
-                        self.callbacks.tell("all layers with parameters are frozen: nothing is trained", of=[])
-                    self._train_epochs()
-                    if self.steps_made:
-                        self.learner.finish()
+            with (
+                learning(self.model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner,
+                self.interrupts.breakable(),
+                self.callbacks.spanning("train", self._logs_of_last_epoch),
+            ):
+                self._resume()
+                if self.model.network.is_frozen:
+                    self.callbacks.tell("all layers with parameters are frozen: nothing is trained", of=[])
+                self._train_epochs()
+                if self.steps_made:
+                    self.learner.finish()
         except KeyboardInterrupt:
             self.callbacks.tell(self._ending("interrupted"))
             raise

@@ -74,8 +74,10 @@ class Learner:
         self._states: list[Any] = []
         self._gradient_so_far = np.empty(0)
         self._moved, self._weight = list[Array](), 0.0
+        if updates:
+            self._prepare_optimizer()
 
-    def prepare(self) -> None:
+    def _prepare_optimizer(self) -> None:
         """Tell the optimizer where each parameter is in ``theta``, whether it decays, and its rate's factor."""
         optimizer = self.optimizer
         if optimizer is not None:

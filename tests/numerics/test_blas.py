@@ -39,27 +39,31 @@ def threads(request):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("without_blas", [False, True])
-@given(st.integers(1, 300), st.floats(-2, 2))
-def test_add_scaled_is_its_formula(dtype, without_blas, n, a):
+@given(st.integers(1, 300), st.floats(-2, 2), st.sampled_from([1.0, 0.9, -0.5]))
+def test_add_scaled_is_its_formula(dtype, without_blas, n, a, b):
     rng = np.random.default_rng(n)
     x, y = rng.normal(size=n).astype(dtype), rng.normal(size=n).astype(dtype)
     before = x.copy()
-    expected = y.astype(np.longdouble) + a * x.astype(np.longdouble)
+    expected, of_y = b * y.astype(np.longdouble) + a * x.astype(np.longdouble), abs(b * y)
     with pytest.MonkeyPatch.context() as patch:
         if without_blas:
             patch.setattr(blas._openblas, "axpy", {})
-        AddScaled()(a, x, y)
+        AddScaled()(a, x, y, b)
     eps = np.finfo(dtype).eps
-    assert (abs(y - expected) <= 2 * eps * (abs(a * before) + abs(expected) + abs(before))).all()
+    assert (abs(y - expected) <= 3 * eps * (abs(a * before) + of_y)).all()
     assert np.array_equal(x, before)
 
 
 def test_vectors_may_change_from_call_to_call_and_be_strided():
     add = AddScaled()
-    for x, y in [(np.ones(3), np.zeros(3)), (np.ones(8)[::2], np.zeros(4)), (np.ones(4), np.zeros(8)[::2])]:
+    pairs = [(np.ones(3), np.zeros(3)), (np.ones(8)[::2], np.zeros(4)), (np.ones(4), np.zeros(8)[::2])]
+    for x, y in pairs * 2:
         for _ in range(2):
             add(2.0, x, y)
-        assert y.tolist() == [4.0] * len(y)
+    assert all(y.tolist() == [8.0] * len(y) for _, y in pairs)
+    for length in range(1, 20):  # and few are remembered
+        add(1.0, np.ones(length), np.zeros(length))
+    assert len(add._known) <= 4
 
 
 def test_vectors_that_do_not_fit_are_refused():

@@ -161,7 +161,8 @@ def main(arguments=None):
     with tempfile.TemporaryDirectory() as folder:
         plainly = functools.partial(make, plain=True)
         some = [(make, each) for each in calls(folder, make)]
-        some += [(plainly, each) for each in itertools.islice(calls(folder, plainly), 3)]
+        os.mkdir(f"{folder}/plain")
+        some += [(plainly, each) for each in itertools.islice(calls(f"{folder}/plain", plainly), 3)]
         for make_one, (name, call, whole) in some:
             if options.calls and name not in options.calls:
                 continue
