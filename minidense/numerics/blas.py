@@ -15,10 +15,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib
+import math
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -313,6 +315,29 @@ def _in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_in_child)
+
+
+def cores() -> int:
+    """The number of CPUs that the process may use: by its affinity, and by the quota of its container."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(min(allowed, _quota(*_CGROUPS)))
+
+
+@functools.cache
+def _quota(*files: tuple[str, ...]) -> float:
+    """The CPUs that Linux' control groups allow, at least 1; infinity without a limit. It is read once."""
+    for paths in files:
+        with suppress(OSError, ValueError):
+            used, period = " ".join(Path(path).read_text() for path in paths).split()
+            return max(1, int(used) // int(period)) if used.isdecimal() else math.inf
+    return math.inf
+
+
+_CGROUPS = (
+    ("/sys/fs/cgroup/cpu.max",),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
+"""Where the microseconds that may be used in each period stand, and the period's: version 2 and version 1."""
 
 
 # ---------------------------------------------------------------------- what the bits depend on

@@ -33,11 +33,13 @@ _ZERO, _ONE = np.zeros((), "float32"), np.ones((), "float32")  # NumPy is fastes
 class Plan(Pass):
     """The training pass of the layers for batches of n rows.
 
-    loss: one of the library's own. descends: for plain descent, leave the gradients of the matrices that are worth it
-    to ``descend``.
+    loss: the class, if it is one of the library's own. descends: for plain descent, leave the gradients of the matrices
+    that are worth it to ``descend``.
     """
 
-    def __init__(self, network: Network, layers: Sequence[Layer], loss: RowLoss | None, n: int, descends: bool) -> None:
+    def __init__(
+        self, network: Network, layers: Sequence[Layer], loss: type[RowLoss] | None, n: int, descends: bool
+    ) -> None:
         super().__init__(layers, training=True, for_input=False)
         self.products: list[Product] = []
         """Of the matrices whose gradients are left to ``descend``."""
@@ -55,7 +57,7 @@ class Plan(Pass):
         self._rest = [(AddScaled(), network.grad[piece], network.theta[piece]) for piece in rest if self.products]
         self.gradient: Callable[[Array, Array], Array] | None = None
         """The loss's, from scores and targets to dscores; None if the loss has no plan."""
-        if loss is not None and type(loss).gradient is SoftmaxCrossEntropy.gradient:
+        if loss is not None and loss.gradient is SoftmaxCrossEntropy.gradient:
             self.gradient = _softmax_cross_entropy(np.empty((n, *(network.output_shape or ())), network.dtype))
 
     def descend(self, theta: Array, grad: Array, eta: float) -> None:

@@ -57,6 +57,7 @@ class Learner:
         known = all(layer._of_library for layer in walk(network)) and not (limits or self.penalties)
         self.may_descend = updates and known and self.own_update is not None and not network.has_shared
         """Whether only the optimizer's options and frozen layers can stand against plain descent, as plans know it."""
+        self._planned_loss = type(row_loss) if row_loss is not None and row_loss._trusted else None
         self._plan: Plan | None = None
         self._due: Plan | None = None
         """The plan that has made the last update without writing down the whole gradient."""
@@ -123,13 +124,12 @@ class Learner:
         """The plan for so many rows. whole: they are a batch. What decides is model, optimizer and batch."""
         assert self.optimizer is not None
         descends = whole and self.may_descend and self.optimizer.is_plain and not self.network.frozen
-        plans, key = self.network.plans, (rows, descends, self.loss)
+        plans, key = self.network.plans, (rows, descends, self._planned_loss, len(self.layers))
         plan = plans.get(key)
         if plan is None:
             if len(plans) == _MOST_PLANS:
                 plans.clear()
-            trusted = self.row_loss if self.row_loss is not None and self.row_loss._trusted else None
-            plan = plans[key] = Plan(self.network, self.layers, trusted, rows, descends)
+            plan = plans[key] = Plan(self.network, self.layers, self._planned_loss, rows, descends)
         self._plan = plan
         return plan
 
@@ -318,9 +318,12 @@ _MOST_PLANS = 4
 
 
 def is_small(network: Network, rows: int) -> bool:
-    """Whether a step of ``rows`` rows uses one BLAS thread, which is faster; then its bits do not depend on threads."""
+    """Whether a step of ``rows`` rows uses one BLAS thread, which is faster; then its bits do not depend on threads.
+
+    A process that may use one CPU has no others: BLAS's threads would wait for each other.
+    """
     largest = max((d.size for _, d, _ in network.parameters()), default=0)
-    return 2 * rows * largest < blas.SMALL
+    return 2 * rows * largest < blas.SMALL or blas.cores() == 1
 
 
 def _rows_are_finite(loss: RowLoss, scores: Array, targets: Array) -> bool:

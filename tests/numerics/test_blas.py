@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minidense as md
 from minidense.numerics import blas
 from minidense.numerics.blas import (
     ONE_ANYWAY,
@@ -266,6 +267,44 @@ def test_small_products_have_the_same_bits_without_a_block(dtype):
         assert np.array_equal(*found)
     with one_thread_for(ONE_ANYWAY):
         assert get_threads() == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "allowed"),
+    [
+        ({"max": "max 100000\n"}, 8),
+        ({"max": "250000 100000\n"}, 2),
+        ({"max": "50000 100000\n"}, 1),
+        ({"max": "9900000 100000\n"}, 8),
+        ({"max": "nonsense"}, 8),
+        ({"quota": "-1\n", "period": "100000\n"}, 8),
+        ({"quota": "300000\n", "period": "100000\n"}, 3),
+        ({"quota": "300000\n"}, 8),
+        ({}, 8),
+    ],
+)
+def test_cores_are_those_of_the_affinity_and_of_the_containers_quota(files, allowed, tmp_path, monkeypatch):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    groups = ((f"{tmp_path}/max",), (f"{tmp_path}/quota", f"{tmp_path}/period"))
+    monkeypatch.setattr(blas, "_CGROUPS", groups)
+    monkeypatch.setattr(blas.os, "sched_getaffinity", lambda process: range(8), raising=False)
+    assert blas.cores() == allowed
+
+
+@needs_openblas
+def test_a_process_with_one_cpu_trains_on_one_thread(monkeypatch):
+    model, x = md.Sequential([md.Dense(300), md.Dense(3)], rng=0).compile().build(300), np.ones((64, 300))
+    seen, before = [], get_threads()
+    look = md.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: seen.append(get_threads()))
+    set_threads(2)
+    try:
+        for number in (2, 1):
+            monkeypatch.setattr(blas, "cores", lambda number=number: number)
+            model.fit(x, np.zeros(64, int), batch_size=64, verbose=0, callbacks=[look])
+    finally:
+        set_threads(before)
+    assert seen == [2, 1]
 
 
 @needs_openblas

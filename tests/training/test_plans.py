@@ -366,6 +366,46 @@ def test_sources_of_batches_of_many_sizes_and_layouts(everywhere):
     np.testing.assert_allclose(models[0].theta, models[1].theta, rtol=1e-12, atol=1e-14)
 
 
+def test_plans_are_those_of_the_loss_that_the_model_has():
+    """Kept from one call of ``train_on_batch`` to the next; with a loss of one's own, that cannot be hashed, too."""
+
+    class Own(md.SoftmaxCrossEntropy):
+        __hash__ = None
+
+        def gradient(self, scores, targets):
+            return 2 * super().gradient(scores, targets)
+
+    class Plain(md.RowLoss):
+        includes = None
+
+        def rows(self, scores, targets):
+            return ((scores - targets) ** 2).sum(axis=1)
+
+        def gradient(self, scores, targets):
+            return 2 * (scores - targets)
+
+        def encode(self, y, out):
+            out[...] = y
+            return out
+
+    losses = [
+        md.SoftmaxCrossEntropy(),
+        Own(),
+        Plain(),
+        md.MeanSquaredError(),
+        md.losses.KLDivergence(),
+        md.SoftmaxCrossEntropy(),
+    ]
+    kept = network()
+    for loss in losses * 2:
+        fresh = copy.deepcopy(kept) if kept.built else network()
+        for model in (kept, fresh):
+            model.compile(md.SGD(0.1), loss).train_on_batch(X, np.eye(3)[Y])
+        assert np.array_equal(kept.theta, fresh.theta)
+        assert np.array_equal(kept.grad, fresh.grad)
+        assert len(kept.network.plans) <= 4
+
+
 # ------------------------------------------------------------------ copies, and predictions of one row
 
 
