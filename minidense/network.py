@@ -32,7 +32,8 @@ from minidense.layers.base import (
 from minidense.layers.composite import Chain
 from minidense.layers.guard import forward_of
 from minidense.layers.regularizers import Penalty
-from minidense.numerics.blas import aligned_zeros, one_thread_for
+from minidense.numerics.blas import one_thread_for
+from minidense.numerics.sums import aligned_zeros
 from minidense.optimizers import Piece
 
 WORTH_HELPERS = 1e8

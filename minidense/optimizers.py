@@ -18,7 +18,7 @@ from minidense.core.configurable import Configurable, signature_of
 from minidense.core.errors import to_define
 from minidense.core.instead import module_attribute
 from minidense.core.types import Array, Shape
-from minidense.numerics.blas import AddScaled
+from minidense.numerics.sums import AddScaled
 
 
 class Piece(NamedTuple):

@@ -21,8 +21,8 @@ from minidense.layers import Dense, Layer, ReLU, Sigmoid, Softmax, Tanh
 from minidense.layers.composite import Pass
 from minidense.losses import RowLoss, SoftmaxCrossEntropy
 from minidense.network import Network
-from minidense.numerics.blas import AddProduct, AddScaled
 from minidense.numerics.functional import ready_softmax, sigmoid
+from minidense.numerics.sums import AddProduct, AddScaled
 
 _COPIED = 4096
 """A batch of at most so many numbers is copied into an array of the plan's: that is faster than to find its address."""

@@ -27,7 +27,7 @@ FLOORS = [
         ]
     },
     {
-        "numerics": ["blas", "helpers", "functional"],
+        "numerics": ["blas", "sums", "helpers", "functional"],
         "data": ["arrays", "labels", "names", "batches", "sources"],
         "datasets": ["idx", "bundled", "synthetic", "fashion_mnist", "__init__"],
         "schedules.py": [],

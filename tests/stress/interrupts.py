@@ -24,7 +24,7 @@ import numpy as np
 import minidense as md
 from minidense.layers.base import walk
 from minidense.numerics import blas
-from minidense.numerics.blas import AddProduct
+from minidense.numerics.sums import AddProduct
 
 FOLDER = os.path.dirname(md.__file__) + os.sep
 RNG = np.random.default_rng(0)

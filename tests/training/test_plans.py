@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import minidense as md
 from minidense.numerics import blas
-from minidense.numerics.blas import AddProduct
+from minidense.numerics.sums import AddProduct
 from minidense.training import plans
 from minidense.training.plans import PLANS
 
