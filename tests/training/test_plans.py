@@ -310,19 +310,23 @@ def test_any_other_update_has_its_gradient_written_down(layers, optimizer, optio
 
 
 @needs_openblas
-def test_a_layer_that_is_frozen_halfway_stays_as_it_is(everywhere, calls):
-    model = network().build(9)
+def test_a_layer_that_is_frozen_halfway_stays_as_it_is(everywhere, calls, monkeypatch):
+    """And the others learn from their gradients, which then are written down."""
+    thetas = []
+    for way in (True, False):
+        monkeypatch.setattr(AddProduct, "worthwhile", staticmethod(lambda W, way=way: way))
+        model, kept = network().build(9), []
 
-    class Freeze(md.Callback):
-        def on_train_batch_end(self, batch, logs):
-            model.layers[0].trainable = batch == 1
-            kept.append(model.layers[0].W.copy())
+        def freeze(batch, logs, layer=model.layers[0], kept=kept):
+            layer.trainable = batch == 1
+            kept.append(layer.W.copy())
 
-    kept = []
-    model.layers[0].trainable = True
-    model.fit(X, Y, batch_size=16, verbose=0, callbacks=[Freeze()])
-    assert [np.array_equal(a, b) for a, b in itertools.pairwise(kept)] == [True, False, True]
+        watch = md.callbacks.LambdaCallback(on_batch_end=freeze)
+        model.fit(X, Y, batch_size=16, verbose=0, callbacks=[watch])
+        assert [np.array_equal(a, b) for a, b in itertools.pairwise(kept)] == [True, False, True]
+        thetas.append(model.theta)
     assert len(calls) == 4 * 2
+    np.testing.assert_allclose(*thetas, rtol=1e-12, atol=1e-14)
 
 
 @needs_openblas
@@ -435,6 +439,7 @@ def test_one_row_is_predicted_as_by_the_layers():
         lambda: model.add(md.Dense(4)),
         lambda: model.set_weights([w + 1 for w in model.get_weights()]),
         lambda: setattr(model.layers[1], "negative_slope", 0.5),
+        lambda: model.add(md.GELU()),
         lambda: model.add(Mine()),
     ):
         change()
