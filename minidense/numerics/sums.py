@@ -16,37 +16,14 @@ from minidense.core.types import Array
 from minidense.numerics import blas
 
 
-class AddScaled:
-    """``y := b y + a x``, in place, made for repeated calls with the same few vectors.
+class Sum:
+    """``y := b y + a x``, in place, for two vectors; it keeps these, so that their addresses stay valid.
 
     >>> x, y = np.array([1.0, 2.0]), np.array([10.0, 10.0])
-    >>> AddScaled()(-2.0, x, y)
+    >>> Sum(x, y)(-2.0, 0.5)
     >>> y
-    array([8., 6.])
+    array([3., 1.])
     """
-
-    def __init__(self) -> None:
-        self._known: dict[int, _Sum] = {}
-
-    def __call__(self, a: float, x: Array, y: Array, b: float = 1.0) -> None:
-        """x, y: vectors of one dtype and length."""
-        sum_ = self._known.get(id(y))
-        if sum_ is None or x is not sum_.x or y is not sum_.y:
-            if len(self._known) == _MOST_SUMS:
-                self._known.clear()
-            sum_ = self._known[id(y)] = _Sum(x, y)
-        sum_.make(a, b)
-
-    def __reduce__(self) -> tuple[type[AddScaled], tuple[()]]:
-        return AddScaled, ()  # a copy starts without the vectors
-
-
-_MOST_SUMS = 4
-"""An optimizer has fewer; but whoever calls ``update`` may pass others each time."""
-
-
-class _Sum:
-    """``y := b y + a x`` for two vectors, which it keeps, so that their addresses stay valid."""
 
     def __init__(self, x: Array, y: Array) -> None:
         if x.shape != y.shape or x.dtype != y.dtype or y.ndim != 1:
@@ -66,7 +43,7 @@ class _Sum:
             axpby = blas._openblas.axpby[y.dtype.char]
             self._axpby = functools.partial(axpby, n, self._a, at_x, one, self._b, at_y, one)
 
-    def make(self, a: float, b: float) -> None:
+    def __call__(self, a: float, b: float = 1.0) -> None:
         if self._axpy is None:
             np.multiply(self.x, a, out=self._product)
             if b != 1:
@@ -78,6 +55,35 @@ class _Sum:
         else:
             self._a.value, self._b.value = a, b
             self._axpby()
+
+
+class AddScaled:
+    """``y := b y + a x``, in place, for any vectors: made for repeated calls with the same few.
+
+    >>> x, y = np.array([1.0, 2.0]), np.array([10.0, 10.0])
+    >>> AddScaled()(-2.0, x, y)
+    >>> y
+    array([8., 6.])
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, Sum] = {}
+
+    def __call__(self, a: float, x: Array, y: Array, b: float = 1.0) -> None:
+        """x, y: vectors of one dtype and length."""
+        sum_ = self._known.get(id(y))
+        if sum_ is None or x is not sum_.x or y is not sum_.y:
+            if len(self._known) == _MOST_SUMS:
+                self._known.clear()
+            sum_ = self._known[id(y)] = Sum(x, y)
+        sum_(a, b)
+
+    def __reduce__(self) -> tuple[type[AddScaled], tuple[()]]:
+        return AddScaled, ()  # a copy starts without the vectors
+
+
+_MOST_SUMS = 4
+"""An optimizer has fewer; but whoever calls ``update`` may pass others each time."""
 
 
 _NO_ARRAY = np.empty(0)

@@ -22,7 +22,7 @@ from minidense.layers.composite import Pass
 from minidense.losses import RowLoss, SoftmaxCrossEntropy
 from minidense.network import Network
 from minidense.numerics.functional import ready_softmax, sigmoid
-from minidense.numerics.sums import AddProduct, AddScaled
+from minidense.numerics.sums import AddProduct, Sum
 
 _COPIED = 4096
 """A batch of at most so many numbers is copied into an array of the plan's: that is faster than to find its address."""
@@ -54,7 +54,7 @@ class Plan(Pass):
                 planned.product.postponed = True
                 self.products.append(planned.product)
         rest = _runs(network, [product.W for product in self.products])
-        self._rest = [(AddScaled(), network.grad[piece], network.theta[piece]) for piece in rest if self.products]
+        self._rest = [Sum(network.grad[piece], network.theta[piece]) for piece in rest if self.products]
         self.gradient: Callable[[Array, Array], Array] | None = None
         """The loss's, from scores and targets to dscores; None if the loss has no plan."""
         if loss is not None and loss.gradient is SoftmaxCrossEntropy.gradient:
@@ -64,8 +64,8 @@ class Plan(Pass):
         """``theta -= eta * grad`` for the gradient of the last backward pass; allocates nothing."""
         for product in self.products:
             product.descend(-eta)
-        for add_scaled, part_of_grad, part_of_theta in self._rest:
-            add_scaled(-eta, part_of_grad, part_of_theta)
+        for add_gradient in self._rest:
+            add_gradient(-eta)
 
     def complete_gradient(self) -> None:
         """Write down what ``descend`` did without: ``grad`` is then that of the last backward pass."""
