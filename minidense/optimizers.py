@@ -331,7 +331,8 @@ class Optimizer(Configurable):
 
     def claim(self, model: Any) -> None:
         """Record that ``model`` trains with it from now on."""
-        self._owner = weakref.ref(model)
+        if self._owner is None or self._owner() is not model:
+            self._owner = weakref.ref(model)
 
 
 _EXTENDING = ("clipnorm", "clipvalue", "global_clipnorm", "use_ema", "factors")

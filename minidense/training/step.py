@@ -54,8 +54,8 @@ class Learner:
         )
         """The update of a library optimizer, which cannot fail halfway; None if a part of it is the user's."""
         self.layers = network.trunk(model.loss.includes if model.loss else None)
-        known = all(layer._of_library for layer in walk(network)) and not (limits or self.penalties)
-        self.may_descend = updates and known and self.own_update is not None and not network.has_shared
+        known = all(layer._of_library for layer in walk(network))  # and so no parameters are shared
+        self.may_descend = updates and known and self.own_update is not None and not (limits or self.penalties)
         """Whether only the optimizer's options and frozen layers can stand against plain descent, as plans know it."""
         self._planned_loss = type(row_loss) if row_loss is not None and row_loss._trusted else None
         self._plan: Plan | None = None
@@ -64,10 +64,8 @@ class Learner:
         self._descended = False
         """Whether the last update was made so."""
         self.drawing = [layer for layer in walk(network) if layer.draws]
-        self.holds, self.has_shared = (
-            bool(any(array.size for array in network.all_buffers) or self.drawing),
-            network.has_shared,
-        )
+        self.holds = bool(self.drawing) or any(array.size for array in network.all_buffers)
+        self.has_shared = network.has_shared
         self.interrupts = current()
         self.under_way = False
         """Whether a batch has begun, which changes buffers and random generators, and has not ended with an update."""
@@ -108,7 +106,7 @@ class Learner:
             finite, dscores = self._of_whole_batch(scores, targets, batch_rows)
         if not finite:
             return False
-        if dscores.shape != scores.shape or dscores.dtype != scores.dtype:
+        if plan.gradient is None and (dscores.shape != scores.shape or dscores.dtype != scores.dtype):
             dscores = self._fitting(dscores, scores)
         noted_scores[...] = scores
         plan.backward(dscores)
