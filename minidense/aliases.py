@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
@@ -141,6 +140,8 @@ class KerasMethods:
 
         Raises TypeError for an argument that JSON has not, such as a function or an array; ``save`` writes these too.
         """
+        import json
+
         try:
             return json.dumps(self.get_config(), **options)
         except TypeError as error:

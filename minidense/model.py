@@ -433,7 +433,8 @@ class Sequential(KerasMethods):
             if not self.built:
                 self.network.allocate()
             report = Report(loss, checks.row_loss, self.metrics, self.weighted_metrics)
-            with learning(self, checks.row_loss, report, len(x)) as learner, learner.interrupts.breakable():
+            learner_of_batch = learning(self, checks.row_loss, report, len(x), updates=update)
+            with learner_of_batch as learner, learner.interrupts.breakable():
                 for block in feed.blocks():
                     for step in block.steps:
                         if not learner.backpropagate(step):
@@ -442,7 +443,6 @@ class Sequential(KerasMethods):
                     report.add(block)
                 if update:
                     optimizer.claim(self)
-                    learner.prepare()
                     learner.update()
                     learner.interrupts.release()
                 else:

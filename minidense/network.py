@@ -33,6 +33,7 @@ from minidense.layers.composite import Chain
 from minidense.layers.guard import forward_of
 from minidense.layers.regularizers import Penalty
 from minidense.numerics.blas import one_thread_for
+from minidense.numerics.sums import aligned_zeros
 from minidense.optimizers import Piece
 
 WORTH_HELPERS = 1e8
@@ -62,6 +63,10 @@ class Network(Chain, library=True):
         self._shared: list[tuple[Array, Array]] = []
         self._frozen: list[slice] | None = None  # when known
         self._parameters: list[tuple[Layer, Declaration, Piece]] | None = None  # when known
+        self.plans: dict[Any, Any] = {}
+        """The training passes on ready buffers, by the number of rows; see training/plans."""
+        self.ready_for_one_row: list[Any] = []
+        """The chains for predictions of one row that no thread is using; see training/prediction."""
         self._simple = False
         """Whether all layers are the library's own, without children: then ``theta.size`` bounds the products."""
         self.exclusive = Exclusive()
@@ -262,10 +267,10 @@ class Network(Chain, library=True):
         for layer in layers:
             for name, child in layer._record.children.items():
                 child._record.path = (*(layer._record.path or ()), int(name) if name.isdigit() else name)
-        theta = np.empty(sum(d.size for layer in layers for d in own_params(layer)), dtype)
+        theta = aligned_zeros(sum(d.size for layer in layers for d in own_params(layer)), dtype)
         flat = [d for layer in layers for d in layer._record.buffers if d.dtype in (None, dtype.name)]
         buffers = np.empty(sum(d.size for d in flat), dtype)
-        grad = np.zeros_like(theta)
+        grad = aligned_zeros(theta.size, dtype)
         views: dict[int, dict[str, Array]] = {}
         gradients: dict[int, dict[str, Array]] = {}
         shared: list[tuple[Array, Array]] = []
@@ -309,6 +314,7 @@ class Network(Chain, library=True):
         for network, piece, buffer_piece, pairs in networks:
             network._theta, network._grad, network._buffers = theta[piece], grad[piece], buffers[buffer_piece]
             network._frozen = network._parameters = None
+            network.plans, network.ready_for_one_row = {}, []
             network.parameters()
             network._of_other_dtype = [
                 views[id(layer)][d.name]
@@ -392,6 +398,8 @@ class Network(Chain, library=True):
             layer._record.needs_dx = True
             if forget:
                 drop_caches(layer)
+        if forget:
+            self.plans.clear()
 
     def one_thread(self, rows: int) -> AbstractContextManager[None]:
         """A block with one BLAS thread, for inference on ``rows`` rows."""
@@ -409,6 +417,7 @@ class Network(Chain, library=True):
         state = super().__getstate__()
         none = dict.fromkeys(("_theta", "_grad", "_parameters", "_input_dtype"))
         empty = {"_buffers": np.empty(0), "_of_other_dtype": [], "_kept": [], "_shared": []}
+        empty |= {"plans": {}, "ready_for_one_row": []}
         return state | none | empty | {"_was_built": self.built}
 
     def allocate_copy(self) -> None:

@@ -18,7 +18,7 @@ from minidense.core.configurable import Configurable, signature_of
 from minidense.core.errors import to_define
 from minidense.core.instead import module_attribute
 from minidense.core.types import Array, Shape
-from minidense.numerics.blas import AddScaled
+from minidense.numerics.sums import AddScaled
 
 
 class Piece(NamedTuple):
@@ -166,8 +166,16 @@ class Optimizer(Configurable):
         with np.errstate(all="ignore"):
             self.apply(theta, grad)
 
-    def apply(self, theta: Array, grad: Array) -> None:
-        """``update`` under the current floating-point settings. Whatever can fail comes before any change."""
+    @property
+    def is_plain(self) -> bool:
+        """Whether an update is ``theta -= eta * grad`` and nothing else, so that a step may do without the gradient."""
+        return False
+
+    def apply(self, theta: Array, grad: Array, step: Callable[[Array, Array, float], None] | None = None) -> None:
+        """``update`` under the current floating-point settings. Whatever can fail comes before any change.
+
+        step: to be called instead of ``self.step``, which does the same.
+        """
         self._check_iterations()
         eta = self.rate
         finish = None
@@ -177,7 +185,7 @@ class Optimizer(Configurable):
         if self.weight_decay:
             for piece in [slice(None)] if self.decayed is None or self.decay_all else self.decayed:
                 theta[piece] *= 1 - eta * self.weight_decay
-        self.step(theta, grad, eta)
+        (step or self.step)(theta, grad, eta)
         if finish is not None:
             finish()
         self.__dict__["iterations"] = self.iterations + 1  # not by __setattr__, which is slower
@@ -249,6 +257,15 @@ class Optimizer(Configurable):
             )
         return vector
 
+    def _average(self, vector: Array, x: Array, decay: float) -> None:
+        """``vector := decay vector + (1 - decay) x``, in place."""
+        self._add_scaled(1 - decay, x, vector, decay)
+
+    def _average_squares(self, v: Array, grad: Array, decay: float, work: Array) -> None:
+        """``v := decay v + (1 - decay) grad**2``, in place, computing in ``work``."""
+        np.multiply(grad, grad, out=work)
+        self._average(v, work, decay)
+
     def scratch(self, theta: Array, name: str = "") -> Array:
         """An uninitialised workspace like ``theta``; another name gives another one."""
         found = self._scratch.get(name)
@@ -314,7 +331,8 @@ class Optimizer(Configurable):
 
     def claim(self, model: Any) -> None:
         """Record that ``model`` trains with it from now on."""
-        self._owner = weakref.ref(model)
+        if self._owner is None or self._owner() is not model:
+            self._owner = weakref.ref(model)
 
 
 _EXTENDING = ("clipnorm", "clipvalue", "global_clipnorm", "use_ema", "factors")
@@ -403,6 +421,10 @@ class SGD(Optimizer, library=True):
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov=True needs a momentum above 0, such as momentum=0.9.")
 
+    @property
+    def is_plain(self) -> bool:
+        return self._of_library and not (self.momentum or self.weight_decay or self._extended)
+
     def prepare(self, theta: Array) -> None:
         if self.momentum:
             self.moment("velocity", theta)
@@ -413,8 +435,7 @@ class SGD(Optimizer, library=True):
             self._add_scaled(-eta, grad, theta)
             return
         v, work = self.moment("velocity", theta), self.scratch(theta)
-        v *= self.momentum
-        self._add_scaled(-eta, grad, v)
+        self._add_scaled(-eta, grad, v, self.momentum)
         if self.nesterov:
             np.multiply(grad, eta, out=work)
             theta -= work
@@ -422,14 +443,6 @@ class SGD(Optimizer, library=True):
             theta += work
         else:
             theta += v
-
-
-def _average_squares(v: Array, grad: Array, decay: float, work: Array) -> None:
-    """``v := decay v + (1 - decay) grad**2``, in place, computing in ``work``."""
-    np.multiply(grad, grad, out=work)
-    work *= 1 - decay
-    v *= decay
-    v += work
 
 
 class _WithMoments(Optimizer):
@@ -504,17 +517,15 @@ class Adam(_WithMoments, library=True):
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         t, work = self.iterations - self._begun + 1, self.scratch(theta)
         m, v = self.moment("m", theta), self.moment("v", theta)
-        m *= self.beta_1
-        self._add_scaled(1 - self.beta_1, grad, m)
-        _average_squares(v, grad, self.beta_2, work)
+        self._average(m, grad, self.beta_1)
+        self._average_squares(v, grad, self.beta_2, work)
         if self.amsgrad:
             v_hat = self.moment("v_hat", theta)
             v = np.maximum(v_hat, v, out=v_hat)
         np.sqrt(v, out=work)
         work += self.epsilon
         np.divide(m, work, out=work)
-        work *= eta * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
-        theta -= work
+        self._add_scaled(-eta * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t), work, theta)
 
 
 class AdamW(Adam, library=True):
@@ -576,9 +587,8 @@ class Nadam(_WithMoments, library=True):
         of_m, of_grad = eta * u_next / (1 - product * u_next), eta * (1 - u) / (1 - product)
         correction = 1 / (1 - self.beta_2**t)
         self.__dict__["_product"] = product
-        m *= self.beta_1
-        self._add_scaled(1 - self.beta_1, grad, m)
-        _average_squares(v, grad, self.beta_2, work)
+        self._average(m, grad, self.beta_1)
+        self._average_squares(v, grad, self.beta_2, work)
         np.multiply(m, of_m, out=work)
         np.multiply(grad, of_grad, out=more)
         work += more
@@ -605,14 +615,12 @@ class Adamax(_WithMoments, library=True):
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         t, work = self.iterations - self._begun + 1, self.scratch(theta)
         m, u = self.moment("m", theta), self.moment("u", theta)
-        m *= self.beta_1
-        self._add_scaled(1 - self.beta_1, grad, m)
+        self._average(m, grad, self.beta_1)
         u *= self.beta_2
         np.maximum(u, np.abs(grad, out=work), out=u)
         np.add(u, self.epsilon, out=work)
         np.divide(m, work, out=work)
-        work *= eta / (1 - self.beta_1**t)
-        theta -= work
+        self._add_scaled(-eta / (1 - self.beta_1**t), work, theta)
 
 
 class RMSprop(Optimizer, library=True):
@@ -655,11 +663,10 @@ class RMSprop(Optimizer, library=True):
 
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         v, work = self.moment("v", theta), self.scratch(theta)
-        _average_squares(v, grad, self.rho, work)
+        self._average_squares(v, grad, self.rho, work)
         if self.centered:
             a = self.moment("a", theta)
-            a *= self.rho
-            self._add_scaled(1 - self.rho, grad, a)
+            self._average(a, grad, self.rho)
             np.multiply(a, a, out=work)
             np.subtract(v, work, out=work)
             np.maximum(work, 0, out=work)  # where g hardly varies, rounding can make it negative
@@ -668,14 +675,12 @@ class RMSprop(Optimizer, library=True):
             np.add(v, self.epsilon, out=work)
         np.sqrt(work, out=work)
         np.divide(grad, work, out=work)
-        work *= eta
         if self.momentum:
             u = self.moment("momentum", theta)
-            u *= self.momentum
-            u += work
+            self._add_scaled(eta, work, u, self.momentum)
             theta -= u
         else:
-            theta -= work
+            self._add_scaled(-eta, work, theta)
 
 
 class Adagrad(Optimizer, library=True):
@@ -756,11 +761,11 @@ class Adadelta(Optimizer, library=True):
     def step(self, theta: Array, grad: Array, eta: float) -> None:
         v, u = self.moment("v", theta), self.moment("u", theta)
         d, more = self.scratch(theta), self.scratch(theta, "more")
-        _average_squares(v, grad, self.rho, more)
+        self._average_squares(v, grad, self.rho, more)
         np.sqrt(np.add(u, self.epsilon, out=d), out=d)
         d *= grad
         d /= np.sqrt(np.add(v, self.epsilon, out=more), out=more)
-        _average_squares(u, d, self.rho, more)
+        self._average_squares(u, d, self.rho, more)
         d *= eta
         theta -= d
 
@@ -803,8 +808,7 @@ class Lion(Optimizer, library=True):
         np.sign(work, out=work)
         work *= eta
         theta -= work
-        m *= self.beta_2
-        self._add_scaled(1 - self.beta_2, grad, m)
+        self._average(m, grad, self.beta_2)
 
 
 class LBFGS(Optimizer, library=True):

@@ -610,3 +610,17 @@ def test_rates_of_unknown_parameters_are_told_before_anything_changes(digits_lik
         md.SGD(rates=[0.1])
     with pytest.raises(ValueError, match=r"rates\['layers/0'\]: expected a finite number at least 0"):
         md.SGD(rates={"layers/0": -1})
+
+
+def test_an_update_is_plain_if_it_is_theta_minus_eta_times_grad_and_nothing_else():
+    class Mine(md.SGD):
+        def step(self, theta, grad, eta):
+            theta -= eta * grad
+
+    assert md.SGD(0.1).is_plain
+    assert md.SGD(md.schedules.CosineDecay(0.1, 9)).is_plain
+    others = [md.Adam(), Mine(0.1), md.SGD(momentum=0.5), md.SGD(weight_decay=0.1), md.SGD(clipnorm=1.0)]
+    assert not any(optimizer.is_plain for optimizer in others)
+    changed = md.SGD(0.1)
+    changed.momentum = 0.9
+    assert not changed.is_plain

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import os
@@ -95,6 +94,8 @@ class CSVLogger(Callback, library=True):
         return b"".join(lines)
 
     def _names_in(self, header: bytes) -> list[str]:
+        import csv
+
         return next(csv.reader([header.decode("utf-8", "replace")], delimiter=self.separator), [""])[1:]
 
     def _check_columns(self, names: Mapping[str, Any]) -> None:
@@ -102,6 +103,8 @@ class CSVLogger(Callback, library=True):
             raise ValueError(f"CSVLogger: {self.filename} has no columns for {new}; it has {self._columns}.")
 
     def _line(self, values: list[Any]) -> bytes:
+        import csv
+
         text = io.StringIO(newline="")
         csv.writer(text, delimiter=self.separator).writerow(values)
         return text.getvalue().encode()

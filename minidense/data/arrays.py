@@ -201,14 +201,26 @@ def check_features(
 
     names: of the columns, for the error.
     """
+    check_shape(x, input_shape, what)
+    check_finite(x, dtype, what, names)
+
+
+def check_shape(x: Rows, input_shape: Shape, what: str = "x") -> None:
+    """Raise ValueError unless ``x`` has rows of ``input_shape``."""
     if x.shape[1:] != input_shape or x.ndim == 0:
         raise ValueError(_wrong_shape(x.shape, input_shape, what))
+
+
+def check_finite(
+    x: Rows, dtype: np.dtype[Any], what: str = "x", names: Sequence[str] | None = None, first: int = 0
+) -> None:
+    """Raise ValueError unless the rows are finite in ``dtype``. first: the number of the first row, for the error."""
     if x.dtype.kind == "f" and isinstance(x, np.ndarray) and x.nbytes <= CHECK_BYTES:
-        _check_finite(x, 0, dtype, what, names)
+        _check_finite(x, first, dtype, what, names)
     elif x.dtype.kind == "f":
-        size = max(1, CHECK_BYTES // max(1, x.itemsize * math.prod(input_shape)))
+        size = max(1, CHECK_BYTES // max(1, x.itemsize * math.prod(x.shape[1:])))
         for start in range(0, len(x), size):
-            _check_finite(x[start : start + size], start, dtype, what, names)
+            _check_finite(x[start : start + size], first + start, dtype, what, names)
 
 
 def _wrong_shape(shape: Shape, expected: Shape, what: str) -> str:

@@ -17,7 +17,7 @@ from minidense.core.arguments import nearest, whole_number
 from minidense.core.types import Array, Shape
 from minidense.data.arrays import Rows
 
-GATHER_BYTES = 128 * 1024
+GATHER_BYTES = 512 * 1024
 """Small batches are gathered together, up to this many bytes: one gather for many steps."""
 
 BLOCK_ROWS = 1024
@@ -107,7 +107,7 @@ class Feed:
         self.dtype, self.output_shape = dtype, output_shape
         self.x_dtype = x_dtype or dtype
         self.direct = isinstance(x, np.ndarray) and x.dtype == self.x_dtype and x.flags.c_contiguous
-        fitting = GATHER_BYTES // max(1, self.x_dtype.itemsize * math.prod(x.shape[1:]))
+        fitting = min(BLOCK_ROWS, GATHER_BYTES // max(1, self.x_dtype.itemsize * math.prod(x.shape[1:])))
         gathered = _whole_batches(max(micro_rows, fitting), micro_rows)
         # How many rows are gathered, and reported, at a time: whole batches, or whole micro-batches of one.
         self.gather_rows = _whole_batches(gathered, batch_rows)

@@ -41,6 +41,7 @@ _FILE = '''\
 """
 
 import base64
+import collections.abc
 import contextlib
 import ctypes
 import functools

@@ -1,7 +1,6 @@
-"""Two functions of BLAS that NumPy does not expose: ``y := y + a x`` in one pass, and setting the number of threads.
+"""OpenBLAS, as NumPy has loaded it: functions that NumPy does not expose, and the number of its threads.
 
-Both are OpenBLAS's, found in the library that NumPy has already loaded. With another BLAS, ``AddScaled`` uses two
-lines of NumPy, and the number of threads is left as it is.
+With another BLAS the functions are missing, and the number of threads is left as it is.
 
 Why set the threads? BLAS uses one per core for all but the smallest products. For small training steps this is
 slower: the second core saves less time in the products than is lost because the cores must fetch the parameters and
@@ -13,16 +12,16 @@ So whatever must have the same bits regardless of other threads is computed with
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
+import math
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import Any
 
 import numpy as np
-
-from minidense.core.types import Array
 
 SMALL = 4e6
 """A training step with fewer operations (2 n d u) in its largest product is faster on one thread."""
@@ -38,6 +37,8 @@ class _OpenBLAS:
 
     def __init__(self) -> None:
         self.axpy: dict[str, Any] = {}
+        self.axpby: dict[str, Any] = {}
+        self.gemm: dict[str, Any] = {}
         self.set_threads: Callable[[int], object] = lambda n: None
         self.get_threads: Callable[[], int] = lambda: 1
         self.name, self.core_type = "", ""
@@ -59,71 +60,25 @@ class _OpenBLAS:
 
         def function(of: ctypes.CDLL, name: str, result: Any, *arguments: Any) -> Any:
             found = of[f"{prefix}{name}{suffix}"]
-            found.restype, found.argtypes = result, arguments
+            found.restype = result
+            if arguments:
+                found.argtypes = arguments
             return found
 
         config = function(quick, "openblas_get_config", ctypes.c_char_p)().decode()
         integer = ctypes.c_int64 if "USE64BITINT" in config else ctypes.c_int32
-        pointer = ctypes.c_void_p
-        axpy = {
-            char: function(
-                library, f"cblas_{char_of_blas}axpy", None, integer, real, pointer, integer, pointer, integer
-            )
-            for char, char_of_blas, real in (("f", "s", ctypes.c_float), ("d", "d", ctypes.c_double))
-        }
+        of_chars = {"f": "s", "d": "d"}
+        axpy = {char: function(library, f"cblas_{of_blas}axpy", None) for char, of_blas in of_chars.items()}
+        axpby = {char: function(library, f"cblas_{of_blas}axpby", None) for char, of_blas in of_chars.items()}
+        gemm = {char: function(library, f"cblas_{of_blas}gemm", None) for char, of_blas in of_chars.items()}
         self.name = " ".join(config.split()[:2])
         self.core_type = function(quick, "openblas_get_corename", ctypes.c_char_p)().decode()
         self.get_threads = function(quick, "openblas_get_num_threads", ctypes.c_int)
         self.set_threads = function(quick, "openblas_set_num_threads", None, ctypes.c_int)
-        self.axpy = axpy
+        self.integer, self.axpy, self.axpby, self.gemm = integer, axpy, axpby, gemm
 
 
 _openblas = _OpenBLAS()
-
-
-_NO_VECTOR = np.empty(0)
-
-
-class AddScaled:
-    """``y += a * x``, in place, made for repeated calls with the same two vectors.
-
-    >>> x, y = np.array([1.0, 2.0]), np.array([10.0, 10.0])
-    >>> AddScaled()(-2.0, x, y)
-    >>> y
-    array([8., 6.])
-    """
-
-    def __init__(self) -> None:
-        self._x = self._y = self._product = _NO_VECTOR
-        self._x_address = self._y_address = 0
-        self._axpy: Any = None
-
-    def __call__(self, a: float, x: Array, y: Array) -> None:
-        """x, y: vectors of one dtype and length."""
-        if x is not self._x or y is not self._y:
-            self._prepare(x, y)
-        if self._axpy is not None:
-            self._axpy(len(y), a, self._x_address, 1, self._y_address, 1)
-        else:
-            np.multiply(x, a, out=self._product)
-            np.add(y, self._product, out=y)
-
-    def _prepare(self, x: Array, y: Array) -> None:
-        if x.shape != y.shape or x.dtype != y.dtype or y.ndim != 1:
-            raise ValueError(
-                f"expected two vectors of one length and dtype, got {x.shape} {x.dtype}, {y.shape} {y.dtype}."
-            )
-        self._x = self._y = _NO_VECTOR  # if interrupted from here on, the next call prepares again
-        plain = x.flags.c_contiguous and y.flags.carray and y.flags.aligned and x.flags.aligned
-        self._axpy = _openblas.axpy.get(y.dtype.char) if plain and y.dtype.isnative else None
-        if self._axpy is not None:
-            self._x_address, self._y_address = (v.__array_interface__["data"][0] for v in (x, y))
-        else:
-            self._product = np.empty_like(y)
-        self._x, self._y = x, y  # kept, so that the addresses stay valid
-
-    def __reduce__(self) -> tuple[type[AddScaled], tuple[()]]:
-        return AddScaled, ()  # a copy starts without the vectors
 
 
 class one_thread:  # in lower case, as it is used like a function
@@ -197,6 +152,29 @@ def _in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_in_child)
+
+
+def cores() -> int:
+    """The number of CPUs that the process may use: by its affinity, and by the quota of its container."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(min(allowed, _quota(*_CGROUPS)))
+
+
+@functools.cache
+def _quota(*files: tuple[str, ...]) -> float:
+    """The CPUs that Linux' control groups allow, at least 1; infinity without a limit. It is read once."""
+    for paths in files:
+        with suppress(OSError, ValueError), ExitStack() as opened:
+            used, period = " ".join(opened.enter_context(open(path)).read() for path in paths).split()
+            return max(1, int(used) // int(period)) if used.isdecimal() else math.inf
+    return math.inf
+
+
+_CGROUPS = (
+    ("/sys/fs/cgroup/cpu.max",),
+    ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+)
+"""Where the microseconds that may be used in each period stand, and the period's: version 2 and version 1."""
 
 
 # ---------------------------------------------------------------------- what the bits depend on

@@ -6,6 +6,7 @@ that lets underflow raise, a direct call raises it.
 
 from __future__ import annotations
 
+import collections.abc
 import functools
 import math
 
@@ -27,13 +28,13 @@ def sigmoid(z: Array, out: Array | None = None) -> Array:
     >>> sigmoid(np.array([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
     """
-    if not z.size or not np.minimum.reduce(z, axis=None) > _EXP_OVERFLOWS[z.dtype.char]:
+    if not z.size or not z.item(z.argmin()) > _EXP_OVERFLOWS[z.dtype.char]:  # as it would be for NaN, too
         e = np.exp(np.minimum(z, 0))  # where z is negative, the fraction is expanded by exp(z)
         return np.asarray(np.divide(e, 1 + np.exp(-abs(z)), out=out))
-    h: Array = np.negative(z, out=out)
-    np.exp(h, out=h)
-    h += _ONE
-    np.divide(_ONE, h, out=h)
+    h: Array = np.negative(z, out)
+    np.exp(h, h)
+    np.add(h, _ONE, h)
+    np.divide(_ONE, h, h)
     return h
 
 
@@ -52,20 +53,41 @@ def softmax(scores: Array, out: Array | None = None) -> Array:
 
 def softmax_of(scores: Array, out: Array | None = None) -> Array:
     """``softmax``, for callers that already ignore overflow, as in the smallest number minus the largest."""
-    if len(scores) == 1:  # reducing over the whole array is faster
-        e = np.subtract(scores, np.maximum.reduce(scores, axis=None), out=out)
-        np.exp(e, out=e)
-        e /= np.add.reduce(e, axis=None)
-        return e
-    e, axis = shifted(scores)
-    np.exp(e, out=e)
-    e /= np.add.reduce(e, axis=axis, keepdims=True)
-    if axis == 1 and out is None:
-        return e
-    if out is None:
-        out = np.empty(scores.shape, scores.dtype)
-    np.copyto(out, e if axis == 1 else e.T)
-    return out
+    return ready_softmax(np.empty(scores.shape, scores.dtype) if out is None else out)(scores)
+
+
+def ready_softmax(out: Array) -> collections.abc.Callable[[Array], Array]:
+    """``softmax`` for scores (n, k) of one n, which writes into ``out`` at each call; what it needs is made once.
+
+    The sums over the classes are products with ones, which BLAS does faster. Many short rows are copied transposed:
+    each reduction is then one vectorised pass instead of a loop per row. For one row, numbers lie in arrays without
+    axes, which NumPy combines faster than arrays of one element.
+    """
+    n, k = out.shape
+    by_columns = n >= _TRANSPOSED_FROM_ROWS and k <= _TRANSPOSED_TO_COLUMNS
+    e = np.empty((k, n), out.dtype) if by_columns else out
+    axis, shape = (None, ()) if n == 1 else (0, (n,)) if by_columns else (1, (n, 1))
+    ones, total, largest = np.ones(k, out.dtype), np.empty(n, out.dtype), np.empty(shape, out.dtype)
+    totals = total.reshape(shape)
+
+    def softmax(scores: Array) -> Array:
+        z = scores
+        if by_columns:
+            np.copyto(e, scores.T)
+            z = e
+        np.maximum.reduce(z, axis, None, largest, axis == 1)  # type: ignore[call-overload]
+        np.subtract(z, largest, e)
+        np.exp(e, e)
+        if by_columns:
+            ones.dot(e, total)
+        else:
+            e.dot(ones, total)
+        np.divide(e, totals, e)
+        if by_columns:
+            np.copyto(out, e.T)
+        return out
+
+    return softmax
 
 
 def shifted(scores: Array) -> tuple[Array, int]:

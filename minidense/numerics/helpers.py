@@ -145,10 +145,7 @@ def _start(work: _Work[T], wanted: int) -> list[threading.Thread]:
     return started
 
 
-def _cores() -> int:
-    """The number of cores that the process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
+_cores = blas.cores
 
 _lock = threading.Lock()
 _running = 0

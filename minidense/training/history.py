@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import numbers
 import os
@@ -47,6 +46,8 @@ class History:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a table with one line per epoch and one column per metric."""
+        import csv  # here and elsewhere, as importing minidense should be quick
+
         with open(file_path("path", path), "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["epoch", *self.history])

@@ -103,15 +103,17 @@ class Run:
         try:
             self._begin()
             self.interrupts = current()
-            with learning(self.model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner:
-                self.learner.prepare()
-                with self.interrupts.breakable(), self.callbacks.spanning("train", self._logs_of_last_epoch):
-                    self._resume()
-                    if self.model.network.is_frozen:
-                        self.callbacks.tell("all layers with parameters are frozen: nothing is trained", of=[])
-                    self._train_epochs()
-                    if self.steps_made:
-                        self.learner.finish()
+            with (
+                learning(self.model, self.row_loss, self.report, self.batch_size, reuse=True) as self.learner,
+                self.interrupts.breakable(),
+                self.callbacks.spanning("train", self._logs_of_last_epoch),
+            ):
+                self._resume()
+                if self.model.network.is_frozen:
+                    self.callbacks.tell("all layers with parameters are frozen: nothing is trained", of=[])
+                self._train_epochs()
+                if self.steps_made:
+                    self.learner.finish()
         except KeyboardInterrupt:
             self.callbacks.tell(self._ending("interrupted"))
             raise
@@ -208,6 +210,7 @@ class Run:
         else:
             self._unreported = block.scores[:now]
         if step.closes:
+            self.learner.complete_gradient()
             self.callbacks.call("on_train_batch_end", self.step - 1, self._running.logs(running=True))
             self.callbacks.save_point(self, of_step=True)
             self.callbacks.tell_news()
@@ -230,6 +233,8 @@ class Run:
         self.report.reset()
         self._running.reset()
         self.learner.check_epoch(logs, f"epoch {self.epoch + 1}")
+        if self.callbacks.given:
+            self.learner.complete_gradient()
         if self.validation is not None and self.epoch + 1 in self.validated:
             held_out = evaluate(self.model, self.row_loss, self.validation, self.callbacks)
             logs |= {f"val_{name}": value for name, value in held_out.items()}

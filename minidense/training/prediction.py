@@ -11,13 +11,14 @@ import numpy as np
 from minidense.callbacks.base import Callback, CallbackList
 from minidense.callbacks.reporting import progress_callback
 from minidense.core.types import Array
-from minidense.data.arrays import Rows, as_features, check_features
+from minidense.data.arrays import Rows, as_features, check_finite, check_shape
 from minidense.data.batches import SLICE_ROWS, DefaultRows, check_batch_size, read_only
 from minidense.data.labels import largest_or_above
 from minidense.data.sources import Source, features_of, is_source_of_batches
 from minidense.losses import Loss, threshold_of
-from minidense.network import inference_steps
+from minidense.network import Network, inference_steps
 from minidense.numerics.helpers import each
+from minidense.training import plans
 from minidense.training.inputs import not_with_a_source, only_with_a_source
 
 if TYPE_CHECKING:
@@ -26,13 +27,20 @@ if TYPE_CHECKING:
 
 def features(model: Sequential, x: Any) -> Rows:
     """``x`` as rows that the built model takes, checked. Raises TypeError and ValueError."""
+    rows, columns = _of_right_shape(model, x)
+    check_finite(rows, model.network.input_dtype, names=columns)
+    return rows
+
+
+def _of_right_shape(model: Sequential, x: Any) -> tuple[Rows, Sequence[str] | None]:
+    """``x`` as rows, which are still to be checked for values that are not finite, and the names of their columns."""
     input_shape, _ = model._built_shapes()
     if type(x) is not np.ndarray and is_source_of_batches(x):
         raise TypeError(f"x: expected rows, got a source of batches, {type(x).__name__}; pass its batches one by one.")
     columns = None if type(x) is np.ndarray else model._names.columns_of(x)
     rows = as_features(x)
-    check_features(rows, input_shape, model.network.input_dtype, names=columns)
-    return rows
+    check_shape(rows, input_shape)
+    return rows, columns
 
 
 def predict(
@@ -50,14 +58,18 @@ def predict(
         not_with_a_source("predict: ", batch_size=batch_size)
         return _of_source(model, Source(x, steps, "steps"), CallbackList(callbacks))
     only_with_a_source("steps", steps)
-    x = features(model, x)
+    x, columns = _of_right_shape(model, x)
     size = _size(batch_size, len(x))
     rows = _rows_at_a_time(model, size)
     if rows == len(x) and isinstance(x, np.ndarray) and type(callbacks) is tuple and not callbacks:
+        check_finite(x, model.network.input_dtype, names=columns)
+        x = np.ascontiguousarray(x, model.network.input_dtype)
         with model.network.one_thread(rows):
-            y = model.network.inference()(np.ascontiguousarray(x, model.network.input_dtype))
+            if rows == 1 and (y := _of_one_row(model.network, x)) is not None:
+                return y
+            y = model.network.inference()(x)
         return y if y is not x and y.flags.owndata and model.network.children[-1]._of_library else y.copy()
-    return _in_batches(model, x, size, rows, CallbackList(callbacks))
+    return _in_batches(model, x, columns, size, rows, CallbackList(callbacks))
 
 
 def _of_source(model: Sequential, source: Source, callbacks: CallbackList) -> Array:
@@ -76,6 +88,22 @@ def _of_source(model: Sequential, source: Source, callbacks: CallbackList) -> Ar
     return np.concatenate(outputs)
 
 
+def _of_one_row(network: Network, x: Array) -> Array | None:
+    """The output for one row, by a chain on ready buffers; no other call uses it meanwhile. None if there is none."""
+    ready = network.ready_for_one_row
+    try:
+        chain = ready.pop()
+    except IndexError:
+        chain = plans.for_one_row(network.children)
+    if chain is None:
+        return None
+    for forward in chain:
+        x = forward(x)
+    y = x.copy()
+    ready.append(chain)  # not of the network as it is now: layers may have been added
+    return y
+
+
 def told(compute: Callable[[], Array], verbose: int | str) -> Array:
     """What ``compute`` returns; unless ``verbose`` is 0, it prints how many rows there are and how long it took."""
     shown, begun = progress_callback(verbose) is not None, time.perf_counter()
@@ -85,17 +113,26 @@ def told(compute: Callable[[], Array], verbose: int | str) -> Array:
     return y
 
 
-def _in_batches(model: Sequential, x: Rows, size: int, rows: int, callbacks: CallbackList) -> Array:
-    """The output for checked rows in batches of ``size``, of which ``rows`` are computed at a time."""
+def _in_batches(
+    model: Sequential, x: Rows, columns: Sequence[str] | None, size: int, rows: int, callbacks: CallbackList
+) -> Array:
+    """The output for rows in batches of ``size``, of which ``rows`` are checked and computed at a time.
+
+    If callbacks see each batch, all rows are checked before.
+    """
     n, network, dtype = len(x), model.network, model.network.input_dtype
     y = np.empty((n, *(model.output_shape or ())), model.dtype)
     watched = callbacks.wants("on_predict_batch_begin", "on_predict_batch_end")
+    if watched:
+        check_finite(x, dtype, names=columns)
 
     def worker() -> Callable[[tuple[int, Array]], None]:
         infer = network.inference(workspaces=True)
 
         def compute(piece: tuple[int, Array]) -> None:
             start, part = piece
+            if not watched:
+                check_finite(part, dtype, names=columns, first=start)
             y[start : start + rows] = infer(np.ascontiguousarray(part, dtype))
 
         return compute

@@ -19,12 +19,12 @@ from minidense.core.interrupts import current
 from minidense.core.types import Array
 from minidense.data.batches import Step
 from minidense.layers.base import walk
-from minidense.layers.composite import Pass
 from minidense.losses import RowLoss, gradient_of, rows_of
 from minidense.network import Network, first_not_finite
 from minidense.numerics import blas
 from minidense.optimizers import LBFGS, Optimizer
 from minidense.training.evaluation import Report
+from minidense.training.plans import Plan
 
 if TYPE_CHECKING:
     from minidense.model import Sequential
@@ -34,10 +34,10 @@ class Learner:
     """Makes the steps of one model; what a step needs is looked up once.
 
     Call ``backpropagate`` for each micro-batch, and ``update`` after the last one of a batch. What layers change in
-    their buffers is kept by ``update`` and undone by ``drop``.
+    their buffers is kept by ``update`` and undone by ``drop``. updates: whether each batch ends with an update.
     """
 
-    def __init__(self, model: Sequential, row_loss: RowLoss | None, report: Report) -> None:
+    def __init__(self, model: Sequential, row_loss: RowLoss | None, report: Report, updates: bool) -> None:
         self.network = network = model.network
         self.loss, self.row_loss, self.report = model.loss, row_loss, report
         self.gradient = row_loss.gradient if row_loss is not None and row_loss._trusted else self._own_gradient
@@ -54,12 +54,18 @@ class Learner:
         )
         """The update of a library optimizer, which cannot fail halfway; None if a part of it is the user's."""
         self.layers = network.trunk(model.loss.includes if model.loss else None)
-        self.chain = Pass(self.layers, training=True, for_input=False)
+        known = all(layer._of_library for layer in walk(network))  # and so no parameters are shared
+        self.may_descend = updates and known and self.own_update is not None and not (limits or self.penalties)
+        """Whether only the optimizer's options and frozen layers can stand against plain descent, as plans know it."""
+        self._planned_loss = type(row_loss) if row_loss is not None and row_loss._trusted else None
+        self._plan: Plan | None = None
+        self._due: Plan | None = None
+        """The plan that has made the last update without writing down the whole gradient."""
+        self._descended = False
+        """Whether the last update was made so."""
         self.drawing = [layer for layer in walk(network) if layer.draws]
-        self.holds, self.has_shared = (
-            bool(any(array.size for array in network.all_buffers) or self.drawing),
-            network.has_shared,
-        )
+        self.holds = bool(self.drawing) or any(array.size for array in network.all_buffers)
+        self.has_shared = network.has_shared
         self.interrupts = current()
         self.under_way = False
         """Whether a batch has begun, which changes buffers and random generators, and has not ended with an update."""
@@ -67,8 +73,10 @@ class Learner:
         self._states: list[Any] = []
         self._gradient_so_far = np.empty(0)
         self._moved, self._weight = list[Array](), 0.0
+        if updates:
+            self._prepare_optimizer()
 
-    def prepare(self) -> None:
+    def _prepare_optimizer(self) -> None:
         """Tell the optimizer where each parameter is in ``theta``, whether it decays, and its rate's factor."""
         optimizer = self.optimizer
         if optimizer is not None:
@@ -84,9 +92,10 @@ class Learner:
         x, targets, noted_scores, batch_rows, opens, closes, weights = step
         if opens and self.holds:
             self._hold()
-        scores = self.chain.forward(x, weights)
+        plan, self._due = self._plan_of(len(x), opens and closes), None
+        scores = plan.forward(x, weights)
         if self.row_loss is not None:
-            dscores = self.gradient(scores, targets)
+            dscores = (plan.gradient or self.gradient)(scores, targets)
             if weights is not None:
                 dscores *= weights.reshape(-1, *[1] * (dscores.ndim - 1))
             elif batch_rows > 1 and self.row_loss.reduction == "mean":
@@ -97,10 +106,10 @@ class Learner:
             finite, dscores = self._of_whole_batch(scores, targets, batch_rows)
         if not finite:
             return False
-        if dscores.shape != scores.shape or dscores.dtype != scores.dtype:
+        if plan.gradient is None and (dscores.shape != scores.shape or dscores.dtype != scores.dtype):
             dscores = self._fitting(dscores, scores)
         noted_scores[...] = scores
-        self.chain.backward(dscores)
+        plan.backward(dscores)
         if self.has_shared:
             self.network.add_shared()
         if not (opens and closes):
@@ -108,6 +117,19 @@ class Learner:
         if self.penalties and closes:
             return self._penalize(batch_rows)
         return True
+
+    def _plan_of(self, rows: int, whole: bool) -> Plan:
+        """The plan for so many rows. whole: they are a batch. What decides is model, optimizer and batch."""
+        assert self.optimizer is not None
+        descends = whole and self.may_descend and self.optimizer.is_plain and not self.network.frozen
+        plans, key = self.network.plans, (rows, descends, self._planned_loss, len(self.layers))
+        plan = plans.get(key)
+        if plan is None:
+            if len(plans) == _MOST_PLANS:
+                plans.clear()
+            plan = plans[key] = Plan(self.network, self.layers, self._planned_loss, rows, descends)
+        self._plan = plan
+        return plan
 
     def _penalize(self, rows: int) -> bool:
         """Add the penalties to the report, and their gradients to ``grad``; return whether they are finite."""
@@ -128,14 +150,26 @@ class Learner:
             if self.network.frozen or not self.own_update:
                 assert self.optimizer is not None
                 self._change_with_copies(self.optimizer.update)
+            elif self._plan is not None and self._plan.products:
+                self.own_update(self.theta, self.grad, self._plan.descend)
+                self._due, self._descended = self._plan, True
             else:
                 self.own_update(self.theta, self.grad)
                 for project in self.projections:
                     project()
+                self._descended = False
             self.under_way = False
         except BaseException:
             self.interrupts.release()
             raise
+
+    def complete_gradient(self) -> None:
+        """Write down the whole gradient of the last update; zeros if its batch is lost, as a later one broke off."""
+        if self._due is not None:
+            self._due.complete_gradient()
+        elif self._descended:
+            self.grad[...] = 0
+        self._due, self._descended = None, False
 
     def finish(self) -> None:
         """End a training run: if the optimizer keeps an average of the parameters, they become the average."""
@@ -250,28 +284,44 @@ class Learner:
 
 @contextmanager
 def learning(
-    model: Sequential, row_loss: RowLoss | None, report: Report, micro_rows: int, reuse: bool = False
+    model: Sequential,
+    row_loss: RowLoss | None,
+    report: Report,
+    micro_rows: int,
+    *,
+    updates: bool = True,
+    reuse: bool = False,
 ) -> Iterator[Learner]:
     """The model's learner, with one BLAS thread if that is faster for micro-batches of ``micro_rows`` rows.
 
-    reuse: layers write into the same workspaces at each step.
+    updates: whether each batch ends with an update. reuse: layers write into the same workspaces at each step.
     """
     network = model.network
     if reuse:
         network.reuse_workspaces()
-    learner = Learner(model, row_loss, report)
+    learner = Learner(model, row_loss, report, updates)
     try:
         with blas.one_thread_if(is_small(network, micro_rows)):
-            yield learner
+            try:
+                yield learner
+            finally:
+                learner.complete_gradient()
     finally:
         learner.drop()
         network.pass_is_over(forget=reuse)
 
 
+_MOST_PLANS = 4
+"""As many are kept at a time: a source of batches may have any number of rows."""
+
+
 def is_small(network: Network, rows: int) -> bool:
-    """Whether a step of ``rows`` rows uses one BLAS thread, which is faster; then its bits do not depend on threads."""
-    largest = max((d.size for _, d in network.declarations()), default=0)
-    return 2 * rows * largest < blas.SMALL
+    """Whether a step of ``rows`` rows uses one BLAS thread, which is faster; then its bits do not depend on threads.
+
+    A process that may use one CPU has no others: BLAS's threads would wait for each other.
+    """
+    largest = max((d.size for _, d, _ in network.parameters()), default=0)
+    return 2 * rows * largest < blas.SMALL or blas.cores() == 1
 
 
 def _rows_are_finite(loss: RowLoss, scores: Array, targets: Array) -> bool:

@@ -5,6 +5,10 @@
 All in one process, the rounds interleaved, the minimum over the rounds reported: on a noisy machine the ratios of
 one run are what can be compared. A step is a whole epoch divided by its number of steps: shuffling, gathering the
 rows, forward, backward and update are in it. Same data, widths, float32, plain SGD for all.
+
+There are two floors: the step's products, and these with the gather of fresh rows from memory. For Adam, the floor also
+reads and writes its five vectors once (theta, the gradient, its change, and the two moments). "busy" is a step of 128
+rows beside two processes that compute all the time, with one and with all BLAS threads.
 """
 
 from __future__ import annotations
@@ -13,14 +17,18 @@ import argparse
 import json
 import os
 import platform
+import subprocess
+import sys
 import time
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import numpy as np
 
 import minidense as md
+from minidense.numerics import blas
 
 RATE = 0.01
 
@@ -32,6 +40,7 @@ class Case:
     activation: str
     batch: int
     rows: int
+    optimizer: str = "sgd"
 
 
 CASES = [
@@ -44,6 +53,8 @@ CASES = [
     Case("seed2-b128", [784, 128, 64, 32, 10], "sigmoid", 128, 20_000),
     Case("tiny-b1", [784, 8, 10], "relu", 1, 4000),
     Case("wide-b256", [784, 1024, 1024, 10], "relu", 256, 5120),
+    Case("adam-b32", [784, 100, 10], "relu", 32, 20_000, "adam"),
+    Case("adam-b128", [784, 100, 10], "relu", 128, 20_000, "adam"),
 ]
 
 
@@ -63,7 +74,8 @@ class Minidense:
         for units in case.widths[1:-1]:
             layers.append(md.Dense(units, activation=case.activation))
         self.model = md.Sequential([*layers, md.Dense(case.widths[-1]), md.Softmax()], rng=0)
-        self.model.compile(md.SGD(RATE), md.SoftmaxCrossEntropy()).build(case.widths[0])
+        optimizer = md.Adam(RATE) if case.optimizer == "adam" else md.SGD(RATE)
+        self.model.compile(optimizer, md.SoftmaxCrossEntropy()).build(case.widths[0])
         self.model.set_weights([array for pair in initial_weights(case) for array in pair])
         self.case, self.x, self.y = case, x, y
 
@@ -75,28 +87,45 @@ class Minidense:
 
 
 class Floor:
-    """Only the step's products, each into a preallocated array."""
+    """Only the step's products, each into a preallocated array; for Adam, its vectors read and written once, too."""
 
     name = "floor"
+    gathers = False
 
     def __init__(self, case, x, y):
+        self.case, self.x = case, x
         self.steps = -(-case.rows // case.batch)
         self.weights = [w for w, _ in initial_weights(case)]
         n = case.batch
         self.h = [x[:n].copy()] + [np.zeros((n, w.shape[1]), "float32") for w in self.weights]
         self.dz = [np.full_like(h, 1e-3) for h in self.h]
         self.dW = [np.empty_like(w) for w in self.weights]
+        parameters = sum(w.size + w.shape[1] for w in self.weights)
+        self.vectors = np.ones((5 if case.optimizer == "adam" else 0, parameters), "float32")
 
     def epoch(self):
         weights, h, dz, dW, dot = self.weights, self.h, self.dz, self.dW, np.dot
-        last = len(weights) - 1
-        for _ in range(self.steps):
+        last, n = len(weights) - 1, self.case.batch
+        order = np.random.permutation(self.case.rows)
+        for step in range(self.steps):
+            if self.gathers:
+                rows = order[step * n : step * n + n]
+                np.take(self.x, rows, axis=0, out=h[0][: len(rows)], mode="clip")
             for i in range(last + 1):
                 dot(h[i], weights[i], out=h[i + 1])
             for i in range(last, -1, -1):
                 dot(h[i].T, dz[i + 1], out=dW[i])
                 if i:
                     dot(dz[i + 1], weights[i].T, out=dz[i])
+            for vector in self.vectors:
+                np.negative(vector, out=vector)
+
+
+class FloorWithGather(Floor):
+    """The products, and the rows of each step gathered from memory."""
+
+    name = "floor + gather"
+    gathers = True
 
 
 class PlainNumpy:
@@ -299,7 +328,8 @@ class JaxScan:
         return np.asarray(self._predict(self.weights, x))
 
 
-OURS = [Minidense, Floor, PlainNumpy]
+OURS = [Minidense, Floor, FloorWithGather, PlainNumpy]
+WITH_ADAM = [Minidense, Floor, FloorWithGather]
 PEERS = [Torch, ScikitLearn, Keras, Thinc, JaxScan]
 EAGER = ["torch", "scikit-learn", "keras", "thinc"]
 """The ones a step is compared with; a compiled epoch is reported beside them."""
@@ -330,6 +360,7 @@ def measure_steps(case: Case, contenders: list[type], rounds: int) -> dict[str, 
     """Microseconds per step, the minimum over the rounds; in each round all are measured in turn."""
     rng = np.random.default_rng(0)
     x, y = rng.random((case.rows, 784), "float32"), rng.integers(0, 10, case.rows)
+    contenders = contenders if case.optimizer == "sgd" else WITH_ADAM
     runners = [contender(case, x, y) for contender in contenders]
     for runner in runners:
         runner.epoch()  # compiles, allocates
@@ -361,23 +392,43 @@ def measure_predict(rows: int, contenders: list[type], rounds: int) -> dict[str,
     return {name: 1e6 * value for name, value in best.items()}
 
 
+def measure_busy(rounds: int) -> dict[str, float]:
+    """Microseconds per step of 128 rows, quiet and beside two processes that compute all the time."""
+    case = replace(next(case for case in CASES if case.name == "seed1-b128"), rows=6400)
+    threads, found = blas.threads(), {}
+    for others in (0, 2):
+        with ExitStack() as processes:
+            for _ in range(others):
+                process = processes.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+                processes.callback(process.kill)
+            for number in dict.fromkeys((1, threads)):
+                name = f"{'busy' if others else 'quiet'}, {number} thread{'s' * (number > 1)}"
+                blas._openblas.set_threads(number)
+                try:
+                    found[name] = measure_steps(case, [Minidense], rounds)["minidense"]
+                finally:
+                    blas._openblas.set_threads(threads)
+    return found
+
+
 def table(results: dict[str, dict[str, float]]) -> str:
     names = list(dict.fromkeys(name for row in results.values() for name in row))
-    lines = ["| µs | " + " | ".join(names) + " | ÷ floor | ÷ best peer | ÷ jax scan |"]
-    lines.append("|---" * (len(names) + 4) + "|")
+    lines = ["| µs | " + " | ".join(names) + " | ÷ floor | ÷ floor + gather | ÷ best peer | ÷ jax scan |"]
+    lines.append("|---" * (len(names) + 5) + "|")
     for case, row in results.items():
         mine, peers = row["minidense"], [row[name] for name in EAGER if name in row]
         floor = f"{mine / row['floor']:.2f}" if "floor" in row else f"({mine / row['plain numpy']:.2f} plain)"
+        gather = f"{mine / row['floor + gather']:.2f}" if "floor + gather" in row else "-"
         best = f"{mine / min(peers):.2f}" if peers else "-"
         scan = f"{mine / row['jax scan']:.2f}" if "jax scan" in row else "-"
         cells = [f"{row[name]:,.1f}" if name in row else "-" for name in names]
-        lines.append(f"| {case} | " + " | ".join([*cells, floor, best, scan]) + " |")
+        lines.append(f"| {case} | " + " | ".join([*cells, floor, gather, best, scan]) + " |")
     return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = [case.name for case in CASES] + ["predict-1", "predict-10000"]
+    known = [case.name for case in CASES] + ["predict-1", "predict-10000", "busy"]
     parser.add_argument("--cases", nargs="+", choices=known, default=known, metavar="CASE", help=", ".join(known))
     parser.add_argument("--rounds", type=int, default=5)
     names = [peer.name for peer in PEERS]
@@ -392,8 +443,13 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, float]]:
     for rows in (1, 10_000):
         if f"predict-{rows}" in options.cases:
             results[f"predict-{rows}"] = measure_predict(rows, contenders, options.rounds)
+    busy = measure_busy(options.rounds) if "busy" in options.cases else {}
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, NumPy {np.__version__}")
-    print(table(results))
+    if results:
+        print(table(results))
+    for name, microseconds in busy.items():
+        print(f"128 rows, {name}: {microseconds:,.0f} µs")
+    results |= {"busy": busy} if busy else {}
     if options.json:
         with open(options.json, "w") as file:
             json.dump(results, file, indent=1)

@@ -135,7 +135,8 @@ def test_a_network_for_images_in_a_process_without_minidense(tmp_path):
     nodes = list(ast.walk(ast.parse((tmp_path / "model.py").read_text())))
     assert not any(isinstance(node, ast.ImportFrom) for node in nodes)
     imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    assert imported == {"base64", "contextlib", "ctypes", "functools", "importlib", "math", "numpy", "threading"}
+    standard = {"base64", "collections.abc", "contextlib", "ctypes", "functools", "importlib", "math", "threading"}
+    assert imported == {"numpy", *standard}
 
 
 # ---------------------------------------------------------------------- what predict is given

@@ -1,20 +1,17 @@
-"""y += a x, and the number of BLAS threads: it is set, and restored."""
+"""The number of BLAS threads is set, and restored."""
 
-import copy
 import gc
 import os
-import pickle
 import random
 import threading
 import time
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+import minidense as md
 from minidense.numerics import blas
-from minidense.numerics.blas import ONE_ANYWAY, AddScaled, one_thread, one_thread_for, one_thread_if
+from minidense.numerics.blas import ONE_ANYWAY, one_thread, one_thread_for, one_thread_if
 
 get_threads, set_threads = blas._openblas.get_threads, blas._openblas.set_threads
 needs_openblas = pytest.mark.skipif(not blas._openblas.name, reason="NumPy's BLAS is not OpenBLAS")
@@ -27,45 +24,6 @@ def threads(request):
     set_threads(request.param)
     yield request.param
     set_threads(before)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("without_blas", [False, True])
-@given(st.integers(1, 300), st.floats(-2, 2))
-def test_add_scaled_is_its_formula(dtype, without_blas, n, a):
-    rng = np.random.default_rng(n)
-    x, y = rng.normal(size=n).astype(dtype), rng.normal(size=n).astype(dtype)
-    before = x.copy()
-    expected = y.astype(np.longdouble) + a * x.astype(np.longdouble)
-    with pytest.MonkeyPatch.context() as patch:
-        if without_blas:
-            patch.setattr(blas._openblas, "axpy", {})
-        AddScaled()(a, x, y)
-    eps = np.finfo(dtype).eps
-    assert (abs(y - expected) <= 2 * eps * (abs(a * before) + abs(expected) + abs(before))).all()
-    assert np.array_equal(x, before)
-
-
-def test_vectors_may_change_from_call_to_call_and_be_strided():
-    add = AddScaled()
-    for x, y in [(np.ones(3), np.zeros(3)), (np.ones(8)[::2], np.zeros(4)), (np.ones(4), np.zeros(8)[::2])]:
-        for _ in range(2):
-            add(2.0, x, y)
-        assert y.tolist() == [4.0] * len(y)
-
-
-def test_vectors_that_do_not_fit_are_refused():
-    for x, y in [(np.ones(3), np.ones(4)), (np.ones(3, "f4"), np.ones(3)), (np.ones((2, 2)), np.ones((2, 2)))]:
-        with pytest.raises(ValueError, match="two vectors of one length and dtype"):
-            AddScaled()(1.0, x, y)
-
-
-def test_a_copy_does_not_hold_on_to_the_vectors():
-    add, y = AddScaled(), np.zeros(3)
-    add(1.0, np.ones(3), y)
-    for twin in (copy.deepcopy(add), pickle.loads(pickle.dumps(add))):
-        twin(1.0, np.ones(3), np.zeros(3))
-    assert y.tolist() == [1, 1, 1]
 
 
 @needs_openblas
@@ -179,6 +137,44 @@ def test_small_products_have_the_same_bits_without_a_block(dtype):
         assert get_threads() == 1
 
 
+@pytest.mark.parametrize(
+    ("files", "allowed"),
+    [
+        ({"max": "max 100000\n"}, 8),
+        ({"max": "250000 100000\n"}, 2),
+        ({"max": "50000 100000\n"}, 1),
+        ({"max": "9900000 100000\n"}, 8),
+        ({"max": "nonsense"}, 8),
+        ({"quota": "-1\n", "period": "100000\n"}, 8),
+        ({"quota": "300000\n", "period": "100000\n"}, 3),
+        ({"quota": "300000\n"}, 8),
+        ({}, 8),
+    ],
+)
+def test_cores_are_those_of_the_affinity_and_of_the_containers_quota(files, allowed, tmp_path, monkeypatch):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    groups = ((f"{tmp_path}/max",), (f"{tmp_path}/quota", f"{tmp_path}/period"))
+    monkeypatch.setattr(blas, "_CGROUPS", groups)
+    monkeypatch.setattr(blas.os, "sched_getaffinity", lambda process: range(8), raising=False)
+    assert blas.cores() == allowed
+
+
+@needs_openblas
+def test_a_process_with_one_cpu_trains_on_one_thread(monkeypatch):
+    model, x = md.Sequential([md.Dense(300), md.Dense(3)], rng=0).compile().build(300), np.ones((64, 300))
+    seen, before = [], get_threads()
+    look = md.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: seen.append(get_threads()))
+    set_threads(2)
+    try:
+        for number in (2, 1):
+            monkeypatch.setattr(blas, "cores", lambda number=number: number)
+            model.fit(x, np.zeros(64, int), batch_size=64, verbose=0, callbacks=[look])
+    finally:
+        set_threads(before)
+    assert seen == [2, 1]
+
+
 @needs_openblas
 def test_what_is_said_of_the_library():
     assert blas.name().startswith("OpenBLAS 0.")
@@ -204,21 +200,3 @@ class _Empty:
 
     def __getitem__(self, name):
         raise AttributeError(name)
-
-
-def test_a_preparation_that_is_broken_off_is_made_again(monkeypatch):
-    """Otherwise the next call would write to the addresses of other arrays."""
-    add, small, large = AddScaled(), np.zeros(3), np.zeros(1000)
-    add(1.0, np.ones(1000), large)
-
-    class Breaks(dict):
-        def get(self, key):
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(blas._openblas, "axpy", Breaks())
-        with pytest.raises(KeyboardInterrupt):
-            add(1.0, np.ones(3), small)
-    add(1.0, np.ones(3), small)
-    assert small.tolist() == [1, 1, 1]
-    assert (large == 1).all()

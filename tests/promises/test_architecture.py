@@ -27,7 +27,7 @@ FLOORS = [
         ]
     },
     {
-        "numerics": ["blas", "helpers", "functional"],
+        "numerics": ["blas", "sums", "helpers", "functional"],
         "data": ["arrays", "labels", "names", "batches", "sources"],
         "datasets": ["idx", "bundled", "synthetic", "fashion_mnist", "__init__"],
         "schedules.py": [],
@@ -49,7 +49,7 @@ FLOORS = [
     },
     {"callbacks": ["base", "monitors", "checkpoint", "reporting", "__init__"]},
     {
-        "training": ["history", "results", "inputs", "prediction", "evaluation", "step", "loop", "lbfgs"],
+        "training": ["history", "results", "inputs", "plans", "prediction", "evaluation", "step", "loop", "lbfgs"],
         "teaching": ["summary", "gradcheck"],
     },
     {

@@ -13,11 +13,13 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 def test_steps(tmp_path, capsys):
     main = runpy.run_path(str(BENCHMARKS / "steps.py"))["main"]
-    cases = ["tiny-b1", "predict-1"]
+    cases = ["tiny-b1", "adam-b128", "predict-1", "busy"]
     results = main(["--cases", *cases, "--rounds", "1", "--peers", "--json", str(tmp_path / "figures.json")])
     assert json.loads((tmp_path / "figures.json").read_text()) == results
     assert list(results) == cases
-    assert set(results["tiny-b1"]) == {"minidense", "floor", "plain numpy"}
+    assert set(results["tiny-b1"]) == {"minidense", "floor", "floor + gather", "plain numpy"}
+    assert set(results["adam-b128"]) == {"minidense", "floor", "floor + gather"}
+    assert {name.split(",")[0] for name in results["busy"]} == {"quiet", "busy"}
     assert "÷ floor" in capsys.readouterr().out
 
 

@@ -11,6 +11,8 @@ handler the one that was there; and the model must train on. It prints one line.
 
 import argparse
 import copy
+import functools
+import itertools
 import os
 import signal
 import sys
@@ -22,15 +24,18 @@ import numpy as np
 import minidense as md
 from minidense.layers.base import walk
 from minidense.numerics import blas
+from minidense.numerics.sums import AddProduct
 
 FOLDER = os.path.dirname(md.__file__) + os.sep
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(8, 5)), np.arange(8) % 3
 
 
-def make():
+def make(plain=False):
+    """plain: trained by plain descent, whose steps go straight into theta."""
     layers = [md.Dense(4, "relu"), md.BatchNormalization(), md.Dropout(0.3), md.Residual([md.Dense(4)]), md.Dense(3)]
-    return md.Sequential(layers, rng=0).compile(md.Adam(0.01, weight_decay=0.01), metrics=["accuracy"]).build(5)
+    optimizer = md.SGD(0.1) if plain else md.Adam(0.01, weight_decay=0.01)
+    return md.Sequential(layers, rng=0).compile(optimizer, metrics=["accuracy"]).build(5)
 
 
 def state(model):
@@ -63,7 +68,7 @@ class Recorder(md.Callback):
 FIT = {"batch_size": 4, "epochs": 2, "validation_data": (X[:3], Y[:3]), "verbose": 0}
 
 
-def calls(folder):
+def calls(folder, make):
     """For each call: a function of a fresh model, and the states that it may leave behind."""
     path, weights, run = f"{folder}/model.npz", f"{folder}/weights.npz", f"{folder}/run.npz"
     trained = make()
@@ -151,12 +156,17 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     assert threading.current_thread() is threading.main_thread()
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    AddProduct.worthwhile = staticmethod(lambda W: True)  # for these small matrices, too
     tried, failures, threads = 0, [], blas._openblas.get_threads()
     with tempfile.TemporaryDirectory() as folder:
-        for name, call, whole in calls(folder):
+        plainly = functools.partial(make, plain=True)
+        some = [(make, each) for each in calls(folder, make)]
+        os.mkdir(f"{folder}/plain")
+        some += [(plainly, each) for each in itertools.islice(calls(f"{folder}/plain", plainly), 3)]
+        for make_one, (name, call, whole) in some:
             if options.calls and name not in options.calls:
                 continue
-            fresh, k = make(), 1
+            fresh, k = make_one(), 1
             call(copy.deepcopy(fresh))  # which imports, and fills caches
             while k:
                 for second in (None, 1, 9):
