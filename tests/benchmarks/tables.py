@@ -262,7 +262,7 @@ def make_linear(kind: str, seed: int):
 
 
 def make_ours(kind: str, seed: int):
-    return (md.TableClassifier if kind == "classes" else md.TableRegressor)(rng=seed)
+    return (md.TableClassifier if kind == "classes" else md.TableRegressor)(rng=seed, verbose=0)
 
 
 @dataclass(frozen=True)
