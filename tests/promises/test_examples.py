@@ -123,3 +123,7 @@ def test_resume(tmp_path):
         assert killed.returncode == -signal.SIGKILL
     resumed = subprocess.run([*program, "--folder", str(tmp_path)], capture_output=True, text=True, check=True)
     assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]
+
+
+def test_table():
+    assert run("table", "--epochs", "16") >= 0.95
