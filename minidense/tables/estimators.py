@@ -110,6 +110,8 @@ class TableModel(Configurable):
             batch_size=-(-len(rows) // steps),  # of even batches none is so small that its gradient is mostly noise
             epochs=self.epochs,
             validation_data=(rows, self._for_members(targets, withheld), *([] if weights is None else [weights])),
+            validation_batch_size=128,
+            validation_freq=range(self.epochs, 0, -2),  # every other epoch, and the last
             sample_weight=weights,
             callbacks=[best, *given],
             verbose=self.verbose,

@@ -320,7 +320,7 @@ def is_small(network: Network, rows: int) -> bool:
 
     A process that may use one CPU has no others: BLAS's threads would wait for each other.
     """
-    largest = max((d.size for _, d, _ in network.parameters()), default=0)
+    largest = max((math.prod(d.shape[-2:]) for _, d, _ in network.parameters()), default=0)  # of one product
     return 2 * rows * largest < blas.SMALL or blas.cores() == 1
 
 
