@@ -58,6 +58,13 @@ def calls():
         lambda: digest(*float64.evaluate(X, Y, batch_size=100, sample_weight=X[:, 0] ** 2).values()),
     )
     yield "a small fit", small_fit
+    yield "a table", a_table
+
+
+def a_table():
+    """An estimator of tables with its usual sizes, on rows that are many enough for several blocks."""
+    x, y = X[:2200, :6], X[:2200, 0] * X[:2200, 1] > 0
+    return digest(md.TableClassifier(0, epochs=2, verbose=0).fit(x, y).predict_proba(x))
 
 
 def main(arguments=None):
