@@ -266,6 +266,7 @@ class BatchFeed:
                 raise
             if self.together > 1:  # a source may reuse its arrays for the next batch
                 x, y = np.array(x[:], self.x_dtype), np.array(y)
+                weights = None if weights is None else np.array(weights)
             group.append((x, y, weights))
             if len(group) == self.together:
                 yield self._block(group)

@@ -119,15 +119,15 @@ def test_batches_of_one_update_are_a_block(shares):
 @pytest.mark.parametrize("together", [1, 3])
 def test_a_source_may_use_its_arrays_again(together):
     def again():
-        x, y = np.empty((2, 1), "float32"), np.empty(2)
+        x, y, w = np.empty((2, 1), "float32"), np.empty(2), np.empty(2)
         for i in range(6):
-            x[:], y[:] = i, i
-            yield x, y
+            x[:], y[:], w[:] = i, i, i
+            yield x, y, w
 
-    feed = prepared(again(), 6, together)
+    feed = prepared(again(), 6, together, shares=False)
     steps = ((step, block) for block in feed.blocks() for step in block.steps)
-    assert [(step.x[0, 0], step.targets[0, 0], block.y[0]) for step, block in steps] == (
-        [(i, i, i // together * together) for i in range(6)]
+    assert [(step.x[0, 0], step.targets[0, 0], step.weights[0], block.y[0]) for step, block in steps] == (
+        [(i, i, i, i // together * together) for i in range(6)]
     )
 
 
