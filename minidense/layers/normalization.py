@@ -304,8 +304,10 @@ class Normalization(Layer, library=True):
         self.variance = (
             None if variance is None else np.atleast_1d(np.array(as_features(variance, "variance"), np.float64))
         )
-        if self.variance is not None and not (self.variance >= 0).all():
-            raise ValueError("Normalization: variance: expected numbers of at least 0.")
+        if self.mean is not None and not np.isfinite(self.mean).all():
+            raise ValueError("Normalization: mean: expected finite numbers.")
+        if self.variance is not None and not ((self.variance >= 0) & (self.variance < np.inf)).all():
+            raise ValueError("Normalization: variance: expected finite numbers of at least 0.")
 
     def adapt(self, data: Any) -> None:
         """Set mean and variance to those of the rows of ``data``, (n, ..., d). Before the model is built."""
@@ -313,10 +315,15 @@ class Normalization(Layer, library=True):
             raise RuntimeError(f"{self._where}: adapt before the model is built, and before the first fit.")
         rows = np.asarray(as_features(data, "data"), np.float64)
         rows = rows.reshape(-1, rows.shape[-1] if self.axis == -1 and rows.ndim > 1 else 1)
-        mean = rows.mean(axis=0)
-        if not np.isfinite(mean).all():
-            raise ValueError(f"{self._where}: data: expected finite numbers; remove or impute the others.")
-        config = {**self._config, "mean": mean, "variance": ((rows - mean) ** 2).mean(axis=0)}
+        with np.errstate(over="ignore", invalid="ignore"):  # checked below
+            constant = (rows == rows[:1]).all(axis=0)
+            mean = np.where(constant, rows[0], rows.mean(axis=0))  # the mean of equal numbers may be rounded
+            variance = ((rows - mean) ** 2).mean(axis=0)
+        if not np.isfinite(variance).all():
+            raise ValueError(
+                f"{self._where}: data: expected finite numbers, of finite squares; remove or impute others."
+            )
+        config = {**self._config, "mean": mean, "variance": variance}
         self.__dict__.update(_config=config, mean=config["mean"], variance=config["variance"])
 
     def build(self, input_shape: Shape) -> Shape:

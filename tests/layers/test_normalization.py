@@ -343,3 +343,19 @@ def test_its_weights_are_set_in_float64():
     assert location.dtype == np.float64
     model.set_weights([location + 1e-3, *others])
     assert model.layers[0].location.tolist() == (location + 1e-3).tolist()
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e17 / 3])
+def test_a_constant_feature_becomes_zero_though_its_mean_is_rounded(value):
+    layer = md.Normalization()
+    layer.adapt(np.full((60, 1), value))
+    assert md.Sequential([layer]).build(1).predict([[value], [value + 1]]).ravel()[0] == 0
+    assert layer.variance == 0
+
+
+def test_normalization_refuses_what_is_not_finite():
+    for mean, variance in ((np.nan, 1.0), (np.inf, 1.0), (0.0, np.inf), (0.0, np.nan)):
+        with pytest.raises(ValueError, match="expected finite numbers"):
+            md.Normalization(mean=[mean], variance=[variance])
+    with pytest.raises(ValueError, match="of finite squares"):
+        md.Normalization().adapt([[1e200], [-1e200]])
