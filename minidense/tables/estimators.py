@@ -15,8 +15,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from minidense.callbacks import Callback, KeepBest
+from minidense.callbacks.base import CallbackList
 from minidense.core.arguments import items, nearest, real_number, shown, whole_number
 from minidense.core.configurable import Configurable, load_state_dict, signature_of, state_dict
+from minidense.core.rng import random_generator
 from minidense.core.types import Array
 from minidense.data.arrays import as_features, check_weights
 from minidense.data.labels import ClassLabels
@@ -82,20 +84,25 @@ class TableModel(Configurable):
         y: Any,
         sample_weight: Any = None,
         *,
-        callbacks: Sequence[Callback] | Callback = (),
+        callbacks: Sequence[Callback] | Callback | None = (),
         resume: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Train on a table; return the estimator. A second ``fit`` begins anew.
 
         x: a data frame, a dict of columns, an array or lists of rows, as TablePreprocessor takes them; y: one label or
         number for each row. sample_weight: (n,), a number of copies of each row. callbacks, resume: as of
-        ``Sequential.fit``. Raises what TablePreprocessor and ``Sequential.fit`` raise, and is then as before.
+        ``Sequential.fit``; resume needs an rng that is an int. Raises what TablePreprocessor and ``Sequential.fit``
+        raise, and is then as before.
         """
+        given = CallbackList(callbacks).given
+        if resume is not None and (self.rng is None or isinstance(self.rng, np.random.Generator)):
+            # other rows would be withheld than before, which the networks have been trained on
+            raise ValueError(f"resume: rng must be an int, with which the same rows are withheld; got {self.rng}.")
         table = TablePreprocessor(self.max_one_hot, self.categorical)
         rows = table.fit_transform(x)
         targets, learned = self._learn(y, len(rows))
         weights = None if sample_weight is None else check_weights(sample_weight, len(rows))
-        draw = self.rng if isinstance(self.rng, np.random.Generator) else np.random.default_rng(self.rng)
+        draw = self.rng.spawn(1)[0] if isinstance(self.rng, np.random.Generator) else random_generator(self.rng)
         fold = self._folds(targets, draw)
         withheld = fold[:, None] == np.arange(self.members)
         outputs = targets.shape[1] if targets.ndim == 2 else int(targets.max()) + 1
@@ -103,7 +110,6 @@ class TableModel(Configurable):
         network = self._network(table, outputs)
         steps = max(1, round(len(rows) / (self.batch_size or (128 if len(rows) < 4000 else 256))))
         best = KeepBest(self._monitor, last=True)
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
         network.fit(
             rows,
             self._for_members(targets, ~withheld),
@@ -194,7 +200,8 @@ class TableModel(Configurable):
     def _fits(self, model: Sequential) -> bool:
         """Whether a model from a file has as many outputs as this estimator needs."""
         prediction = self.oof_prediction_
-        return prediction.ndim in (1, 2) and model.output_shape == (prediction.shape[1:] or (1,))
+        of_rows = prediction.dtype.kind == "f" and prediction.ndim in (1, 2)
+        return of_rows and model.output_shape == (prediction.shape[1:] or (1,))
 
     def _exported(self) -> str:
         """The functions of the exported file, of ``transform`` and ``rows_to_outputs``."""
@@ -305,7 +312,9 @@ class TableClassifier(TableModel, library=True):
 
     def _score(self, prediction: Array, y: Any, weights: Array | None) -> float:
         labels = ClassLabels(self.classes_)
-        hits = prediction.argmax(axis=1) == labels.encode(y)
+        targets = labels.encode(y)
+        _check_rows(targets, len(prediction))
+        hits = prediction.argmax(axis=1) == targets
         return float(np.average(hits, weights=weights))
 
     def _exported(self) -> str:
@@ -320,6 +329,16 @@ def predict(x):
     return CLASSES[predict_proba(x).argmax(axis=1)]
 """
 
+    def _fits(self, model: Sequential) -> bool:
+        names = self.classes_
+        sortable = names.dtype.kind in "biufU" and names.ndim == 1 and _finite(names)
+        return (
+            sortable
+            and bool((names[:-1] < names[1:]).all())
+            and model.output_shape == names.shape
+            and super()._fits(model)
+        )
+
     def _loss(self) -> RowLoss:
         return SoftmaxCrossEntropy(label_smoothing=0.1)
 
@@ -329,6 +348,11 @@ def predict(x):
         _check_rows(targets, n)
         if len(labels.names) < 2:
             raise ValueError(f"y: expected two classes or more, got only {labels.names.tolist()}.")
+        if labels.names.dtype.kind not in "biufU" or not _finite(labels.names):  # a file could not keep them
+            raise TypeError(
+                f"y: expected text, booleans or finite numbers, got {shown(labels.names[-1])}; convert the labels, as "
+                f"by str."
+            )
         return targets, {"classes_": labels.names}
 
     def _finish(self, network: Sequential, scores: Array, targets: Array, y: Any, weights: Array | None) -> Array:
@@ -366,10 +390,9 @@ class TableRegressor(TableModel, library=True):
         return self._score(prediction, y, weights)
 
     def _score(self, prediction: Array, y: Any, weights: Array | None) -> float:
-        r2 = R2()
-        r2.update(
-            np.asarray(y, np.float64), prediction.reshape(len(prediction), -1), *([] if weights is None else [weights])
-        )
+        r2, numbers = R2(), _numbers(y)
+        _check_rows(numbers, len(prediction))
+        r2.update(numbers, prediction.reshape(len(prediction), -1), *([] if weights is None else [weights]))
         return float(r2.result())
 
     def _exported(self) -> str:
@@ -382,6 +405,7 @@ class TableRegressor(TableModel, library=True):
     def _learn(self, y: Any, n: int) -> tuple[Array, dict[str, Any]]:
         numbers = _numbers(y)
         _check_rows(numbers, n)
+        _check_range(numbers)
         mean, spread = _units(numbers)
         return ((numbers - mean) / spread).reshape(n, -1), {}
 
@@ -404,10 +428,25 @@ def _numbers(y: Any) -> Array:
     return numbers
 
 
+def _check_range(numbers: Array) -> None:
+    """Raise ValueError for numbers that predictions in float32 cannot stand for."""
+    largest = np.abs(numbers).max(axis=0)
+    if not ((largest == 0) | ((largest > 1e-30) & (largest < 1e30))).all():
+        raise ValueError(
+            f"y: expected numbers within 1e30, and not all below 1e-30, as predictions are float32; the largest is "
+            f"{np.max(largest):g}. Multiply y by a constant."
+        )
+
+
 def _units(numbers: Array) -> tuple[Array, Array]:
     """The mean and the standard deviation, 1 for numbers that are all the same."""
-    spread = numbers.std(axis=0)
-    return np.asarray(numbers.mean(axis=0)), np.where(spread > 0, spread, 1.0)
+    constant = (numbers == numbers[:1]).all(axis=0)  # their mean may be rounded
+    mean = np.where(constant, numbers[0], numbers.mean(axis=0))
+    return mean, np.where(constant, 1.0, numbers.std(axis=0))
+
+
+def _finite(names: Array) -> bool:
+    return names.dtype.kind != "f" or bool(np.isfinite(names).all())
 
 
 def _check_rows(y: Array, n: int) -> None:

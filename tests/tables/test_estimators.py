@@ -1,6 +1,7 @@
 """Estimators of tables: what they learn, what they promise of their score, and what they refuse."""
 
 import copy
+import datetime
 import pickle
 import runpy
 
@@ -246,3 +247,63 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was():
     assert model.set_params(epochs=2) is model
     assert model.get_params()["epochs"] == model.epochs == 2
     assert len(model.fit(X, NAMES).history_.epoch) == 2
+
+
+# ------------------------------------------------------------------ what once went wrong
+
+
+@pytest.mark.parametrize("rng", [None, np.random.default_rng(0)])
+def test_a_run_whose_withheld_rows_are_not_known_is_not_resumed(rng, tmp_path):
+    keep = md.callbacks.ModelCheckpoint(tmp_path / "{epoch}.npz")
+    model = md.TableClassifier(rng, **QUICK).fit(X, NAMES, callbacks=keep)
+    before = model.predict_proba(X)
+    with pytest.raises(ValueError, match="rng must be an int"):
+        model.fit(X, NAMES, resume=tmp_path / "2.npz")
+    assert np.array_equal(model.predict_proba(X), before)
+
+
+def test_a_fit_that_fails_draws_nothing_from_the_generator():
+    rng = np.random.default_rng(0)
+    before = rng.bit_generator.state
+    for wrong in (3, [3]):
+        with pytest.raises(TypeError, match="callbacks: expected"):
+            md.TableClassifier(rng, **QUICK).fit(X, NAMES, callbacks=wrong)
+    assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, -1e17])
+def test_a_constant_y_is_predicted(value):
+    y = np.full(N, value)
+    model = md.TableRegressor(0, **QUICK).fit(X, y)
+    assert np.array_equal(model.oof_prediction_, y)
+    assert model.oof_score_ == 1.0
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e37, 1e-200])
+def test_numbers_that_float32_does_not_have_are_refused(factor):
+    with pytest.raises(ValueError, match="Multiply y by a constant"):
+        md.TableRegressor(0, **QUICK).fit(X, factor * SIGNAL)
+
+
+DAYS = [datetime.date(2020, 1, 1), datetime.date(2021, 1, 1)]
+
+
+@pytest.mark.parametrize("labels", [[b"failed", b"passed"], DAYS, np.array(DAYS, "M8[D]"), [1.0, np.inf]])
+def test_classes_that_no_file_keeps_are_refused_before_the_training(labels):
+    with pytest.raises(TypeError, match="expected text, booleans or finite numbers"):
+        md.TableClassifier(0, **QUICK).fit(X, np.resize(labels, N))
+
+
+def test_a_score_of_other_rows_says_so():
+    for model, y in ((classifier(), NAMES), (regressor(), SIGNAL)):
+        with pytest.raises(ValueError, match=f"x has {N} rows and y has 5"):
+            model.score(X, y[:5])
+
+
+@pytest.mark.parametrize("classes", [["failed"], [], ["passed", "failed"], ["a", "a"], ["a", "b", "c"], [["a", "b"]]])
+def test_forged_classes_are_refused(classes, tmp_path):
+    model = classifier()
+    model.__dict__["classes_"] = np.array(classes, "U6")
+    model.save(tmp_path / "m.npz")
+    with pytest.raises(md.CorruptFileError):
+        md.load_model(tmp_path / "m.npz")
