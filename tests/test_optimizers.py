@@ -624,3 +624,17 @@ def test_an_update_is_plain_if_it_is_theta_minus_eta_times_grad_and_nothing_else
     changed = md.SGD(0.1)
     changed.momentum = 0.9
     assert not changed.is_plain
+
+
+@pytest.mark.parametrize(
+    "optimizer", [md.Adam(), md.SGD(momentum=0.9), md.RMSprop(momentum=0.5), md.Adamax(), md.Nadam()], ids=repr
+)
+def test_averages_of_what_has_no_gradient_become_0(optimizer):
+    """Not subnormal numbers, of which some never would, and which processors are slow with."""
+    theta, grad = np.ones(8, "float32"), np.array([1e-3, -1.0, 1e-20, 1e3, 0, 1, 1, 1], "float32")
+    for step in range(10 * 256 + 1):
+        optimizer.update(theta, grad if step < 9 else np.zeros_like(grad))
+    tiny = np.finfo("float32").tiny
+    for name, vector in optimizer.state.items():
+        assert ((vector == 0) | (np.abs(vector) >= tiny)).all(), name
+    assert any((vector == 0).any() for vector in optimizer.state.values())

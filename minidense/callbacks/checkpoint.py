@@ -123,6 +123,8 @@ class ModelCheckpoint(Monitor, library=True):
         if each_step != bool(run.step) or (run.steps_made if each_step else run.epoch) % interval:
             return None
         before = self.best
+        if self.save_best_only and self.absent(run.logs):
+            return None
         if self.save_best_only and not self.improved(run.logs):
             self._say(run, f"{self.monitor} is not better than {before:.4g}")
             return None

@@ -144,7 +144,13 @@ class Source:
 
     @property
     def _kept(self) -> str:
-        return "These batches are skipped to resume the run." if self._skipping else "The steps before are kept."
+        if self._skipping:
+            return "These batches are skipped to resume the run."
+        return "The steps before are kept." if self.name == "steps_per_epoch" else f"It was given to {self._user}."
+
+    @property
+    def _user(self) -> str:
+        return "fit as validation_data" if self.name == "validation_steps" else "evaluate or predict"
 
 
 def _length_of(given: Any) -> int | None:
@@ -262,7 +268,8 @@ class BatchFeed:
                     )
             except (TypeError, ValueError) as error:
                 where = f"epoch {self.source.epoch}, step {self.source.number}"
-                error.add_note(f"in the batch of {where}; the steps before are kept")
+                kept = "; the steps before are kept" * (self.source.name == "steps_per_epoch")
+                error.add_note(f"in the batch of {where}{kept}")
                 raise
             if self.together > 1:  # a source may reuse its arrays for the next batch
                 x, y = np.array(x[:], self.x_dtype), np.array(y)
