@@ -19,7 +19,6 @@ from minidense.core.arguments import (
     check_attribute,
     file_path,
     flag,
-    function_of,
     items,
     known_keywords,
     lookup,
@@ -630,8 +629,7 @@ class Sequential(KerasMethods):
         Dense(10)   (n, 10)                650
         650 parameters, 2,600 bytes (float32)
         """
-        function = None if print_fn is None else function_of("summary: print_fn", print_fn)
-        return summary(self.network, self.name or "Sequential").show(function)
+        return summary(self.network, self.name or "Sequential").show(print_fn)
 
     def __repr__(self) -> str:
         layers = ", ".join(map(repr, self.network.children))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+from minidense.core.arguments import function_of
 from minidense.layers.base import Layer, own_params
 from minidense.layers.composite import Chain
 from minidense.network import Network
@@ -36,6 +37,9 @@ class Summary(str):
         print_fn: a function that is called with each line instead.
         """
         if print_fn is not None:
+            function_of("summary: print_fn", print_fn)
+            if isinstance(print_fn, type):
+                raise TypeError(f"summary: print_fn: expected a function that takes a line, got {print_fn!r}.")
             for line in self.splitlines():
                 print_fn(line)
         elif (shell := _ipython()) is not None:
