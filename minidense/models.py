@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -67,6 +66,8 @@ def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) 
     >>> model_from_json(md.Sequential([md.Dense(3)]).to_json())
     <Sequential [Dense(3)], not built, float32>
     """
+    import json  # here, as ``import minidense`` imports this file
+
     return Sequential.from_config(json.loads(text), custom_objects)
 
 
