@@ -52,8 +52,7 @@ class Monitor(Callback):
 
     def absent(self, logs: Logs) -> bool:
         """Whether the metric is missing only because this epoch was not validated (``validation_freq``)."""
-        unseen = self.monitor.startswith("val_") and not any(name.startswith("val_") for name in logs)
-        return unseen and self._validated
+        return self._validated and self._is_of_validation_without(logs)
 
     def improved(self, logs: Logs) -> bool:
         """Whether the metric is better than the best so far; if so, it becomes the best. NaN is never better."""
@@ -73,9 +72,13 @@ class Monitor(Callback):
         gain = value - than if self._upwards(metrics) else than - value
         return not math.isnan(value) and (math.isnan(than) or gain > self.min_delta)
 
+    def _is_of_validation_without(self, names: Iterable[str]) -> bool:
+        """Whether it is a metric of validation data, and these names have none of those."""
+        return self.monitor.startswith("val_") and not any(name.startswith("val_") for name in names)
+
     def _missing(self, names: Iterable[str]) -> ValueError:
-        unseen = self.monitor.startswith("val_") and not any(name.startswith("val_") for name in names)
-        hint = " There is no validation data." if unseen else nearest(self.monitor, names)
+        without = self._is_of_validation_without(names)
+        hint = " There is no validation data." if without else nearest(self.monitor, names)
         return ValueError(
             f"{type(self).__name__}: there is no metric {self.monitor!r} to monitor.{hint} There are: "
             f"{', '.join(names)}."

@@ -124,10 +124,11 @@ _LARGEST, _ABOVE = "y.argmax(axis=-1)", "(y{column} > {threshold}).astype(int)"
 def export_numpy(path: str | os.PathLike[str], model: Model, about: str = "", more: str = "") -> None:
     """Write a Python file with a function ``predict`` that gives what the model gives at inference, to the bit.
 
-    about: what ``predict`` takes and returns, by default rows of numbers; more: lines at the end of the file.
-    Both have one BLAS thread. If the model's loss is one for classes, there is ``predict_classes``, too. The file is
-    run on three random rows before it is put in place. Raises RuntimeError before the model is built, and TypeError,
-    naming the layer, where a layer does not say what it computes, or says something else.
+    Both compute with one BLAS thread. If the model's loss is one for classes, there is ``predict_classes``, too.
+    about: what the file says that ``predict`` takes and returns; by default, rows of numbers. more: lines to be added
+    at the end of the file. The file is run on three random rows before it is put in place. Raises RuntimeError before
+    the model is built, and TypeError, naming the layer, where a layer does not say what it computes, or says something
+    else.
     """
     network, names = model.network, model._names
     dtype, functions = network.theta.dtype, _Functions(network)

@@ -160,8 +160,7 @@ class TableModel(Configurable):
                 ReLU(),
             ]
         layers.append(PackedDense(outputs, k, kernel_initializer="zeros", kernel_rate="1/sqrt(fan_in)", bias_rate=0.1))
-        rng = self.rng
-        model = Sequential([*layers, MembersMean(k, self._activation)], rng=rng)
+        model = Sequential([*layers, MembersMean(k, self._activation)], rng=self.rng)
         optimizer = Adam(CosLog4(self.learning_rate), 0.9, 0.95)
         metrics = ["accuracy"] if self._activation == "softmax" else []
         return model.compile(optimizer, Members(self._loss(), k), metrics).build(len(table.feature_names_out_))

@@ -100,7 +100,7 @@ def _of_one_row(network: Network, x: Array) -> Array | None:
     for forward in chain:
         x = forward(x)
     y = x.copy()
-    ready.append(chain)  # not of the network as it is now: layers may have been added
+    ready.append(chain)  # to the list that it came from: with other layers, the network has a new one
     return y
 
 
