@@ -46,7 +46,7 @@ class Data:
 
 @dataclass
 class HeldOut:
-    """What ``fit`` was told of its validation, in the order and by the names of its arguments."""
+    """What ``fit`` was told of its validation: each is its argument ``validation_...`` of that name."""
 
     data: Any
     split: float

@@ -191,6 +191,9 @@ def test_importing_loads_neither_files_nor_anything_heavy():
     assert "minidense.model" in output
     late = ("minidense.files", "minidense.tables", "tqdm", "matplotlib", "scipy", "pandas")
     assert [name for name in output if name.startswith(late)] == []
+    code = "import numpy, sys; before = set(sys.modules); import minidense; print(*set(sys.modules) - before)"
+    own = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"json", "csv", "hashlib", "difflib"} & set(own)
 
 
 # ------------------------------------------------------------------ sizes
